@@ -1,0 +1,49 @@
+# make demo   the whole first slice of the book on the embedded world: runs/demo/report.html
+# make test   notebooks and package agree, every notebook runs, every test passes
+# make bench  the figures of benchmarks/, as ratios in one run
+# PYTHON=python3.12 make demo   to choose the interpreter (3.11 or newer)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# One thread a worker in the tests: two workers on two cores, and the same figures on every machine.
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: setup demo smoke test notebooks bench readme export clean
+
+setup: $(READY)
+
+$(READY): settings.ini setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "affect_nb needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Try: PYTHON=python3.12 make $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/affect_nb run demo
+
+smoke: $(READY)
+	$(BIN)/affect_nb run smoke
+
+test: $(READY) notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+# Experiments and tutorials are run through papermill by tests/; the rest by nbdev itself.
+notebooks: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/nbdev_test --n_workers 2 --skip_folder_re '^([_.]|80_|90_)' --timing
+
+bench: $(READY)
+	$(BIN)/affect_nb bench
+
+readme: $(READY)
+	$(BIN)/python tests/readme.py
+
+export: $(READY)
+	$(BIN)/nbdev_clean
+	$(BIN)/nbdev_export
+
+clean:
+	rm -rf build dist *.egg-info

@@ -1,0 +1,22 @@
+"""Where real media lie, and settings that every test shares."""
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("agg")
+ROOT = Path(__file__).resolve().parent.parent
+REAL = ROOT.parent/"shared"/"data"
+
+
+@pytest.fixture(scope="session")
+def root():
+    "The checkout."
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real():
+    "Images and clips of real people; they are not part of the repository."
+    if not REAL.is_dir(): pytest.skip("../shared/data is absent: no real images and videos to test on")
+    return REAL
