@@ -35,6 +35,11 @@ def _tensor(value, dtype):
     "`value` as a tensor: tensors keep their type, arrays and lists get `dtype`."
     return value if value is None or isinstance(value, Tensor) else torch.as_tensor(value, dtype=dtype)
 
+def _floating(value):
+    "`value` as a floating-point tensor; a tensor that is one already keeps its precision."
+    value = _tensor(value, torch.float32)
+    return value if value is None or value.is_floating_point() else value.float()
+
 def _check_width(owner, name, value, width, what):
     "A `ValueError` where the last axis of `value` is not `width`."
     if value is not None and (value.ndim == 0 or value.shape[-1] != width):
@@ -47,7 +52,7 @@ class _Affect:
 
     def __post_init__(self):
         self.au_names, owner = tuple(int(au) for au in self.au_names), type(self).__name__
-        for name in _FLOATS: setattr(self, name, _tensor(getattr(self, name), torch.float32))
+        for name in _FLOATS: setattr(self, name, _floating(getattr(self, name)))
         _check_width(owner, 'va', self.va, 2, 'valence, arousal')
         _check_width(owner, 'aus', self.aus, len(self.au_names), f'one for each of {self.au_names}')
 
@@ -87,7 +92,7 @@ class _Affect:
         return NotImplemented
 
 # %% ../../nbs/00_core/00_labels.ipynb #8da91890
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class AffectTargets(_Affect):
     "Annotations of frames; any field may be None, and any entry missing (NaN, or -1 for the expression)."
     va:Optional[Tensor] = None         # (..., 2) float: valence, arousal in [-1, 1]
@@ -97,7 +102,7 @@ class AffectTargets(_Affect):
 
     def __post_init__(self):
         super().__post_init__()
-        self.expression = _tensor(self.expression, torch.long)
+        self.expression = _tensor(self.expression, None)
         if self.expression is not None and self.expression.is_floating_point():
             raise ValueError(f"AffectTargets: expression is {self.expression.dtype}, it must be class ids 0 to 6 or -1 (integers)")
         if self.expression is not None: self.expression = self.expression.long()
@@ -127,7 +132,7 @@ class AffectTargets(_Affect):
         return f"AffectTargets({tuple(self.shape)}, annotated: {', '.join(said) or 'nothing'})"
 
 # %% ../../nbs/00_core/00_labels.ipynb #0e86b4ee
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class AffectOutput(_Affect):
     "Predictions for frames; fields that a network does not predict are None."
     va:Optional[Tensor] = None         # (..., 2) float: valence, arousal, about [-1, 1]
@@ -138,7 +143,7 @@ class AffectOutput(_Affect):
 
     def __post_init__(self):
         super().__post_init__()
-        self.expression = _tensor(self.expression, torch.float32)
+        self.expression = _floating(self.expression)
         _check_width('AffectOutput', 'expression', self.expression, len(EXPRESSIONS), 'one logit for each expression')
         self._check_leading()
 
