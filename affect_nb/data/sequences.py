@@ -9,6 +9,7 @@ __all__ = ['REMAINDERS', 'choose_face', 'label_arrays', 'au_columns', 'FaceTrack
 # %% ../../nbs/30_data/40_sequences.ipynb #26c102d2
 import os
 from collections import Counter, OrderedDict
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -229,16 +230,26 @@ class SequenceDataset:
     ):
         self.tracks, self.notes, self.skipped = _find_tracks(stores, labels)
         if not self.tracks: raise ValueError(f"no clip has what is needed; left out: {'; '.join(f'{one.source}: {one.reason}' for one in self.skipped[:3]) or 'nothing'}")
-        self._open = _OpenStores()
-        self._cut(length, step, remainder)
+        self._open, self._track_notes = _OpenStores(), self.notes
+        self._index(length, step, remainder)
 
-    def _cut(self, length, step, remainder):
-        "The index: track and first frame of each window."
+    def _index(self, length, step, remainder):
+        "Track and first frame of each window."
         self.length, self.step, self.remainder = length, step, remainder
         found = [_useful_starts(track, length, step, remainder) for track in self.tracks]
-        self.notes = self.notes + [note for track, (starts, cut) in zip(self.tracks, found) for note in _window_note(track, length, cut, len(starts))]
+        self.notes = self._track_notes + [note for track, (starts, cut) in zip(self.tracks, found) for note in _window_note(track, length, cut, len(starts))]
         self._starts = np.concatenate([starts for starts, _ in found])
         self._tracks = np.repeat(np.arange(len(found), dtype=np.int32), [len(starts) for starts, _ in found])
+
+    def cut(self,
+        length:int=80,        # frames of a window
+        step:int=None,        # None: `length`
+        remainder:str=None,   # None: as it is
+    )->'SequenceDataset':
+        "The same clips in windows of another length."
+        other = copy(self)
+        other._index(length, step, remainder or self.remainder)
+        return other
 
     def __len__(self): return len(self._starts)
     def __repr__(self): return f"SequenceDataset({len(self)} windows of {self.length} frames, {len(self.tracks)} clips, {len(self.subjects)} subjects)"
@@ -274,5 +285,5 @@ def sequences_of(
     if not len(labels): raise ValueError(f"{database.name} in {database.root} has no labels for {split}; left out: {'; '.join(one.reason for one in skipped[:3]) or 'nothing, the split is not annotated'}")
     if stores is None: stores = [clip.crops for clip in database.select(split, task) if clip.crops]
     dataset = SequenceDataset(stores, labels, **kwargs)
-    dataset.skipped, dataset.notes = skipped + dataset.skipped, [*dict.fromkeys(database.notes + dataset.notes)]
+    dataset.skipped, dataset.notes = skipped + dataset.skipped, database.notes + dataset.notes
     return dataset
