@@ -164,10 +164,11 @@ class Sequence:
     def __len__(self): return len(self.mask)
 
 def scale_landmarks(
-    points:np.ndarray,   # (n, 68, 2) px in the crop, NaN where there are none
-    size:int=CROP_SIZE,  # px
-)->np.ndarray:           # (n, 68, 2) float32, the crop spans [-1, 1]; 0 where there are none
+    points,             # (..., 68, 2) array or tensor, px in the crop, NaN where there are none
+    size:int=CROP_SIZE, # px
+):                      # (..., 68, 2) float32 of the same kind, the crop spans [-1, 1]; 0 where there are none
     "Landmarks as a network reads them."
+    if isinstance(points, Tensor): return (points.float()*(2/(size - 1)) - 1).nan_to_num(0.)
     return np.nan_to_num(points*np.float32(2/(size - 1)) - 1, nan=0.).astype(np.float32)
 
 # %% ../../nbs/30_data/40_sequences.ipynb #76667c61
@@ -285,5 +286,5 @@ def sequences_of(
     if not len(labels): raise ValueError(f"{database.name} in {database.root} has no labels for {split}; left out: {'; '.join(one.reason for one in skipped[:3]) or 'nothing, the split is not annotated'}")
     if stores is None: stores = [clip.crops for clip in database.select(split, task) if clip.crops]
     dataset = SequenceDataset(stores, labels, **kwargs)
-    dataset.skipped, dataset.notes = skipped + dataset.skipped, database.notes + dataset.notes
+    dataset.skipped, dataset.notes = skipped + dataset.skipped, [*dict.fromkeys(database.notes + dataset.notes)]
     return dataset
