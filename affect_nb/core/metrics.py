@@ -87,7 +87,7 @@ def _chunk_moments(pred, targ):
         n, x, y = seen.sum(1).double(), x.masked_fill(~seen, 0), y.masked_fill(~seen, 0)
     count = n.clamp(min=1)
     x_mean, y_mean = x.sum(1)/count, y.sum(1)/count
-    x, y = x.sub_(x_mean[:, None]), y.sub_(y_mean[:, None])
+    x, y = x - x_mean[:, None], y - y_mean[:, None]  # not in place: x and y may be the caller's own memory
     if seen is not None: x, y = x*seen, y*seen
     return Moments(n, x_mean, y_mean, *(_products(a, b) for a, b in ((x, x), (y, y), (x, y))))
 
