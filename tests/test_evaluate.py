@@ -1,0 +1,78 @@
+"""Scores from prediction tables: against loops over clips, draws by hand, and tables with flaws."""
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from affect_nb.analysis.evaluate import _draw_scores, _stacked, as_row, clip_moments, evaluate, per_clip
+from affect_nb.core.metrics import ccc, concordance, mse
+
+LENGTHS = {"a": 40, "b": 90, "c": 25, "d": 3}
+
+
+@pytest.fixture
+def predictions():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame([dict(clip=clip, frame=frame, face_id=0) for clip, n in LENGTHS.items() for frame in range(n)])
+    for name in ("valence", "arousal"):
+        table[name] = rng.uniform(-1, 1, len(table))
+        table[f"{name}_pred"] = .6*table[name] + rng.normal(0, .2, len(table)) + table["clip"].map({"a": .3, "b": -.2, "c": 0, "d": 0}).astype(float)
+    table.loc[[3, 50, 51], ["valence", "arousal"]] = np.nan
+    table.loc[60, "arousal"] = np.nan
+    return table
+
+
+def cell(evaluated, measure, dimension, reduce):
+    return evaluated.query("measure == @measure and dimension == @dimension and reduce == @reduce").iloc[0]
+
+
+@pytest.mark.parametrize("name, function", [("ccc", ccc), ("mse", mse)])
+@pytest.mark.parametrize("dimension", ["valence", "arousal"])
+def test_scores_are_those_of_the_metrics(predictions, name, function, dimension):
+    evaluated, pred, targ = evaluate(predictions, draws=50), predictions[f"{dimension}_pred"], predictions[dimension]
+    assert cell(evaluated, name, dimension, "pooled").value == pytest.approx(function(pred, targ))
+    assert cell(evaluated, name, dimension, "clips").value == pytest.approx(function(pred, targ, "clips", predictions["clip"]))
+    loop = [function(rows[f"{dimension}_pred"], rows[dimension]) for _, rows in predictions.groupby("clip")]
+    assert per_clip(predictions)[f"{name}_{dimension}"].tolist() == pytest.approx(loop)
+
+
+def test_draws_equal_tables_with_repeated_clips(predictions):
+    moments, rng = _stacked(clip_moments(predictions).values()), np.random.default_rng(1)
+    for _ in range(5):
+        clips = rng.choice(list(LENGTHS), 4)
+        drawn = pd.concat([predictions[predictions["clip"] == clip] for clip in clips])
+        counts = torch.tensor([[float((clips == clip).sum()) for clip in LENGTHS]], dtype=torch.float64)
+        got = _draw_scores(moments, counts, concordance)["pooled"][0]
+        assert got.tolist() == pytest.approx([ccc(drawn[f"{name}_pred"], drawn[name]) for name in ("valence", "arousal")])
+
+
+def test_interval_holds_the_value_and_narrows_with_clips(predictions):
+    many = pd.concat([predictions.assign(clip=predictions["clip"] + f" {i}") for i in range(16)])
+    few, more = (cell(evaluate(table), "ccc", "valence", "pooled") for table in (predictions, many))
+    assert few.low <= few.value <= few.high and more.value == pytest.approx(few.value)
+    assert more.high - more.low < few.high - few.low
+
+
+def test_lost_frames_are_counted(predictions):
+    predictions.loc[10:19, ["valence_pred", "arousal_pred"]] = np.nan
+    left_out, neutral = evaluate(predictions, draws=5), evaluate(predictions, lost="neutral", draws=5)
+    assert (left_out.n_lost == 10).all() and (neutral.n_lost == 10).all()
+    assert neutral.n_frames[0] - left_out.n_frames[0] == 10
+    filled = predictions.valence_pred.fillna(0)
+    assert cell(neutral, "mse", "valence", "pooled").value == pytest.approx(mse(filled, predictions.valence))
+
+
+def test_index_of_the_table_does_not_matter(predictions):
+    shuffled = predictions.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(evaluate(shuffled, draws=20), evaluate(predictions, draws=20))
+
+
+def test_row_of_table_2(predictions):
+    row = as_row(evaluate(predictions, draws=5), "ours")
+    assert list(row.index) == ["ours"] and row.loc["ours", "ccc_mean"] == pytest.approx((row.ccc_valence + row.ccc_arousal).iloc[0]/2)
+
+
+def test_flaws_are_named(predictions):
+    with pytest.raises(ValueError, match="valence_pred"): evaluate(predictions.drop(columns="valence_pred"))
+    with pytest.raises(ValueError, match="row 158.*'clip': 'a'.*twice"): evaluate(pd.concat([predictions, predictions.head(2)]))
+    with pytest.raises(ValueError, match="'zero'"): evaluate(predictions, lost="zero")
