@@ -39,7 +39,7 @@ class SyntheticSize:
     validation:int=0     # videos; Aff-Wild has no validation set and adds them to `train`
     test:int=2           # videos
     frames_per_clip:int=80 # the shortest video, frames; the longest has 15% more
-    width:int=256        # px
+    width:int=256        # px; a video with two people is twice as wide
     height:int=256       # px
     fps:float=25.        # frames a second
 
@@ -127,9 +127,9 @@ class AffWild2Layout:
     _headers = {"VA_Set": "valence,arousal", "EXPR_Set": ",".join(EXPRESSIONS), "AU_Set": ",".join(f"AU{au}" for au in AUS8)}
 
     def names(self, size, number, position): # of a video, and of the clips in it
-        old = position % _OLD_NAME_EVERY == _OLD_NAME_EVERY - 1
-        name = str(100 + number) if old else f"{number}-{round(size.fps)}-{size.width}x{size.height}"
-        if position % _TWO_PEOPLE_EVERY != 1: return name, [name]
+        old, pair = position % _OLD_NAME_EVERY == _OLD_NAME_EVERY - 1, position % _TWO_PEOPLE_EVERY == 1
+        name = str(100 + number) if old else f"{number}-{round(size.fps)}-{size.width*(1 + pair)}x{size.height}"
+        if not pair: return name, [name]
         return name, [name if position % (2*_TWO_PEOPLE_EVERY) > _TWO_PEOPLE_EVERY else f"{name}_left", f"{name}_right"]
 
     def tasks(self, position): return _TASKS_AFFWILD2[position % len(_TASKS_AFFWILD2)]
@@ -181,7 +181,7 @@ def _plan_video(database, size, difficulty, seed, split, position, number, title
     own_seed = _seed(seed, database, "video", title)
     rng = np.random.default_rng(own_seed)
     n_frames = int(rng.integers(size.frames_per_clip, int(1.15*size.frames_per_clip) + 1))
-    return VideoPlan(database, title, number, split, people, n_frames, size.fps, size.width, size.height, difficulty, own_seed,
+    return VideoPlan(database, title, number, split, people, n_frames, size.fps, size.width*len(people), size.height, difficulty, own_seed,
                      _EXTRA_ROWS[position % len(_EXTRA_ROWS)], _absence(position, n_frames, rng), _layout(database).tasks(position))
 
 # %% ../../nbs/10_synth/30_databases.ipynb #ea204dcf
@@ -217,7 +217,7 @@ def _poses(plan, person)->list: # of `Pose`, one a frame
     "How `person` holds the head in each frame."
     rng, place, n_people = np.random.default_rng([person.seed, 5]), plan.people.index(person), len(plan.people)
     share = plan.width/n_people
-    height = min(.62*plan.height, .8*share)*rng.uniform(.88, 1.05)
+    height = min(.64*plan.height, .8*share)*rng.uniform(.88, 1.05)
     centre = np.array([share*(place + .5), .5*plan.height]) + rng.uniform(-.04, .04, 2)*share
     yaw, roll, *shift = _wander(plan.n_frames, plan.fps, rng, 4).T
     rest, reach = Pose.draw(_seed(person.seed, "pose"), plan.difficulty), 4 + 8*plan.difficulty
