@@ -46,8 +46,8 @@ def _check_width(owner, name, value, width, what):
         raise ValueError(f"{owner}: {name} has shape {tuple(value.shape)}, its last axis must be {width} ({what})")
 
 # %% ../../nbs/00_core/00_labels.ipynb #3f2a08ec
-class _Affect:
-    "What `AffectTargets` and `AffectOutput` share; the subclasses are dataclasses with `va`, `expression`, `aus`, `au_names`."
+class _Fields:
+    "Fields `va`, `expression`, `aus`, `au_names` over one leading shape; the subclasses are dataclasses that hold them."
     _expression_axes = 0  # axes of one expression: none for a class id, one for scores
 
     def __post_init__(self):
@@ -65,9 +65,6 @@ class _Affect:
         shape = getattr(self, name).shape
         return shape[:len(shape) - axes]
 
-    def _map(self, function):
-        return replace(self, **{name: function(getattr(self, name)) for name in self.present})
-
     @property
     def present(self): return [name for name in ('va', 'expression', 'aus') if getattr(self, name) is not None]
     @property
@@ -77,6 +74,11 @@ class _Affect:
     @property
     def dtype(self): return next((getattr(self, name).dtype for name in _FLOATS if name in self.present), torch.float32)
 
+# %% ../../nbs/00_core/00_labels.ipynb #5f695984
+class _Affect(_Fields):
+    "What one can do with `AffectTargets` and `AffectOutput`; an index reaches the leading axes."
+    def _map(self, function): return replace(self, **{name: function(getattr(self, name)) for name in self.present})
+
     def __len__(self): return self.shape[0] if self.shape else 0
     def __getitem__(self, index): return self._map(lambda field: field[index])
     def to(self, *args, **kwargs): return self._map(lambda field: field.to(*args, **kwargs))
@@ -85,11 +87,22 @@ class _Affect:
     def float(self): return self._map(lambda field: field.float() if field.is_floating_point() else field)
 
     @classmethod
+    def cat(cls, items, dim=0):
+        "Join along a leading axis; targets fill what one of them lacks with missing entries."
+        return _join(cls, torch.cat, items, dim)
+    concat = cat
+    @classmethod
+    def stack(cls, items, dim=0):
+        "Join along a new leading axis, as a DataLoader makes a batch."
+        return _join(cls, torch.stack, items, dim)
+
+    def with_aus(self, au_names): return with_aus(self, au_names)
+    def show(self, ctx=None, **kwargs): return _show(self, ctx)
+
+    @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
-        if func is torch.cat: return type(args[0][0]).cat(*args, **(kwargs or {}))
-        if func is torch.stack: return type(args[0][0]).stack(*args, **(kwargs or {}))
-        if func is torch.is_floating_point: return True
-        return NotImplemented
+        if func in (torch.cat, torch.stack): return getattr(type(args[0][0]), func.__name__)(*args, **(kwargs or {}))
+        return True if func is torch.is_floating_point else NotImplemented
 
 # %% ../../nbs/00_core/00_labels.ipynb #8da91890
 @dataclass(repr=False, eq=False)
@@ -189,22 +202,11 @@ def _join(cls, how, items, dim):
     "Join `items` field by field with `how`, torch.cat or torch.stack."
     items = list(items)
     if not items: raise ValueError(f"{cls.__name__}: nothing to join, give at least one")
-    if not 0 <= dim <= len(items[0].shape): raise ValueError(f"{cls.__name__}: dim is {dim}, it must be a leading axis of {tuple(items[0].shape)}, counted from the left")
+    shape = tuple(items[0].shape)
+    if not 0 <= dim <= len(shape): raise ValueError(f"{cls.__name__}: dim is {dim}, it must be a leading axis of {shape}, counted from the left")
     names, au_names = _union(items)
     items = [_complete(item, names, au_names) for item in items]
     return cls(**{name: how([getattr(item, name) for item in items], dim) for name in names}, au_names=au_names)
-
-# %% ../../nbs/00_core/00_labels.ipynb #4c97ed27
-def _cat(cls, items, dim=0):
-    "Join along an existing leading axis; targets fill what one of them lacks with missing entries."
-    return _join(cls, torch.cat, items, dim)
-
-def _stack(cls, items, dim=0):
-    "Join along a new leading axis, as a DataLoader makes a batch."
-    return _join(cls, torch.stack, items, dim)
-
-_Affect.cat, _Affect.concat, _Affect.stack = classmethod(_cat), classmethod(_cat), classmethod(_stack)
-_Affect.with_aus = with_aus
 
 # %% ../../nbs/00_core/00_labels.ipynb #859d5a35
 def describe(
@@ -222,10 +224,8 @@ def describe(
         said += ['AU ' + ' '.join(str(au) for au, on in zip(affect.au_names, active.tolist()) if on)] if active.any() else []
     return ', '.join(said) or 'not annotated'
 
-def _show(self, ctx=None, **kwargs):
+def _show(affect, ctx):
     "Show one frame's affect: as the title of the axes `ctx`, or printed."
-    if ctx is None: print(describe(self))
-    else: ctx.set_title(describe(self))
+    if ctx is None: print(describe(affect))
+    else: ctx.set_title(describe(affect))
     return ctx
-
-_Affect.show = _show

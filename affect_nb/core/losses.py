@@ -53,7 +53,8 @@ def expression_loss(
     targ:Tensor,   # (...) class ids, -1 where there is no annotation
 )->Tensor:         # scalar, at least 0; 0 where nothing is annotated
     "Categorical cross entropy over the annotated frames (eq. 4)."
-    if logits.shape[:-1] != targ.shape: raise ValueError(f"logits have shape {tuple(logits.shape)}, targ {tuple(targ.shape)}: it must be the same without the last axis")
+    if logits.shape[:-1] != targ.shape:
+        raise ValueError(f"logits have shape {tuple(logits.shape)}, targ {tuple(targ.shape)}: it must be the same without the last axis")
     with _without_autocast(logits):
         seen = targ >= 0
         logits = _full(logits).masked_fill(~seen[..., None], 0).reshape(-1, logits.shape[-1])

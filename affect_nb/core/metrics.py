@@ -162,7 +162,8 @@ def _classes(values, n_axes, side):
         return values.float().argmax(-1).masked_fill(lost, -1).reshape(-1)
     if values.is_floating_point():
         values = values.nan_to_num(-1)
-        if (values != values.round()).any(): raise ValueError(f"{side} holds {values[values != values.round()][0]:g}: classes are whole numbers, scores need one axis more than targ")
+        broken = values[values != values.round()]
+        if len(broken): raise ValueError(f"{side} holds {broken[0]:g}: classes are whole numbers, scores need one axis more than targ")
     return values.long().reshape(-1)
 
 def _check_classes(ids, n_classes, side):

@@ -32,8 +32,7 @@ class Relatedness:
     @property
     def shares(self):
         "(E, A) float64: `weights` divided by the sum of their row, so that each row with an AU sums to 1."
-        total = self.weights.sum(1, keepdims=True)
-        return np.divide(self.weights, total, out=np.zeros_like(self.weights), where=total > 0)
+        return self.weights/self.weights.sum(1, keepdims=True).clip(1e-12)  # a row without ties stays 0
 
     def position(self, emotion):
         "Row of `emotion`, by name."
@@ -43,18 +42,15 @@ class Relatedness:
     def weights_of(self, emotion):
         "`{au: weight}` of the AUs tied to `emotion`, prototypical ones first."
         row = self.position(emotion)
-        order = np.lexsort((np.arange(len(self.aus)), ~self.prototypical[row]))
-        return {self.aus[i]: float(self.weights[row, i]) for i in order if self.weights[row, i] > 0}
+        order = np.argsort(~self.prototypical[row], kind='stable')
+        return {self.aus[i]: float(self.weights[row, i]) for i in order if self.weights[row, i]}
 
     def restrict(self, aus):
         "The same table over the vocabulary `aus`, in its order; AUs that it lacks are dropped, those that this table lacks are 0."
         aus = tuple(int(au) for au in aus)
         if len(set(aus)) < len(aus): raise ValueError(f"aus is {aus}: each AU may occur once")
-        places = [(new, self.aus.index(au)) for new, au in enumerate(aus) if au in self.aus]
-        new, old = (list(side) for side in zip(*places)) if places else ([], [])
-        prototypical, weights = (np.zeros((len(self.emotions), len(aus)), dtype) for dtype in (bool, float))
-        prototypical[:, new], weights[:, new] = self.prototypical[:, old], self.weights[:, old]
-        return Relatedness(self.emotions, aus, prototypical, weights)
+        column = [self.aus.index(au) if au in self.aus else -1 for au in aus]  # -1: the column of zeros put at the end
+        return Relatedness(self.emotions, aus, *(np.pad(table, ((0, 0), (0, 1)))[:, column] for table in (self.prototypical, self.weights)))
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #4e019c56
 def _parse(text):
