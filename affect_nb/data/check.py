@@ -57,6 +57,7 @@ class Report:
 
     def _repr_html_(self): return f"<p>{'ok' if self.ok else 'not ok'}</p>{self.counts.to_html(index=False)}{self.table().to_html(index=False)}"
 
+# %% ../../nbs/30_data/60_check.ipynb #32d09222
 def json_rows(table:pd.DataFrame)->list[dict]:
     "A table as a list of rows with plain values; NaN becomes None."
     return [{name: None if pd.isna(value) else getattr(value, 'item', lambda: value)() for name, value in row.items()} for row in table.to_dict('records')]

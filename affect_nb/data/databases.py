@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from .manifests import Label, Manifest, load_manifest
 from ..files.atomic import Skipped
@@ -153,37 +154,40 @@ class Database:
         "One row a frame, sentinels as NaN or -1; no rows where the clip is not annotated."
         return self._read(self.clip(clip) if isinstance(clip, str) else clip)
 
-    def select(self,
-        split:str=None, # one of SPLITS; None: all
-        task:str=None,  # 'va', 'expression', 'aus': by the split that the database has for this task
-    )->list[Clip]:
-        "The clips of one split."
-        if split not in (None, *SPLITS): raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
-        return [clip for clip in self.clips if split in (None, clip.splits.get(task, clip.split if task is None else None))]
-
-    def frames(self,
-        split:str=None,    # one of SPLITS; None: all
-        task:str=None,     # as in `select`
-        skipped:list=None, # takes a `Skipped` for each clip that cannot be read; None: such a clip is an error
-    )->pd.DataFrame:       # database, clip, subject, split, frame, then what is labelled
-        "The labels of all clips in one table."
-        parts = [part for clip in self.select(split, task) if (part := self._part(clip, skipped)) is not None]
-        first = ['database', 'clip', 'subject', 'split', 'frame']
-        table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=first)
-        return table[first + [name for name in table if name not in first]]
-
-    def _part(self, clip, skipped):
-        "The labels of one clip with its names."
-        try: labels = self.labels(clip)
-        except ValueError as error:
-            if skipped is None: raise
-            skipped.append(Skipped(clip.name, str(error)))
-            return None
-        return labels.assign(database=self.name, clip=clip.name, subject=clip.subject, split=clip.split)
-
     def __repr__(self):
         counts = ', '.join(f"{len(self.select(split))} {split}" for split in SPLITS if self.select(split))
         return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {counts})"
+
+# %% ../../nbs/30_data/10_databases.ipynb #da7e9614
+@patch
+def select(self:Database,
+    split:str=None, # one of SPLITS; None: all
+    task:str=None,  # 'va', 'expression', 'aus': by the split that the database has for this task
+)->list[Clip]:
+    "The clips of one split."
+    if split not in (None, *SPLITS): raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
+    return [clip for clip in self.clips if split in (None, clip.splits.get(task, clip.split if task is None else None))]
+
+@patch
+def frames(self:Database,
+    split:str=None,    # one of SPLITS; None: all
+    task:str=None,     # as in `select`
+    skipped:list=None, # takes a `Skipped` for each clip that cannot be read; None: such a clip is an error
+)->pd.DataFrame:       # database, clip, subject, split, frame, then what is labelled
+    "The labels of all clips in one table."
+    parts = [part for clip in self.select(split, task) if (part := _part(self, clip, skipped)) is not None]
+    first = ['database', 'clip', 'subject', 'split', 'frame']
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=first)
+    return table[first + [name for name in table if name not in first]]
+
+def _part(database, clip, skipped):
+    "The labels of one clip with its names."
+    try: labels = database.labels(clip)
+    except ValueError as error:
+        if skipped is None: raise
+        skipped.append(Skipped(clip.name, str(error)))
+        return None
+    return labels.assign(database=database.name, clip=clip.name, subject=clip.subject, split=clip.split)
 
 # %% ../../nbs/30_data/10_databases.ipynb #76071bf1
 _DATABASES = {}
@@ -280,6 +284,21 @@ def _columns_of(task, values, au_names):
     names = ['valence', 'arousal'] if task == 'va' else [f'au{au}' for au in au_names]
     return pd.DataFrame(values.astype(np.float32), columns=names)
 
+def _task_columns(database, task, file):
+    "The label columns of one file; no rows where there is none."
+    label = database.manifest.label(_AFFWILD2_TASKS[task][2])
+    width = {'va': 2, 'expression': 1, 'aus': len(database.au_names)}[task]
+    values = np.empty((0, width)) if file is None else read_annotation(file, width, label.header)
+    return _columns_of(task, checked(values, label, file, first_row=2), database.au_names) # the header is row 1
+
+def _side_by_side(parts, n):
+    "The columns of all tasks over n frames."
+    table = pd.concat([part.reindex(range(n)) for part in parts], axis=1)
+    table['expression'] = table['expression'].fillna(-1).astype(np.int16)
+    table.insert(0, 'frame', np.arange(n, dtype=np.int32))
+    return table
+
+# %% ../../nbs/30_data/10_databases.ipynb #87c6e7c5
 def _test_list(root, name):
     "The clips in one list of the test set, wherever the list lies."
     places = (name, f'annotations/{name}', f'*/{name}', f'annotations/*/{name}')
@@ -318,21 +337,10 @@ class AffWild2(Database):
         return Clip(self.name, name, _subject_of(name, subjects), split, _video_of(name, self._videos), crops if crops.is_dir() else None, files, splits)
 
     def _read(self, clip):
-        parts = {task: self._task(task, clip.annotations.get(task)) for task in _AFFWILD2_TASKS}
+        parts = {task: _task_columns(self, task, clip.annotations.get(task)) for task in _AFFWILD2_TASKS}
         lengths = {task: len(parts[task]) for task in clip.annotations}
         if len(set(lengths.values())) > 1: self.note(f"{clip.name}: rows differ ({', '.join(f'{task} {rows}' for task, rows in lengths.items())}); frames past an end have no label")
-        n = max(lengths.values(), default=0)
-        table = pd.concat([part.reindex(range(n)) for part in parts.values()], axis=1)
-        table['expression'] = table['expression'].fillna(-1).astype(np.int16)
-        table.insert(0, 'frame', np.arange(n, dtype=np.int32))
-        return table
-
-    def _task(self, task, file):
-        "The label columns of one file; no rows where there is none."
-        label = self.manifest.label(_AFFWILD2_TASKS[task][2])
-        width = {'va': 2, 'expression': 1, 'aus': len(self.au_names)}[task]
-        values = np.empty((0, width)) if file is None else read_annotation(file, width, label.header)
-        return _columns_of(task, checked(values, label, file, first_row=2), self.au_names) # the header is row 1
+        return _side_by_side(parts.values(), max(lengths.values(), default=0))
 
 # %% ../../nbs/30_data/10_databases.ipynb #ba82caa8
 def matched_length(

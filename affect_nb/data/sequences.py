@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.labels import AffectTargets
@@ -242,16 +243,6 @@ class SequenceDataset:
         self._starts = np.concatenate([starts for starts, _ in found])
         self._tracks = np.repeat(np.arange(len(found), dtype=np.int32), [len(starts) for starts, _ in found])
 
-    def cut(self,
-        length:int=80,        # frames of a window
-        step:int=None,        # None: `length`
-        remainder:str=None,   # None: as it is
-    )->'SequenceDataset':
-        "The same clips in windows of another length."
-        other = copy(self)
-        other._index(length, step, remainder or self.remainder)
-        return other
-
     def __len__(self): return len(self._starts)
     def __repr__(self): return f"SequenceDataset({len(self)} windows of {self.length} frames, {len(self.tracks)} clips, {len(self.subjects)} subjects)"
 
@@ -265,12 +256,27 @@ class SequenceDataset:
         return Sequence(torch.from_numpy(faces).permute(0, 3, 1, 2), torch.from_numpy(scale_landmarks(points)),
                         track.targets(start, seen), torch.from_numpy(seen), track.clip, start)
 
-    @property
-    def people(self)->list[dict]:
-        "Database, clip and subject of each track, as `check_split` takes them."
-        return [dict(database=track.database, clip=track.clip, subject=track.subject) for track in self.tracks]
-    @property
-    def subjects(self)->list[str]: return sorted({track.subject for track in self.tracks})
+# %% ../../nbs/30_data/40_sequences.ipynb #4ab58ba5
+@patch(as_prop=True)
+def people(self:SequenceDataset)->list[dict]:
+    "Database, clip and subject of each track, as `check_split` takes them."
+    return [dict(database=track.database, clip=track.clip, subject=track.subject) for track in self.tracks]
+
+@patch(as_prop=True)
+def subjects(self:SequenceDataset)->list[str]:
+    "Everybody whose face is in it."
+    return sorted({track.subject for track in self.tracks})
+
+@patch
+def cut(self:SequenceDataset,
+    length:int=80,        # frames of a window
+    step:int=None,        # None: `length`
+    remainder:str=None,   # None: as it is
+)->SequenceDataset:
+    "The same clips in windows of another length."
+    other = copy(self)
+    other._index(length, step, remainder or self.remainder)
+    return other
 
 # %% ../../nbs/30_data/40_sequences.ipynb #6244279e
 def sequences_of(

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from fastcore.basics import patch
 
 from ..preprocess.frames import frame_row, frames_dataframe, frames_table
 from ..preprocess.store import CROP_SIZE, FaceStore
@@ -71,25 +72,30 @@ class CroppedAligned:
         return frames_dataframe(frames_table([frame_row(row, row/self.fps, 0, 'ok' if found else 'lost', clip=self.clip, subject=self.subject)
                                               for row, found in enumerate(here)]))
 
-    def read(self, start:int, stop:int)->np.ndarray:
-        "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no image."
-        crops = np.zeros((self._count(start, stop), CROP_SIZE, CROP_SIZE, 3), np.uint8)
-        for row in range(start, stop):
-            if row in self._files: crops[row - start] = read_crop(self._files[row])
-        return crops
+# %% ../../nbs/30_data/20_store.ipynb #945f725b
+@patch
+def read(self:CroppedAligned, start:int, stop:int)->np.ndarray:
+    "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no image."
+    crops = np.zeros((_count(self, start, stop), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    for row in range(start, stop):
+        if row in self._files: crops[row - start] = read_crop(self._files[row])
+    return crops
 
-    def landmarks(self, start:int, stop:int)->np.ndarray:
-        "(n, 68, 2) float32, all NaN."
-        return np.full((self._count(start, stop), 68, 2), np.nan, np.float32)
+@patch
+def landmarks(self:CroppedAligned, start:int, stop:int)->np.ndarray:
+    "(n, 68, 2) float32, all NaN."
+    return np.full((_count(self, start, stop), 68, 2), np.nan, np.float32)
 
-    def present(self, start:int, stop:int)->np.ndarray:
-        "(n,) bool: is there an image?"
-        self._count(start, stop)
-        return np.array([row in self._files for row in range(start, stop)], bool)
+@patch
+def present(self:CroppedAligned, start:int, stop:int)->np.ndarray:
+    "(n,) bool: is there an image?"
+    _count(self, start, stop)
+    return np.array([row in self._files for row in range(start, stop)], bool)
 
-    def _count(self, start, stop):
-        if not 0 <= start <= stop <= len(self): raise ValueError(f"{self.path}: rows {start} to {stop} asked for, there are rows 0 to {len(self)}")
-        return stop - start
+def _count(store, start, stop):
+    "Rows asked for; a `ValueError` where there are not so many."
+    if not 0 <= start <= stop <= len(store): raise ValueError(f"{store.path}: rows {start} to {stop} asked for, there are rows 0 to {len(store)}")
+    return stop - start
 
 # %% ../../nbs/30_data/20_store.ipynb #95c970c8
 def open_faces(
