@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAX_ANGLE', 'Pose', 'project', 'light_on_face', 'Outline', 'fill', 'disc', 'ribbon', 'shade', 'ink_layer',
-           'through_hole', 'draw_eye', 'draw_mouth', 'draw_hair', 'draw_body']
+           'through_hole', 'draw_eye', 'draw_mouth', 'draw_scalp', 'draw_hair', 'draw_body']
 
 # %% ../../nbs/10_synth/05_features.ipynb #127d8f13
 from dataclasses import dataclass
+from functools import lru_cache
 import numpy as np, cv2
 from .identity import CHIN, FACE_HEIGHT, POINTS, TEMPLATE, TOP, Identity, curve_matrix
 from .scene import DEFAULT_DIFFICULTY, check_difficulty
@@ -122,14 +123,15 @@ def shade(colour, factor):
     "A colour made darker or lighter, as integers."
     return tuple(int(min(255, max(0, c*factor))) for c in colour)
 
-# %% ../../nbs/10_synth/05_features.ipynb #eb702628
+# %% ../../nbs/10_synth/05_features.ipynb #a2e996c0
+# thicknesses and offsets below are in interocular distances
 def _brow(ink, face, side, identity):
     "One brow: thick inside, thin outside."
     curve = face['brow' + side]
     t = np.linspace(0, 1, len(curve))[:, None]
     thick = (.055 + .014*identity.shape[6])*np.sqrt(np.clip(.25 + t*1.1, 0, 1))*(1 - .25*np.clip(t - .8, 0, 1)/.2)
-    colour = tuple(int(np.clip(255*min(h, 90)/max(s, 60), 40, 130)) for h, s in zip(identity.hair, identity.skin))
-    ribbon(ink, curve, -.35*thick*face.down, 1.0*thick*face.down, colour)
+    dark = np.clip(np.mean(identity.hair)/np.mean(identity.skin), .16, .48)*255
+    ribbon(ink, curve, -.35*thick*face.down, 1.0*thick*face.down, shade((dark, dark, dark), 1.) if dark < 50 else shade((1.06, .97, .92), dark))
 
 def _lid_crease(ink, face, side):
     "The fold above the upper lid and the bag below the lower one."
@@ -139,6 +141,7 @@ def _lid_crease(ink, face, side):
     ribbon(ink, top, -(.030 + .02*bow)*face.down, 0*face.down, (225, 208, 204))
     ribbon(ink, low, .012*bow*face.down, (.03 + .018*bow)*face.down, (222, 205, 200))
 
+# %% ../../nbs/10_synth/05_features.ipynb #eb702628
 def _nose(ink, face):
     "Base of the nose, wings and nostrils."
     base = face['nose_base']
@@ -159,8 +162,9 @@ def _lips(ink, face, identity):
     fill(ink, np.vstack([face['lip_low'], face['mouth_low'][::-1]]), shade(tint*255, 1.0))
     bow = np.sin(np.linspace(.2, np.pi - .2, len(face['lip_low'])))[:, None]
     ribbon(ink, face['lip_low'], .012*face.down, (.02 + .05*bow)*face.down, (205, 186, 180))
-    for corner in (48, 54): disc(ink, face.points[corner], .028*face.scale, (150, 112, 108))
+    for corner in (48, 54): disc(ink, face.points[corner], .018*face.scale, (178, 140, 134))
 
+# %% ../../nbs/10_synth/05_features.ipynb #5887ab98
 def ink_layer(
     face:Outline,
     identity:Identity,
@@ -215,9 +219,8 @@ def draw_mouth(skin, face, exposure):
     def inside(patch, origin):
         patch[:] = shade((58, 22, 24), exposure)
         disc(patch, face.points[66] - origin + .02*face.down, min(.14, .45*gap)*face.scale, shade((160, 78, 78), exposure))
-        teeth = min(.085, .62*gap)
+        teeth = min(.07, .62*gap)
         ribbon(patch, top - origin, -.01*face.down, (teeth*(.55 + .45*bow))*face.down, shade((232, 226, 214), exposure))
-        if gap > .12: ribbon(patch, low - origin, -(.022*bow)*face.down, .02*face.down, shade((190, 180, 168), exposure))
     if gap > .012: through_hole(skin, face.mouth(), inside)
     line = max(0., .010 - .06*gap)
     if line: ribbon(skin, (top + low)/2, -line*(.4 + .6*bow)*face.down, line*(.4 + .6*bow)*face.down, shade((84, 40, 40), exposure))
@@ -232,39 +235,54 @@ _HAIR_INNER = {  # from the left ear to the middle
     'receding': [(-.82, -.02), (-.81, -.35), (-.74, -.68), (-.50, -.90), (0, -.86)]}
 
 def _arch(half, lift=0.):
-    "Left half of an arch with its mirror image, as a smooth curve (n, 2)."
+    "Left half of an arch with its mirror image, as a smooth curve (41, 2)."
     half = np.asarray(half, float)
-    right = (half*[-1, 1])[::-1][1:]
-    return curve_matrix(2*len(half) - 1, 4) @ (np.vstack([half, right]) + [0, lift])
+    path = curve_matrix(2*len(half) - 1, 8) @ (np.vstack([half, (half*[-1, 1])[::-1][1:]]) + [0, lift])
+    return path[np.linspace(0, len(path) - 1, 41).round().astype(int)]
 
 _HAIR_ARCHES = {style: (_arch(_HAIR_OUTER, .06 if style == 'receding' else 0), _arch(inner)) for style, inner in _HAIR_INNER.items()}
+_CURTAIN = np.array([(-.92, -.3), (-1.04, .4), (-1.0, 1.3), (-.5, 1.5), (.5, 1.5), (1.0, 1.3), (1.04, .4), (.92, -.3)])
 
 def _raised(points, depth, pose, rim=False):
     "2-D shapes at one depth in the image."
     return project(np.column_stack([points, np.full(len(points), depth)]), pose, np.full(len(points), rim))
 
-def draw_hair(image, pose, identity, exposure, offset, behind):
-    "Hair behind the neck (long hair) or on top of the head, in place."
-    colour, outer, inner = shade(identity.hair, exposure), *_HAIR_ARCHES[identity.style]
-    if behind:
-        if identity.style != 'long': return
-        curtain = np.array([(-.92, -.3), (-1.04, .4), (-1.0, 1.3), (-.5, 1.5), (.5, 1.5), (1.0, 1.3), (1.04, .4), (.92, -.3)])
-        fill(image, _raised(curtain, -.8, pose) - offset, shade(colour, .75))
-        return
-    shape_outer, shape_inner = _raised(outer, -.5, pose, True) - offset, _raised(inner, -.15, pose) - offset
-    fill(image, np.vstack([shape_outer, shape_inner[::-1]]), colour)
-    rng = np.random.default_rng([identity.seed, 32])
-    steps = np.linspace(0, 1, 28)[:, None]
-    index = (np.linspace(2, len(shape_outer) - 3, 28) + rng.uniform(-1, 1, 28)).astype(int)
-    inner_index = np.round(index/(len(shape_outer) - 1)*(len(shape_inner) - 1)).astype(int)
-    starts, ends = shape_outer[index], shape_inner[inner_index]
-    strands = [np.round(np.array([a + (b - a)*k for k in (.12, .5, .92)])*16).astype(np.int32) for a, b in zip(starts, ends)]
-    cv2.polylines(image, strands[::2], False, shade(colour, 1.35), 1, cv2.LINE_AA, 4)
-    cv2.polylines(image, strands[1::2], False, shade(colour, .7), 1, cv2.LINE_AA, 4)
+def draw_scalp(image, pose, identity, exposure):
+    "What lies behind the face: the skull and hair that hangs down; in place."
+    outer = _HAIR_ARCHES[identity.style][0]
+    if identity.style == 'long': fill(image, _raised(_CURTAIN, -.8, pose), shade(identity.hair, .7*exposure))
+    skull = shade(identity.skin, .8*exposure) if identity.style == 'receding' else shade(identity.hair, .7*exposure)
+    fill(image, _raised(outer*[.97, .97], -.5, pose, True), skull)
 
-def draw_body(image, points, pose, identity, exposure, offset):
+@lru_cache(maxsize=64)
+def _strands(identity):
+    "Where hair strands begin on the outer arch, end on the inner one, and which part of the way each covers."
+    rng = np.random.default_rng([identity.seed, 32])
+    start = rng.integers(1, 40, 60)
+    end = np.clip(start + rng.integers(-2, 3, 60), 0, 40)
+    return start, end, np.sort(rng.uniform(.04, .98, (60, 2)), 1)
+
+def draw_hair(
+    image:np.ndarray, # (height, width, 3) uint8, changed in place
+    pose:Pose,
+    identity:Identity,
+    exposure:float,   # factor on colours
+):
+    "Hair on top of the head, with a sheen and strands."
+    colour, (outer, inner) = shade(identity.hair, exposure), _HAIR_ARCHES[identity.style]
+    outer, inner = _raised(outer, -.5, pose, True), _raised(inner, -.15, pose)
+    fill(image, np.vstack([outer, inner[::-1]]), colour)
+    sheen = slice(7, -7)
+    fill(image, np.vstack([(outer + (inner - outer)*.28)[sheen], (outer + (inner - outer)*.55)[sheen][::-1]]), shade(colour, 1.13))
+    start, end, part = _strands(identity)
+    lines = outer[start, None] + (inner[end] - outer[start])[:, None]*part[..., None]
+    lines = np.round(lines*16).astype(np.int32)
+    cv2.polylines(image, list(lines[::2]), False, shade(colour, 1.28), 1, cv2.LINE_AA, 4)
+    cv2.polylines(image, list(lines[1::2]), False, shade(colour, .78), 1, cv2.LINE_AA, 4)
+
+def draw_body(image, points, pose, identity, exposure):
     "Clothes, neck with the shadow of the jaw, ears; in place."
-    face = Outline(points, pose, offset)
+    face = Outline(points, pose)
     neck, chin = face.points[[4, 12]].mean(0), face.points[8]
     upright = np.array([0., 1.])*pose.scale; across = np.array([1., 0.])*pose.scale
     base = neck + .75*upright
@@ -273,7 +291,7 @@ def draw_body(image, points, pose, identity, exposure, offset):
     fill(image, np.vstack([neck - .47*across, base - .50*across, base + .18*upright, base + .50*across, neck + .47*across]), tone)
     fill(image, shoulders, shade(identity.cloth, exposure))
     fill(image, np.vstack([base - .45*across - .12*upright, base + .22*upright, base + .45*across - .12*upright]), tone)
-    fill(image, face.points[3:14]*[1, 1] + .14*face.down + (chin - face.points[3:14])*.10, shade(identity.skin, .52*exposure))
+    fill(image, face.points[3:14] + .10*face.down + (chin - face.points[3:14])*.12, shade(identity.skin, .56*exposure))
     for tip, low, side in (('ear_top', 1, -1), ('ear_top_right', 15, 1)):
         top, bottom = face.at(tip), face.points[low]
         t = np.linspace(0, 2*np.pi, 17)[:, None]

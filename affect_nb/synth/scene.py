@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, cv2
 
-# %% ../../nbs/10_synth/04_scene.ipynb #b8363746
+# %% ../../nbs/10_synth/04_scene.ipynb #2510c840
 DEFAULT_DIFFICULTY = 0.3
 OCCLUSIONS = ('none', 'glasses', 'hair', 'hand', 'block')
 
@@ -18,6 +18,12 @@ def check_difficulty(difficulty):
     "Refuse a difficulty outside 0..1."
     if not 0 <= difficulty <= 1: raise ValueError(f"difficulty {difficulty}: 0 to 1 is allowed")
 
+def _kinds(difficulty):
+    "Probabilities of glasses, hair, hand and block: the harsh ones come with difficulty."
+    weights = np.array([.5, .3, .1 + .5*difficulty, .1 + .5*difficulty])
+    return weights/weights.sum()
+
+# %% ../../nbs/10_synth/04_scene.ipynb #b8363746
 @dataclass(frozen=True)
 class Scene:
     "Light, background, occlusion, blur and noise; hashable, so a background is painted once."
@@ -44,14 +50,9 @@ class Scene:
         light = (np.sin(side)*np.cos(height), -np.sin(height), np.cos(side)*np.cos(height))
         hidden = rng.random() < .45*d
         kind = str(rng.choice(OCCLUSIONS[1:], p=_kinds(d)))
-        return cls(tuple(np.round(light, 4).tolist()), round(float(rng.uniform(.42, .62) - .25*d), 4), round(float(np.exp(rng.normal(0, .05 + .3*d))), 4),
+        return cls(tuple(np.round(light, 4).tolist()), round(float(rng.uniform(.42, .62) - .25*d), 4), round(float(np.exp(rng.normal(-.02, .04 + .22*d))), 4),
                    int(seed), d, kind if hidden else 'none', int(seed), round(float(d*rng.uniform(.4, 1)), 4),
                    round(float(d*rng.uniform(0, 2.2)), 4), round(float(1 + d*rng.uniform(0, 18)), 4))
-
-def _kinds(difficulty):
-    "Probabilities of glasses, hair, hand and block: the harsh ones come with difficulty."
-    weights = np.array([.5, .3, .1 + .5*difficulty, .1 + .5*difficulty])
-    return weights/weights.sum()
 
 # %% ../../nbs/10_synth/04_scene.ipynb #edac5dd1
 @lru_cache(maxsize=16)
@@ -61,31 +62,32 @@ def background(
 )->np.ndarray:             # (height, width, 3) uint8 RGB, read-only
     "The background of a scene; painted once and kept."
     rng = np.random.default_rng([scene.background, 22])
-    corners = rng.uniform(40, 215, 3) + rng.uniform(-35, 35, (2, 2, 3))
-    wall = cv2.resize(corners.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    half_width, half_height = (width + 1)//2, (height + 1)//2  # out of focus: half the pixels are enough
+    corners = rng.uniform(50, 210) + rng.uniform(-30, 30, 3) + rng.uniform(-35, 35, (2, 2, 1)) + rng.uniform(-8, 8, (2, 2, 3))
+    wall = cv2.resize(corners.astype(np.float32), (half_width, half_height), interpolation=cv2.INTER_LINEAR)
     image = np.clip(wall, 0, 255).astype(np.uint8)
     for _ in range(int(rng.integers(1, 4) + 14*scene.clutter)): _thing(image, rng)
-    soft = max(width, height)*(.028 - .02*scene.clutter)*rng.uniform(.5, 1)
-    image = cv2.GaussianBlur(image, (0, 0), soft)
+    soft = max(half_width, half_height)*(.028 - .02*scene.clutter)*rng.uniform(.5, 1)
+    image = cv2.resize(cv2.GaussianBlur(image, (0, 0), soft), (width, height), interpolation=cv2.INTER_LINEAR)
     image.flags.writeable = False
     return image
 
 def _thing(image, rng):
     "One shape of the background, drawn in place."
     height, width = image.shape[:2]
-    colour = tuple(int(c) for c in rng.uniform(20, 235, 3))
+    colour = tuple(int(c) for c in np.clip(rng.uniform(30, 225) + rng.uniform(-45, 45, 3), 5, 250))
     x, y = int(rng.uniform(0, width)), int(rng.uniform(0, height))
     w, h = (np.exp(rng.normal(-1.9, .6, 2))*max(width, height)).astype(int) + 2
     if rng.random() < .7: cv2.rectangle(image, (x, y), (int(x + w), int(y + h)), colour, -1)
     else: cv2.ellipse(image, (x, y), (int(w), int(h)), rng.uniform(0, 180), 0, 360, colour, -1)
 
-# %% ../../nbs/10_synth/04_scene.ipynb #bba93669
-_GRAIN_SIZE, _GRAIN_SPREAD = 512, 36
+# %% ../../nbs/10_synth/04_scene.ipynb #0897784e
+_GRAIN_SIZE, _GRAIN_SPREAD = 1024, 36  # pixels, grey levels
 
 @lru_cache(maxsize=1)
 def _grain_tile():
-    noise = np.random.default_rng(23).normal(128, _GRAIN_SPREAD, (_GRAIN_SIZE, _GRAIN_SIZE, 3))
-    return np.clip(noise, 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(23).standard_normal((_GRAIN_SIZE, _GRAIN_SIZE, 3), np.float32)
+    return np.clip(noise*_GRAIN_SPREAD + 128.5, 0, 255).astype(np.uint8)
 
 def grain(
     image:np.ndarray, # (height, width, 3) uint8
@@ -95,10 +97,10 @@ def grain(
     "The image with a camera's noise."
     if strength <= 0: return image
     height, width = image.shape[:2]
-    x, y = np.random.default_rng([seed, 24]).integers(0, _GRAIN_SIZE - 1, 2)
-    tile = _grain_tile()
-    rows, columns = (np.arange(y, y + height) % _GRAIN_SIZE), (np.arange(x, x + width) % _GRAIN_SIZE)
-    part = tile[y:y + height, x:x + width] if y + height <= _GRAIN_SIZE and x + width <= _GRAIN_SIZE else tile[rows][:, columns]
+    tile, (a, b) = _grain_tile(), np.random.default_rng([seed, 24]).random(2)
+    if max(height, width) > _GRAIN_SIZE: tile = cv2.copyMakeBorder(tile, 0, height, 0, width, cv2.BORDER_WRAP)
+    y, x = int(a*(tile.shape[0] - height)), int(b*(tile.shape[1] - width))
+    part = tile[y:y + height, x:x + width]
     share = strength/_GRAIN_SPREAD
     return cv2.addWeighted(image, 1., part, share, -128*share)
 

@@ -50,14 +50,19 @@ def au_layers()->np.ndarray: # (18, 3*MAP_SIZE*MAP_SIZE) float32, for one step o
     "Slopes and hollows of every action unit."
     return np.stack([_BITE*relief_layers(au_relief(au)/5, 5).ravel() for au in DRAWN_AUS])
 
+_LIFE = ((1, .8), (2, .8), (4, .5), (6, .7), (11, 1.2), (12, .8), (15, .8))  # AU and depth of the furrow that it leaves
+
+@lru_cache(maxsize=1)
+def _rest_layers():
+    "Layers of the average head, and of the furrows that a life of expressions leaves."
+    furrows = [_BITE*relief_layers(np.minimum(au_relief(au), 0)*.4*depth, 5) for au, depth in _LIFE]
+    return relief_layers(head_relief(), 9).ravel(), np.sum(furrows, 0).ravel()
+
 @lru_cache(maxsize=64)
 def head_layers(identity:Identity)->np.ndarray: # (3*MAP_SIZE*MAP_SIZE,) float32
-    "Slopes and hollows of a person's head at rest; age leaves the furrows of a life's expressions."
-    layers = relief_layers(head_relief(), 9)
-    folds = np.zeros(len(DRAWN_AUS), np.float32)
-    for au, depth in ((1, .8), (2, .8), (4, .5), (6, .7), (11, 1.2), (12, .8), (15, .8)): folds[DRAWN_AUS.index(au)] = depth
-    furrows = [_BITE*relief_layers(np.minimum(au_relief(au), 0)/5, 5)*d for au, d in zip(DRAWN_AUS, folds) if d]
-    return (layers + identity.age*2.0*np.sum(furrows, 0)).ravel()
+    "Slopes and hollows of a person's head at rest; age deepens the furrows."
+    head, furrows = _rest_layers()
+    return head + np.float32(identity.age)*furrows
 
 # %% ../../nbs/10_synth/03_skin.ipynb #b64959b0
 PAINT_SIZE = 256  # pixels of the painted map's side
@@ -73,7 +78,7 @@ def _spots():
     red = _spot(-.45, .38, .22, .18) + .8*_spot(0, .42, .14, .1) + .3*_spot(0, 1.1, .25, .15)
     dark = .7*_spot(-.36, .02, .22, .11) + .5*_spot(-.19, .12, .05, .14) + .9*_spot(0, .585, .16, .03) + .35*_spot(0, .98, .2, .03) + .5*_spot(-.17, .56, .08, .03)
     beard = np.clip(1.2*_spot(0, 1.1, .6, .3) + _spot(-.6, .9, .2, .35) + .9*_spot(0, .62, .25, .06) - .5*_spot(-.3, .55, .2, .15) - _spot(0, .80, .27, .09), 0, 1)
-    return red, dark, beard
+    return [spot.astype(np.float32) for spot in (red, dark, beard)]
 
 @lru_cache(maxsize=64)
 def skin_paint(
@@ -83,18 +88,18 @@ def skin_paint(
     rng = np.random.default_rng([identity.seed, 12])
     red, dark, beard = _spots()
     blotches = cv2.resize(rng.normal(0, .025, (24, 24)).astype(np.float32), (PAINT_SIZE, PAINT_SIZE), interpolation=cv2.INTER_CUBIC)[..., None]
-    pores = rng.normal(0, .012, (PAINT_SIZE, PAINT_SIZE, 1)).astype(np.float32)
-    tone = (1 + blotches + pores)*(1 - dark*(.16 + .10*identity.age))
-    tint = 1 + red*np.array([.04, -.09, -.09])
-    stubble = 1 - beard*identity.beard*(.35 + 4*np.abs(pores))*np.array([.9, .85, .75])
-    paint = np.clip(np.array(identity.skin)*tone*tint*stubble, 0, 255).astype(np.uint8)
-    for x, y, r in _freckles(identity, rng): cv2.circle(paint, (x, y), 1, tuple(int(c*.78) for c in identity.skin), -1, cv2.LINE_AA)
+    pores = .012*rng.standard_normal((PAINT_SIZE, PAINT_SIZE, 1), np.float32)
+    tone = (1 + blotches + pores)*(1 - dark*np.float32(.16 + .10*identity.age))
+    tint = 1 + red*np.array([.04, -.09, -.09], np.float32)
+    stubble = 1 - beard*(np.float32(identity.beard)*(.35 + 4*np.abs(pores)))*np.array([.9, .85, .75], np.float32)
+    paint = np.clip(np.array(identity.skin, np.float32)*tone*tint*stubble, 0, 255).astype(np.uint8)
+    for x, y, r in _freckles(identity, rng): cv2.circle(paint, (x, y), r, tuple(int(c*.80) for c in identity.skin), -1, cv2.LINE_AA, 3)
     return np.ascontiguousarray(paint)
 
 def _freckles(identity, rng):
-    "Positions of freckles and moles in pixels of the map."
+    "Positions and radii of freckles and moles in eighths of the map's pixels."
     places = np.stack([rng.normal(0, .35, 40), rng.normal(.3, .2, 40)], 1)[:rng.integers(0, 40) if rng.random() < .3 else rng.integers(0, 4)]
-    return [(int(x), int(y), 1) for x, y in to_map(places, PAINT_SIZE)]
+    return [(int(x), int(y), int(r)) for (x, y), r in zip(to_map(places, PAINT_SIZE)*8, rng.integers(7, 12, len(places)))]
 
 # %% ../../nbs/10_synth/03_skin.ipynb #9355fc7e
 _ONE = 150  # grey level of the shading that leaves paint as it is
@@ -124,8 +129,8 @@ def lit_skin(
     exposure:float=1., # factor on the light
 )->np.ndarray:         # (PAINT_SIZE, PAINT_SIZE, 3) uint8 RGB
     "A person's skin map in this light, with the folds of these action units."
-    layers = head_layers(identity)
-    if aus.any(): layers = layers + aus.astype(np.float32) @ au_layers()
+    layers = head_layers(identity).copy()
+    for i in np.flatnonzero(aus): layers += np.float32(aus[i])*au_layers()[i]  # few are active: cheaper than a matrix product
     grey = np.clip(shading(layers, np.asarray(light, np.float32), np.float32(ambient))*(_ONE*exposure), 0, 255).astype(np.uint8)
     grey = cv2.cvtColor(cv2.resize(grey, (PAINT_SIZE, PAINT_SIZE)), cv2.COLOR_GRAY2RGB)
     return cv2.multiply(skin_paint(identity), cv2.LUT(grey, _shadow_colours()), scale=1/_ONE)
