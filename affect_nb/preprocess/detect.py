@@ -10,7 +10,7 @@ __all__ = ['Detections', 'box_overlap', 'Detector', 'register_detector', 'list_d
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -98,7 +98,11 @@ class Detector:
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         raise NotImplementedError
 
-    def __getstate__(self): return {name: value for name, value in vars(self).items() if name != "_model"} # loaded again
+# %% ../../nbs/20_preprocess/20_detect.ipynb #6133ee84
+@lru_cache
+def _load(make:Callable, *arguments):
+    "The model that `make(*arguments)` reads, read once."
+    return make(*arguments)
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #6f5c23e2
 _DETECTORS = {}
@@ -131,8 +135,8 @@ class DlibHog(Detector):
     near_threshold = -.3
     dlib_boxes = True
 
-    @cached_property
-    def _model(self): return dlib.get_frontal_face_detector()
+    @property
+    def _model(self): return _load(dlib.get_frontal_face_detector)
 
     def _find(self, image, threshold):
         found, scores, _ = self._model.run(image, 0, threshold)
@@ -158,8 +162,8 @@ class DlibMmod(Detector):
     "Max-margin convolutional network (dlib); score: confidence above the threshold, about 1 for a sure face."
     wants_colour = True
 
-    @cached_property
-    def _model(self): return dlib.cnn_face_detection_model_v1(str(model_file("mmod_human_face_detector.dat")))
+    @property
+    def _model(self): return _load(dlib.cnn_face_detection_model_v1, str(model_file("mmod_human_face_detector.dat")))
 
     def _find(self, image, threshold):
         found = [face for face in self._model(_coloured(image), 0) if face.confidence >= threshold]
@@ -173,8 +177,8 @@ def _coloured(image:np.ndarray)->np.ndarray:
 @register_detector("opencv_haar")
 class OpencvHaar(Detector):
     "Haar cascade (OpenCV); score: weight of the last stage, comparable within an image only."
-    @cached_property
-    def _model(self): return cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    @property
+    def _model(self): return _load(cv2.CascadeClassifier, cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
 
     def _find(self, image, threshold):
         gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

@@ -8,7 +8,7 @@ __all__ = ['MIRROR', 'MEAN_FACE', 'find_landmark_model', 'Landmarks68', 'interoc
 
 # %% ../../nbs/20_preprocess/40_landmarks.ipynb #5100faae
 import os
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -29,13 +29,6 @@ class Landmarks68:
         self.path = Path(path) if path else find_landmark_model()
         if not self.path.is_file(): raise ValueError(f"{self.path}: no such file; it should be dlib's 68-point model")
 
-    @cached_property
-    def _model(self):
-        try: return dlib.shape_predictor(str(self.path))
-        except RuntimeError as error: raise ValueError(f"{self.path} is no landmark model of dlib: {error}") from None
-
-    def __getstate__(self): return dict(path=self.path)
-
     def __call__(self,
         image:np.ndarray, # (H, W, 3) uint8 RGB or (H, W) uint8
         boxes,            # (n, 4) x1 y1 x2 y2 px, as dlib's HOG detector draws them
@@ -43,7 +36,14 @@ class Landmarks68:
         "Landmarks of each box."
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         if not len(boxes): return np.empty((0, 68, 2), np.float32)
-        return np.stack([_points(self._model(image, dlib.rectangle(*map(round, box)))) for box in boxes.tolist()])
+        model = _load(self.path)
+        return np.stack([_points(model(image, dlib.rectangle(*map(round, box)))) for box in boxes.tolist()])
+
+@lru_cache(1)
+def _load(path:Path)->dlib.shape_predictor:
+    "100 MB that take a second to read: once a process is enough."
+    try: return dlib.shape_predictor(str(path))
+    except RuntimeError as error: raise ValueError(f"{path} is no landmark model of dlib: {error}") from None
 
 def _points(shape:dlib.full_object_detection)->np.ndarray:
     "(68, 2) float32 of dlib's points."

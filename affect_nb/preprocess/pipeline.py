@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ..files.atomic import Skipped, skipped_table, sweep, whole, write_json
-from .align import TRANSFORMS, align_face
+from .align import TRANSFORMS, align_frame
 from .detect import create_detector
 from .frames import FRAME_SCHEMA, frames_dataframe
 from .store import FaceStore, FaceStoreWriter
@@ -102,7 +102,7 @@ def _rows(frame:VideoFrame, faces:list[TrackedFace], transform:str)->Iterator[di
 
 def _crop(frame:VideoFrame, face:TrackedFace, transform:str)->dict:
     "The aligned crop, or the status that says why there is none."
-    try: crop, landmarks = align_face(frame.image, face.landmarks, transform=transform)
+    try: crop, landmarks = align_frame(frame, face.landmarks, transform=transform)
     except ValueError: return dict(status="degenerate")
     return dict(crop=crop, crop_landmarks=landmarks)
 

@@ -41,32 +41,54 @@ class VideoFrame:
         if isinstance(self._pixels, np.ndarray): return cv2.cvtColor(self._pixels, cv2.COLOR_RGB2GRAY)
         return _turned(_brightness(self._pixels), self._turns)
 
+    @property
+    def planes(self)->tuple|None:
+        "`gray`, the half-size planes of blue and red, and the (3, 4) matrix that makes RGB of them; None for some formats."
+        if isinstance(self._pixels, np.ndarray) or not _is_common(self._pixels): return None
+        blue, red = (_turned(_plane(self._pixels, number), self._turns) for number in (1, 2))
+        return self.gray, blue, red, _TO_RGB[709 if self._pixels.colorspace == _BT709 else 601]
+
     def __repr__(self): return f"VideoFrame({self.index}, {self.time:.3f} s)"
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #536b7431
 _PLANAR = {"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "nv21", "gray"}
 _FULL_RANGE = 2     # FFmpeg's AVCOL_RANGE_JPEG
-_BT601 = {2, 5, 6}  # FFmpeg's colour spaces that OpenCV's conversion is right for: not said, BT.470, SMPTE 170M
 _STRETCH = ((np.arange(256) - 16)*255/219).round().clip(0, 255).astype(np.uint8)
 
 def _turned(pixels:np.ndarray, quarter_turns:int)->np.ndarray:
     "Pixels turned counter-clockwise, contiguous."
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns % 4 else pixels
 
+def _plane(frame:av.VideoFrame, number:int)->np.ndarray:
+    "One plane of a decoded frame, not copied; those of colour have half the size."
+    plane = frame.planes[number]
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:plane.height, :plane.width]
+
 def _brightness(frame:av.VideoFrame)->np.ndarray:
     "The brightness plane of a decoded frame, 0-255."
     name = frame.format.name
     if name not in _PLANAR: return cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
-    plane = frame.planes[0]
-    pixels = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:frame.height, :frame.width]
     full = frame.color_range == _FULL_RANGE or name == "gray" or name.startswith("yuvj")
-    return np.ascontiguousarray(pixels) if full else cv2.LUT(pixels, _STRETCH)
+    return np.ascontiguousarray(_plane(frame, 0)) if full else cv2.LUT(_plane(frame, 0), _STRETCH)
+
+# %% ../../nbs/20_preprocess/00_video.ipynb #eb63cbeb
+_BT709, _BT601 = 1, {2, 5, 6} # FFmpeg's numbers; 2 is 'not said', 5 and 6 are BT.470 and SMPTE 170M
+
+def _to_rgb(red:float, green_blue:float, green_red:float, blue:float)->np.ndarray:
+    "(3, 4) matrix from stretched brightness and unstretched colours (16-240 around 128) to RGB."
+    shares = np.array([(0, red), (-green_blue, -green_red), (blue, 0)])*255/224
+    return np.c_[np.ones(3), shares, -128*shares.sum(1)]
+
+_TO_RGB = {601: _to_rgb(1.402, .344136, .714136, 1.772), 709: _to_rgb(1.5748, .187324, .468124, 1.8556)}
+
+def _is_common(frame:av.VideoFrame)->bool:
+    "4:2:0 of limited range, of a colour space that we know."
+    return frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.colorspace in {_BT709, *_BT601}
 
 def _colours(frame:av.VideoFrame)->np.ndarray:
-    "(H, W, 3) RGB of a decoded frame. OpenCV converts the common case several times faster than FFmpeg does."
-    common = frame.format.name == "yuv420p" and frame.color_range != _FULL_RANGE and frame.colorspace in _BT601
-    if not common or frame.width % 2 or frame.height % 2: return frame.to_ndarray(format="rgb24")
-    return cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420)
+    "(H, W, 3) RGB of a decoded frame."
+    fast = _is_common(frame) and frame.colorspace in _BT601 and not (frame.width % 2 or frame.height % 2)
+    return cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420) if fast else frame.to_ndarray(format="rgb24")
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #5eac5a71
 class VideoReader:
