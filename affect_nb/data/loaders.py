@@ -92,7 +92,7 @@ def _draw_windows(faces, targets, outputs=None, max_n=4, n_faces=8):
         if outputs is not None: _trace(trace, outputs.va[window], ':', ', predicted')
         trace.set(ylim=(-1.05, 1.05), xlim=(0, faces.shape[1] - 1), yticks=(-1, 0, 1))
         trace.tick_params(labelsize=7)
-    if axes[1, 0].lines: axes[1, 0].legend(fontsize=7, frameon=False, ncol=2, loc='upper right')
+    if axes[1, 0].lines: figure.legend(*axes[1, 0].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=4, loc='outside upper right')
     axes[-1, 0].set_xlabel('frame of the window', fontsize=8)
 
 # %% ../../nbs/30_data/50_loaders.ipynb #8ef875be
