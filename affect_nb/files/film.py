@@ -34,6 +34,11 @@ def _even(
     return np.ascontiguousarray(frame)
 
 # %% ../../nbs/05_files/10_film.ipynb #513ac83c
+def _check_film(path, width, height, fps):
+    "A `ValueError` unless such a film can be written."
+    if width < 2 or height < 2: raise ValueError(f"{path}: a film of {width}x{height} px, both must be 2 or more")
+    if not 0 < fps < 1000: raise ValueError(f"{path}: fps is {fps}, it must be above 0 and below 1000")
+
 def _check_frame(frame, width, height):
     "A `ValueError` unless `frame` is (height, width, 3) uint8."
     if getattr(frame, "dtype", None) != np.uint8 or frame.shape != (height, width, 3):
@@ -47,68 +52,68 @@ def _check_sound(sound):
     if not np.isfinite(sound).all(): raise ValueError(f"sound sample {int(np.argmin(np.isfinite(sound)))} is not finite: samples must lie in [-1, 1]")
     return sound.clip(-1, 1)
 
+# %% ../../nbs/05_files/10_film.ipynb #2fc5c8e7
+def _add_picture(container, width, height, fps, crf, threads):
+    "A video stream in `container`."
+    stream = container.add_stream(video_encoder(), rate=Fraction(fps).limit_denominator(1001))
+    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+    stream.codec_context.thread_count = threads
+    stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0"}  # with mbtree, x264's bytes differ from run to run on AVX-512
+    return stream
+
+def _packed_frame(frame, number, stream):
+    "`frame` for the encoder, at its time."
+    picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
+    picture.pts, picture.time_base = number, 1/stream.codec_context.framerate
+    return picture
+
+def _packed_sound(samples, number, rate):
+    "`samples` for the encoder, the first of them being sample `number`."
+    sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+    sound.sample_rate, sound.pts, sound.time_base = rate, number, Fraction(1, rate)
+    return sound
+
 # %% ../../nbs/05_files/10_film.ipynb #3ece79ae
 class FilmWriter:
-    "An .mp4 that grows by `add(frame)` and `add_sound(samples)` inside a `with` block, in constant memory."
+    "An .mp4 that grows by `add` and `add_sound` inside a `with` block, in constant memory."
     def __init__(self,
         path:str|os.PathLike,  # the .mp4 to be written
-        width:int,             # of the frames, px
-        height:int,            # of the frames, px
+        width:int, height:int, # of the frames, px
         fps:float=30.,         # frames a second
         rate:int|None=None,    # sound samples a second, Hz; None for a silent film
         crf:int=22,            # quality: 18 is nearly lossless, 28 is small
         threads:int=0,         # of the encoder; 0 lets it choose, 1 gives the same bytes every time
     ):
-        if width < 2 or height < 2: raise ValueError(f"{path}: a film of {width}x{height} px, both must be 2 or more")
-        if not 0 < fps < 1000: raise ValueError(f"{path}: fps is {fps}, it must be above 0 and below 1000")
+        _check_film(path, width, height, fps)
         self.path, self.width, self.height, self.fps, self.rate = path, int(width), int(height), float(fps), rate
         self.crf, self.threads, self.n_frames, self.n_samples = crf, threads, 0, 0
 
     def __enter__(self):
         with ExitStack() as opened:
-            aside = opened.enter_context(whole(self.path))
-            self._container = opened.enter_context(av.open(str(aside), "w", format="mp4"))
-            self._add_streams()
+            self._container = opened.enter_context(av.open(str(opened.enter_context(whole(self.path))), "w", format="mp4"))
+            self._video = _add_picture(self._container, self.width, self.height, self.fps, self.crf, self.threads)
+            self._audio = self._container.add_stream("aac", rate=self.rate, layout="mono") if self.rate else None
             self._opened = opened.pop_all()
         return self
 
-    def _add_streams(self):
-        self._video = self._container.add_stream(video_encoder(), rate=Fraction(self.fps).limit_denominator(1001))
-        self._video.width, self._video.height = (side + side % 2 for side in (self.width, self.height))
-        self._video.pix_fmt, self._video.codec_context.thread_count = "yuv420p", self.threads
-        self._video.options = {"crf": str(self.crf), "preset": "veryfast", "mbtree": "0"}  # with mbtree, x264's bytes differ from run to run on AVX-512
-        self._audio = self._container.add_stream("aac", rate=self.rate, layout="mono") if self.rate else None
-
-    def add(self,
-        frame:np.ndarray, # (height, width, 3) uint8 RGB
-    ):
-        "Append one frame."
+    def add(self, frame:np.ndarray):
+        "Append one frame, (height, width, 3) uint8 RGB."
         _check_frame(frame, self.width, self.height)
-        picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
-        picture.pts, picture.time_base = self.n_frames, 1/self._video.codec_context.framerate
-        self._container.mux(self._video.encode(picture))
+        self._container.mux(self._video.encode(_packed_frame(frame, self.n_frames, self._video)))
         self.n_frames += 1
 
-    def add_sound(self,
-        samples:np.ndarray, # (n,) float in [-1, 1], any number of them
-    ):
-        "Append sound."
+    def add_sound(self, samples:np.ndarray):
+        "Append any number of samples, (n,) float in [-1, 1]."
         if self._audio is None: raise ValueError(f"{self.path}: opened as a silent film, give FilmWriter a rate to add sound")
         samples = _check_sound(samples)
-        if not len(samples): return
-        sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        sound.sample_rate, sound.pts, sound.time_base = self.rate, self.n_samples, Fraction(1, self.rate)
-        self._container.mux(self._audio.encode(sound))
+        if len(samples): self._container.mux(self._audio.encode(_packed_sound(samples, self.n_samples, self.rate)))
         self.n_samples += len(samples)
 
     def __exit__(self, *error):
         if error[0] is not None: return self._opened.__exit__(*error)
-        with self._opened: self._finish()
-
-    def _finish(self):
-        if not self.n_frames: raise ValueError(f"{self.path}: a film needs at least one frame, none was added")
-        for stream in (self._video, self._audio) if self.n_samples else (self._video,):
-            self._container.mux(stream.encode(None))
+        with self._opened:
+            if not self.n_frames: raise ValueError(f"{self.path}: a film needs at least one frame, none was added")
+            for stream in (self._video, self._audio) if self.n_samples else (self._video,): self._container.mux(stream.encode(None))
 
 # %% ../../nbs/05_files/10_film.ipynb #fe6856c6
 def write_film(

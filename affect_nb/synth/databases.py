@@ -106,8 +106,9 @@ def _cast(database, seed, names, first_subject):
 
 # %% ../../nbs/10_synth/30_databases.ipynb #035f80ce
 class AffWildLayout:
-    "Where Aff-Wild (2017) keeps its files."
-    def names(self, size, number, position): # of a video, and of the clips in it
+    "Where Aff-Wild (2017) keeps its files, and how it writes labels."
+    def names(self, size, number, position):
+        "Name of a video, and of the clips in it."
         return f"{number:03d}", [f"{number:03d}"]
 
     def tasks(self, position): return "valence", "arousal"
@@ -116,17 +117,19 @@ class AffWildLayout:
     def face_folders(self, plan, clip): return {kind: f"{kind}/{plan.split}/{clip}" for kind in ("bboxes", "landmarks")}
     def lists(self, plans): return {}
 
-    def rows(self, episode, task, present): # text lines
+    def rows(self, episode, task, present):
+        "Lines of an annotation file."
         return [f"{value:.4f}" for value in episode.va[:, ("valence", "arousal").index(task)]]
 
 # %% ../../nbs/10_synth/30_databases.ipynb #9883a4a2
 class AffWild2Layout:
-    "Where Aff-Wild2 (2020) keeps its files."
+    "Where Aff-Wild2 (2020) keeps its files, and how it writes labels."
     _lists = {"VA_Set": "va_test_set.txt", "EXPR_Set": "expression_test_set.txt", "AU_Set": "aus_test_set.txt"}
     _folders = {"train": "Training_Set", "validation": "Validation_Set"}
     _headers = {"VA_Set": "valence,arousal", "EXPR_Set": ",".join(EXPRESSIONS), "AU_Set": ",".join(f"AU{au}" for au in AUS8)}
 
-    def names(self, size, number, position): # of a video, and of the clips in it
+    def names(self, size, number, position):
+        "Name of a video, and of the clips in it."
         old, pair = position % _OLD_NAME_EVERY == _OLD_NAME_EVERY - 1, position % _TWO_PEOPLE_EVERY == 1
         name = str(100 + number) if old else f"{number}-{round(size.fps)}-{size.width*(1 + pair)}x{size.height}"
         if not pair: return name, [name]
@@ -137,11 +140,13 @@ class AffWild2Layout:
     def annotation(self, plan, clip, task): return f"annotations/{task}/{self._folders[plan.split]}/{clip}.txt" if plan.split in self._folders else None
     def face_folders(self, plan, clip): return {"cropped_aligned": f"cropped_aligned/{clip}"}
 
-    def lists(self, plans): # path: lines
+    def lists(self, plans):
+        "The lists of the test set: path, and the clips in it."
         test = [plan for plan in plans if plan.split == "test"]
         return {path: [person.clip for plan in test if task in plan.tasks for person in plan.people] for task, path in self._lists.items()}
 
-    def rows(self, episode, task, present): # text lines, the header first
+    def rows(self, episode, task, present):
+        "Lines of an annotation file, the header first."
         values = {"VA_Set": lambda: [f"{valence:.4f},{arousal:.4f}" for valence, arousal in episode.va],
                   "EXPR_Set": lambda: [str(shown) for shown in episode.expression],
                   "AU_Set": lambda: [",".join(map(str, active)) for active in episode.activations(AUS8)]}[task]()
