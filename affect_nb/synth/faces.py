@@ -83,7 +83,7 @@ def _draw_actor(image, actor, scene):
     aus, identity, pose = au_vector(actor.aus), actor.identity, actor.pose
     points = project(displaced(identity, aus), pose)
     draw_scalp(image, pose, identity, scene.exposure)
-    draw_body(image, points, pose, identity, scene.exposure)
+    draw_body(image, Outline(points, pose), identity, scene.exposure)
     window = _window(points, pose, *image.shape[1::-1])
     if window:
         left, top, right, bottom = window
@@ -123,6 +123,7 @@ def _hand(image, face, identity, scene, rng):
         disc(image, tip, .075*face.scale, shade(identity.skin, tone*(1 - .05*finger)))
     disc(image, root + side*.22*face.right + .2*face.down, .36*face.scale, shade(identity.skin, tone*.9))
 
+# %% ../../nbs/10_synth/06_faces.ipynb #53df77e9
 def _block(image, face, identity, scene, rng):
     side, size = rng.choice((-1, 1)), .2 + .35*scene.occlusion_size
     middle = face.at('chin', side*rng.uniform(.45, .75), rng.uniform(-.35, .2))

@@ -211,6 +211,7 @@ def draw_eye(
     ribbon(skin, low, -.002*face.down, (.004 + .006*bow)*face.down, shade(identity.skin, .52*exposure))
     ribbon(skin, top, -(.006 + .016*bow)*face.down, .007*face.down, shade((44, 30, 26), exposure))
 
+# %% ../../nbs/10_synth/05_features.ipynb #07903fb1
 def draw_mouth(skin, face, exposure):
     "The line between the lips, or, when they part, dark, teeth and tongue; in place."
     top, low = face['mouth_top'], face['mouth_low'][::-1]
@@ -254,6 +255,7 @@ def draw_scalp(image, pose, identity, exposure):
     skull = shade(identity.skin, .8*exposure) if identity.style == 'receding' else shade(identity.hair, .7*exposure)
     fill(image, _raised(outer*[.97, .97], -.5, pose, True), skull)
 
+# %% ../../nbs/10_synth/05_features.ipynb #567a46c3
 @lru_cache(maxsize=64)
 def _strands(identity):
     "Where hair strands begin on the outer arch, end on the inner one, and which part of the way each covers."
@@ -280,19 +282,28 @@ def draw_hair(
     cv2.polylines(image, list(lines[::2]), False, shade(colour, 1.28), 1, cv2.LINE_AA, 4)
     cv2.polylines(image, list(lines[1::2]), False, shade(colour, .78), 1, cv2.LINE_AA, 4)
 
-def draw_body(image, points, pose, identity, exposure):
-    "Clothes, neck with the shadow of the jaw, ears; in place."
-    face = Outline(points, pose)
-    neck, chin = face.points[[4, 12]].mean(0), face.points[8]
-    upright = np.array([0., 1.])*pose.scale; across = np.array([1., 0.])*pose.scale
-    base = neck + .75*upright
-    shoulders = np.array([base - .42*across - .1*upright, base - 1.5*across + .35*upright, base - 1.75*across + 3*upright, base + 1.75*across + 3*upright, base + 1.5*across + .35*upright, base + .42*across - .1*upright])
+# %% ../../nbs/10_synth/05_features.ipynb #566f9817
+def _trunk(image, face, identity, exposure):
+    "Neck, clothes with a collar, shadow of the jaw: upright, whatever the roll of the head."
+    neck, unit = face.points[[4, 12]].mean(0), face.scale
+    def place(*corners): return neck + np.array(corners)*unit  # interocular distances from the middle of the jaw
     tone = shade(identity.skin, .74*exposure)
-    fill(image, np.vstack([neck - .47*across, base - .50*across, base + .18*upright, base + .50*across, neck + .47*across]), tone)
-    fill(image, shoulders, shade(identity.cloth, exposure))
-    fill(image, np.vstack([base - .45*across - .12*upright, base + .22*upright, base + .45*across - .12*upright]), tone)
-    fill(image, face.points[3:14] + .10*face.down + (chin - face.points[3:14])*.12, shade(identity.skin, .56*exposure))
+    fill(image, place((-.47, 0), (-.50, .75), (0, .93), (.50, .75), (.47, 0)), tone)
+    fill(image, place((-.42, .65), (-1.5, 1.1), (-1.75, 3.75), (1.75, 3.75), (1.5, 1.1), (.42, .65)), shade(identity.cloth, exposure))
+    fill(image, place((-.45, .63), (0, .97), (.45, .63)), tone)
+    jaw = face.points[3:14]
+    fill(image, jaw + .10*face.down + (face.points[8] - jaw)*.12, shade(identity.skin, .56*exposure))
+
+def draw_body(
+    image:np.ndarray, # (height, width, 3) uint8, changed in place
+    face:Outline,
+    identity:Identity,
+    exposure:float,   # factor on colours
+):
+    "Clothes, neck and ears."
+    _trunk(image, face, identity, exposure)
+    t = np.linspace(0, 2*np.pi, 17)[:, None]
     for tip, low, side in (('ear_top', 1, -1), ('ear_top_right', 15, 1)):
         top, bottom = face.at(tip), face.points[low]
-        t = np.linspace(0, 2*np.pi, 17)[:, None]
-        fill(image, (top + bottom)/2 + .02*side*face.right + np.cos(t)*.085*face.right + np.sin(t)*(bottom - top)*.56, shade(identity.skin, .80*exposure))
+        ear = (top + bottom)/2 + .02*side*face.right + np.cos(t)*.085*face.right + np.sin(t)*(bottom - top)*.56
+        fill(image, ear, shade(identity.skin, .80*exposure))
