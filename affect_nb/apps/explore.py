@@ -87,7 +87,7 @@ class AUStudio:
         seed:int=3,        # of the person, 0 to 9999
         size:int=256,      # px, sides of the picture
     ):
-        self.size, self._waiting, self._scene = size, True, Scene(noise=0, clutter=0)
+        self.size, self._waiting, self._scene = size, True, Scene(noise=0, clutter=0, background=18)
         self.sliders = {au: _slider(au) for au in DRAWN_AUS}      # .value: intensity 0-5
         self.buttons = {name: widgets.Button(description=name, layout=widgets.Layout(width='92px')) for name in EXPRESSIONS}
         self.seed = widgets.BoundedIntText(value=_person(seed), min=0, max=9999, description='person', layout=widgets.Layout(width='180px'))
