@@ -87,20 +87,25 @@ def train(
     database: Annotated[str, typer.Argument(help="aff-wild or aff-wild2.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of the database, or a synthetic twin.")],
     out: Annotated[Path, typer.Option(help="Folder for faces, checkpoints and the final weights.")] = Path("runs/train"),
-    arch: Annotated[str, typer.Option(help="One of affect_nb.models.list_models().")] = "affwildnet_vgg",
-    width: Annotated[float, typer.Option(help="Scales the channels; 1 is the paper's size.")] = 1.,
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 20,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate; the paper's is 1e-4.")] = 1e-4,
-    batch_size: Annotated[int, typer.Option(help="Sequences a batch.")] = 4,
-    length: Annotated[int, typer.Option(help="Frames a sequence.")] = 80,
+    recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change.")] = "paper",
+    arch: Annotated[Optional[str], typer.Option(help="A name of affect_nb.models.list_models().")] = None,
+    width: Annotated[Optional[float], typer.Option(help="Scales the channels; 1 is the paper's size.")] = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training part.")] = None,
+    lr: Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Sequences a batch.")] = None,
+    length: Annotated[Optional[int], typer.Option(help="Frames a sequence.")] = None,
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and the validation subjects.")] = 0,
-    workers: Annotated[int, typer.Option(help="Clips that are preprocessed at a time.")] = 1,
+    workers: Annotated[int, typer.Option(help="Videos that are preprocessed at a time.")] = 1,
 ):
-    "Train a network on a database: preprocess what is not yet done, hold out subjects, train, save the best."
-    from affect_nb.train.recipes import train_database
-    card = train_database(database, folder, out, arch=arch, width=width, epochs=epochs, lr=lr, bs=batch_size, length=length, device=device, seed=seed, workers=workers)
-    print(card)
+    "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
+    from affect_nb.train.jobs import train_database
+    from affect_nb.train.recipes import affwildnet_recipe
+    numbers = affwildnet_recipe(recipe, arch=arch, width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed)
+    card, skipped = train_database(database, folder, out, numbers, workers=workers, device=device)
+    for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
+    print(out/"weights"/f"{card.architecture}.json")
+    _report_skipped(skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #0edf9bdf
 DEFAULT_MODEL = Path("runs/demo/weights/affwildnet_vgg.json")

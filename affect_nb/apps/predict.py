@@ -66,7 +66,7 @@ class Predictor:
         "A predictor from a checkpoint."
         model, card = load_checkpoint(path)
         device = choose_device(device)
-        return cls(model.to(device).eval(), card, device, length=card.notes.get("sequence", 80))
+        return cls(model.to(device).eval(), card, device, length=card.notes.get("recipe", {}).get("length", 80))
 
     def predict(self,
         video:str|os.PathLike,  # a video or an image
