@@ -64,24 +64,21 @@ def align_face(
 
 def _warp(image:np.ndarray, matrix:np.ndarray, size:int, outside:int=0)->np.ndarray:
     "Bilinear warp of the frame, without aliasing; black outside of it, or another value."
-    scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
-    if scale < .5:
-        image, matrix = _reduced(image, matrix, size, scale)
+    (a, b, _), (c, d, _) = matrix
+    factor = int(1/max(np.sqrt(abs(a*d - b*c)), 1e-3))
+    if factor > 1: image, matrix = _reduced(image, matrix, size, factor)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=outside)
 
-def _reduced(image:np.ndarray, matrix:np.ndarray, size:int, scale:float)->tuple[np.ndarray,np.ndarray]:
-    "The part of the frame that the crop shows, made smaller, and the transform that fits it."
-    corners = np.array([(0, 0), (size, 0), (0, size), (size, size)]) - matrix[:, 2]
-    corners = corners @ np.linalg.inv(matrix[:, :2]).T
-    left, top = np.clip(corners.min(0) - 2, 0, None).astype(int)
-    right, bottom = np.clip(corners.max(0) + 3, 1, image.shape[1::-1]).astype(int)
-    part = image[top:bottom, left:right]
-    if not part.size: return image, matrix
-    shape = np.maximum(1, np.round(np.array(part.shape[1::-1])*scale)).astype(int)
-    ratio = shape/part.shape[1::-1]
-    centred = np.array([left, top]) - .5 + .5/ratio # pixel centres, not corners, carry the values
-    smaller = np.c_[matrix[:, :2]/ratio, matrix[:, :2] @ centred + matrix[:, 2]]
-    return cv2.resize(part, shape.tolist(), interpolation=cv2.INTER_AREA), smaller
+def _reduced(image:np.ndarray, matrix:np.ndarray, size:int, factor:int)->tuple[np.ndarray,np.ndarray]:
+    "The part of the frame that the crop shows, `factor` times smaller, and the transform that fits it."
+    corners = cv2.transform(np.array([[(0., 0.), (size, 0.), (0., size), (size, size)]]), cv2.invertAffineTransform(matrix))[0]
+    left, top = (max(0, int(edge) - factor) for edge in corners.min(0))
+    width, height = (max(0, min(int(edge) + factor, whole) - start)//factor for edge, whole, start in zip(corners.max(0), image.shape[1::-1], (left, top)))
+    if not width or not height: return image, matrix # the face lies outside
+    part = image[top:top + height*factor, left:left + width*factor]
+    half = (factor - 1)/2 # pixel centres, not corners, carry the values
+    larger = np.array([(factor, 0, left + half), (0, factor, top + half), (0, 0, 1)])
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), matrix @ larger
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #cdb8d94e
 _HALF_SIZE = np.array([(2, 0, .5), (0, 2, .5), (0, 0, 1)]) # pixel centres of the colour planes, in the frame

@@ -62,8 +62,9 @@ def _opened(path:str|os.PathLike)->av.container.InputContainer:
     try: container = av.open(str(path))
     except av.error.FFmpegError as error: raise ValueError(f"{path} is no file that FFmpeg reads: {error.strerror}") from None
     if container.streams.audio: return container
+    kinds = ", ".join(stream.type for stream in container.streams)
     container.close()
-    raise ValueError(f"{path} holds no sound, only {', '.join(stream.type for stream in container.streams) or 'nothing'}")
+    raise ValueError(f"{path} holds no sound, only {kinds or 'nothing'}")
 
 # %% ../../nbs/20_preprocess/10_audio.ipynb #2e1ade5f
 def read_audio(

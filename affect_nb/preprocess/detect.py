@@ -53,7 +53,7 @@ def box_overlap(
 # %% ../../nbs/20_preprocess/20_detect.ipynb #48008263
 class Detector:
     "Base of all detectors: image or grey image in, `Detections` in its pixels out."
-    face_side = 100       # px at which a face is found well and cheaply
+    face_side = 90        # px at which a face is found well and cheaply
     near_threshold = None # score that is enough where a face is expected; None: the detector's own
     wants_colour = False  # grey images do
     dlib_boxes = False    # does it draw the boxes (brows to chin) that dlib's landmarks want?
@@ -69,16 +69,17 @@ class Detector:
 
     def __call__(self,
         image:np.ndarray, # (H, W, 3) uint8 RGB or (H, W) uint8
+        reduction:float=1., # look at the image this much smaller: faster, for large faces
     )->Detections:        # in pixels of `image`
         "All faces of `image`."
         side = max(image.shape[:2])
         times = int(side <= 500) if self.upsample == "auto" else self.upsample
-        return self._scaled(image, min(1, self.max_side/side)*2**times, self.threshold)
+        return self._scaled(image, min(1, self.max_side/side)*2**times*reduction, self.threshold)
 
     def near(self,
         image:np.ndarray, # (H, W, 3) or (H, W) uint8
         box,              # (4,) px, where a face is expected
-        margin:float=.4,  # of the box's side, looked at around it
+        margin:float=.3,  # of the box's side, looked at around it
     )->Detections:        # in pixels of `image`
         "Faces around `box`, found on a small cut-out."
         x1, y1, x2, y2 = np.asarray(box, float)

@@ -72,7 +72,7 @@ class Settings:
     "How a clip is preprocessed."
     detector: str = "dlib_hog"
     detector_options: dict = field(default_factory=dict) # arguments of `create_detector`
-    detect_every: int = 30     # frames
+    detect_every: int = 15     # frames
     transform: str = "affine"  # or 'similarity'
     max_faces: int|None = None # None: all
     encoding: str = "jpeg"     # or 'raw'
@@ -217,7 +217,7 @@ def preprocess(
     source,                  # a file, a folder of clips, a folder of images, a pattern, or a list of them
     dest:str|os.PathLike,    # folder for <clip>.arrow, frames.parquet and skipped.json
     detector:str="dlib_hog", # see `list_detectors()`
-    detect_every:int=30,     # frames between searches of the whole frame; 1: the slow reference
+    detect_every:int=15,     # frames between searches of the whole frame; 1: the slow reference
     transform:str="affine",  # or 'similarity'
     workers:int=1,           # processes; each takes one clip at a time
     progress:bool=True,      # show a bar

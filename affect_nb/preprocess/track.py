@@ -37,7 +37,8 @@ def face_patch(
     x1, y1, x2, y2 = np.round(box).astype(int)
     part = gray[max(0, y1):max(0, y2), max(0, x1):max(0, x2)]
     if min(part.shape) < 4: return np.zeros((_PATCH, _PATCH), np.float32)
-    small = cv2.resize(part, (_PATCH, _PATCH), interpolation=cv2.INTER_AREA).astype(np.float32)
+    step = max(1, min(part.shape)//(2*_PATCH)) # every second of the pixels that count is enough
+    small = cv2.resize(part[::step, ::step], (_PATCH, _PATCH), interpolation=cv2.INTER_AREA).astype(np.float32)
     return (small - small.mean())/(small.std() + 1e-3)
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #b8183868
@@ -70,9 +71,10 @@ class TrackLimits:
     likeness: float = .5    # a lower correlation with the face's own patch: something else
     overlap: float = .3     # least overlap of a detection with the face it belongs to
     reach: float = 1.       # how far from where it was lost a face may be found again
-    check_every: int = 10   # confirm each face on a cut-out
+    check_every: int = 20   # confirm a face on a cut-out, where no search has done so
     recheck_every: int = 3  # the same while in doubt
     search_every: int = 5   # search while a face is lost or there is none
+    full_every: int = 4     # of the searches one is at full size; the others may be reduced to half
     strikes: int = 3        # checks in a row without confirmation that end a face
     grace: int = 30         # a face that was lost for longer comes back as a new one
 
@@ -101,7 +103,7 @@ class FaceTracker:
     def __init__(self,
         detector:str|Detector="dlib_hog", # a name or a detector
         landmarks:Landmarks68=None,       # None: dlib's model
-        detect_every:int=30,              # frames between searches of the whole frame; 1: detection on every frame
+        detect_every:int=15,              # frames between searches of the whole frame; 1: detection on every frame
         max_faces:int=None,               # at most so many at a time, the largest; None: all
         refine:bool=False,                # average several answers where a face was detected: for stills
         limits:TrackLimits=TrackLimits(),
@@ -204,8 +206,8 @@ def _place(self:FaceTracker, gray:np.ndarray, track:_Track, box:np.ndarray):
 @patch
 def _search(self:FaceTracker, look:_Look):
     "Look for faces in the whole frame: confirm known ones, find lost ones, welcome new ones."
+    found = self.detector(look.detected, self._reduction())
     self._last_search, self.n_searches = self.n_frames, self.n_searches + 1
-    found = self.detector(look.detected)
     boxes = np.array([track.box for track in self.tracks]).reshape(-1, 4)
     reach = np.array([self.limits.reach if track.lost_for else 0. for track in self.tracks])
     pairs = match_faces(boxes, found.boxes, self.limits.overlap, reach)
@@ -214,6 +216,14 @@ def _search(self:FaceTracker, look:_Look):
     for number, track in enumerate(self.tracks):
         if number not in confirmed and track.doubtful and not track.lost_for: track.lost_for = 1
     self._welcome(look.gray, found, {seen for _, seen in pairs})
+
+@patch
+def _reduction(self:FaceTracker)->float:
+    "How much smaller a frame may be where all known faces are large; at full size now and then, for small new ones."
+    sides = [track.box[2] - track.box[0] for track in self.tracks]
+    unsure = not sides or any(track.doubtful or track.lost_for for track in self.tracks)
+    if unsure or self.n_searches % self.limits.full_every == 0: return 1.
+    return float(np.clip(2*self.detector.face_side/min(sides), .5, 1))
 
 @patch
 def _welcome(self:FaceTracker, gray:np.ndarray, found:Detections, taken:set):

@@ -112,8 +112,9 @@ class VideoReader:
         except av.error.FFmpegError as error:
             raise ValueError(f"{self.path} is no video that FFmpeg reads: {error.strerror}") from None
         if container.streams.video: return container
+        kinds = ", ".join(stream.type for stream in container.streams)
         container.close()
-        raise ValueError(f"{self.path} holds no video stream, only {', '.join(s.type for s in container.streams) or 'nothing'}")
+        raise ValueError(f"{self.path} holds no video stream, only {kinds or 'nothing'}")
 
     def __iter__(self)->Iterator[VideoFrame]:
         self.fault, self.n_read = None, 0

@@ -1,0 +1,84 @@
+"""Speed of preprocessing, as ratios within one run: end to end against decoding alone and against detection on every frame.
+
+`python benchmarks/preprocess.py [VIDEO]` prints the measures; `run()` returns them.
+"""
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+
+from affect_nb.preprocess.detect import create_detector
+from affect_nb.preprocess.frames import landmarks_array
+from affect_nb.preprocess.landmarks import Landmarks68, landmark_error
+from affect_nb.preprocess.pipeline import Settings, preprocess_clip
+from affect_nb.preprocess.video import VideoReader
+
+VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"
+
+
+def rate(work, repeats: int = 3) -> float:
+    """The best frames/s of `work()`, which returns a number of frames: the best, because other jobs only slow it down."""
+    rates = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        rates.append(work()/(time.perf_counter() - start))
+    return max(rates)
+
+
+def detect_everywhere(video: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) and landmarks (n, 68, 2) of the largest face, detected on every frame at full size; NaN where none."""
+    detector, model = create_detector("dlib_hog", upsample=0, max_side=10**6), Landmarks68()
+    boxes, landmarks = [], []
+    for frame in VideoReader(video):
+        found = detector(frame.image)
+        largest = np.argmax(np.ptp(found.boxes[:, ::2], axis=1)) if len(found) else None
+        boxes.append(np.full(4, np.nan) if largest is None else found.boxes[largest])
+        landmarks.append(np.full((68, 2), np.nan) if largest is None else model(frame.image, found.boxes[largest])[0])
+    return np.array(boxes), np.array(landmarks)
+
+
+def count_decoded(video: Path) -> int:
+    """Decode with PyAV as it comes, and nothing else; the number of frames."""
+    with av.open(str(video)) as container: return sum(1 for _ in container.decode(video=0))
+
+
+def count_detections(video: Path) -> int:
+    """Detect on every frame at full size, and nothing else; the number of frames."""
+    detector = create_detector("dlib_hog", upsample=0, max_side=10**6)
+    return sum(len(detector(frame.image)) >= 0 for frame in VideoReader(video))
+
+
+def difference(video: Path, store) -> float:
+    """Mean distance of the landmarks in `store` from those of detection on every frame, in inter-ocular distances."""
+    _, slow = detect_everywhere(video)
+    frames = store.frames
+    faces = frames[frames.status == "ok"]
+    longest = faces[faces.face_id == faces.face_id.mode()[0]]
+    error = landmark_error(landmarks_array(longest), slow[longest.frame.to_numpy()])
+    return float(np.nanmean(error))
+
+
+def run(video: str | Path = VIDEO, repeats: int = 3) -> dict:
+    """Rates in frames/s, their ratios, and how far the landmarks are from those of detection on every frame."""
+    video = Path(video)
+    if not video.exists(): return dict(skipped=f"{video} is not there")
+    with tempfile.TemporaryDirectory() as folder:
+        make = lambda: preprocess_clip(video, Path(folder)/"clip.arrow", Settings())
+        store = make()  # the models are loaded
+        frames = store.frames.frame.nunique()
+        decoding = rate(lambda: count_decoded(video), repeats)
+        whole = rate(lambda: make().frames.frame.nunique(), repeats)
+        detecting = rate(lambda: count_detections(video), 1)
+        return dict(video=video.name, frames=int(frames), decoding_per_s=round(decoding, 1), end_to_end_per_s=round(whole, 1),
+                    detection_on_every_frame_per_s=round(detecting, 1), times_detection=round(whole/detecting, 2),
+                    share_of_decoding=round(whole/decoding, 3), landmark_difference=round(difference(video, store), 4))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("video", nargs="?", default=VIDEO)
+    print(json.dumps(run(parser.parse_args().video), indent=2))
