@@ -25,8 +25,8 @@ def va_plane(
     ax.axhline(0, color='#cccccc', lw=.8, zorder=0); ax.axvline(0, color='#cccccc', lw=.8, zorder=0)
     ax.add_patch(plt.Circle((0, 0), 1, fill=False, color='#cccccc', lw=.8, zorder=0))
     if words:
-        for x, y, word in ((-.97, .93, 'tense'), (.97, .93, 'excited'), (-.97, -.97, 'sad'), (.97, -.97, 'calm')):
-            ax.text(x, y, word, fontsize=7, color='#999999', ha='left' if x < 0 else 'right')
+        for x, y, word in ((-.97, .97, 'tense'), (.97, .97, 'excited'), (-.97, -.97, 'sad'), (.97, -.97, 'calm')):
+            ax.text(x, y, word, fontsize=7, color='#999999', ha='left' if x < 0 else 'right', va='bottom' if y < 0 else 'top')
     return ax
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #83cf3f0d
