@@ -15,16 +15,19 @@ from .video import VideoFrame
 FRONTAL = np.array([(39.730, 51.138), (72.270, 51.138), (56.000, 68.493), (42.463, 87.010), (69.537, 87.010)])*96/112
 """(5, 2) px in a crop of 96 px: left eye, right eye, nose tip, left and right corner of the mouth, as seen in the image."""
 
+_FIVE = np.zeros((5, 68)) # the share of each landmark in each point
+_FIVE[0, 36:42] = _FIVE[1, 42:48] = 1/6
+_FIVE[[2, 3, 4], [30, 48, 54]] = 1
+
 def five_points(
     landmarks:np.ndarray, # (..., 68, 2) in the order of iBUG
 )->np.ndarray:            # (..., 5, 2) eye centres (means of 36-41 and 42-47), nose tip (30), mouth corners (48, 54)
     "The rigid anchor points of a face."
-    eyes = [landmarks[..., start:start + 6, :].mean(-2) for start in (36, 42)]
-    return np.stack([*eyes, *(landmarks[..., point, :] for point in (30, 48, 54))], -2)
+    return _FIVE @ landmarks
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #98ddb54c
 TRANSFORMS = ("affine", "similarity")
-_LEAST_SPREAD = 1e-3 # of the smaller to the larger extent of the points; below it they lie on a line
+_LEAST_SPREAD = 1e-3 # of the smaller extent of the points to the larger; below it they lie on a line
 
 def estimate_transform(
     points:np.ndarray,    # (n, 2) px in the frame
@@ -34,21 +37,19 @@ def estimate_transform(
     "Least-squares transform of `points` to `target`; a ValueError where the points do not determine it."
     if kind not in TRANSFORMS: raise ValueError(f"transform is {kind!r}, allowed are {', '.join(TRANSFORMS)}")
     points = np.asarray(points, np.float64)
-    spread = np.linalg.svd(points - points.mean(0), compute_uv=False) if np.isfinite(points).all() else np.zeros(2)
-    if spread[0] < 1e-6 or spread[1] < _LEAST_SPREAD*spread[0]: raise ValueError(f"points {points.round(1).tolist()} lie on one line: no transform follows")
-    return (_affine if kind == "affine" else _similarity)(points, target)
+    centre, goal = points.mean(0), target.mean(0)
+    start, end = points - centre, target - goal
+    scatter = start.T @ start
+    flat = np.linalg.det(scatter) <= (_LEAST_SPREAD*np.trace(scatter))**2 # product and sum of the squared extents
+    if flat or not np.isfinite(scatter).all(): raise ValueError(f"points {points.round(1).tolist()} lie on one line: no transform follows")
+    linear = np.linalg.solve(scatter, start.T @ end).T if kind == "affine" else _turn(start, end)
+    return np.c_[linear, goal - linear @ centre]
 
-def _affine(points:np.ndarray, target:np.ndarray)->np.ndarray:
-    "Six numbers, by linear least squares."
-    return np.linalg.lstsq(np.c_[points, np.ones(len(points))], target, rcond=None)[0].T
-
-def _similarity(points:np.ndarray, target:np.ndarray)->np.ndarray:
-    "Turn, scale and shift without reflection (Umeyama 1991, eq. 40-42), in complex numbers."
-    start, end = points @ [1, 1j], target @ [1, 1j]
-    centred = start - start.mean()
-    turn = np.vdot(centred, end - end.mean())/np.vdot(centred, centred).real
-    shift = end.mean() - turn*start.mean()
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+def _turn(start:np.ndarray, end:np.ndarray)->np.ndarray:
+    "Turn and scale without reflection (Umeyama 1991, eq. 40-42), in complex numbers."
+    start, end = start @ [1, 1j], end @ [1, 1j]
+    turn = np.vdot(start, end)/np.vdot(start, start).real
+    return np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #fd9861f3
 def align_face(

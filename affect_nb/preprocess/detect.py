@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import dlib
 import numpy as np
+from fastcore.basics import patch
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #f3ac62cb
 @dataclass(frozen=True)
@@ -76,20 +77,6 @@ class Detector:
         times = int(side <= 500) if self.upsample == "auto" else self.upsample
         return self._scaled(image, min(1, self.max_side/side)*2**times*reduction, self.threshold)
 
-    def near(self,
-        image:np.ndarray, # (H, W, 3) or (H, W) uint8
-        box,              # (4,) px, where a face is expected
-        margin:float=.3,  # of the box's side, looked at around it
-    )->Detections:        # in pixels of `image`
-        "Faces around `box`, found on a small cut-out."
-        x1, y1, x2, y2 = np.asarray(box, float)
-        side = max(x2 - x1, y2 - y1, 1.)
-        left, top = (max(0, int(edge - margin*side)) for edge in (x1, y1))
-        part = image[top:int(max(0, y2 + margin*side)), left:int(max(0, x2 + margin*side))]
-        if min(part.shape[:2]) < side/2: return Detections.of([], [])
-        threshold = self.threshold if self.near_threshold is None else self.near_threshold
-        return self._scaled(part, self.face_side/side, threshold).moved(shift=(left, top))
-
     def _scaled(self, image, scale:float, threshold:float)->Detections:
         if scale != 1:
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -98,6 +85,22 @@ class Detector:
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         raise NotImplementedError
+
+# %% ../../nbs/20_preprocess/20_detect.ipynb #746b267b
+@patch
+def near(self:Detector,
+    image:np.ndarray, # (H, W, 3) or (H, W) uint8
+    box,              # (4,) px, where a face is expected
+    margin:float=.3,  # of the box's side, looked at around it
+)->Detections:        # in pixels of `image`
+    "Faces around `box`, found on a small cut-out."
+    x1, y1, x2, y2 = np.asarray(box, float)
+    side = max(x2 - x1, y2 - y1, 1.)
+    left, top = (max(0, int(edge - margin*side)) for edge in (x1, y1))
+    part = image[top:int(max(0, y2 + margin*side)), left:int(max(0, x2 + margin*side))]
+    if min(part.shape[:2]) < side/2: return Detections.of([], [])
+    threshold = self.threshold if self.near_threshold is None else self.near_threshold
+    return self._scaled(part, self.face_side/side, threshold).moved(shift=(left, top))
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #6133ee84
 @lru_cache

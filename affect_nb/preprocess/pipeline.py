@@ -236,6 +236,7 @@ def preprocess(
     if failed and _was_named(source): raise ValueError(next(iter(failed.values())))
     return _finish(dest, tasks, failed)
 
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #bdea85db
 def _names(clip:str, database:str, subjects:dict|None)->dict:
     return dict(clip=clip, database=database, subject=str((subjects or {}).get(clip, "")))
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from fastcore.basics import patch
 
 from ..files.atomic import whole
 from .frames import FRAME_SCHEMA, _points_of, frame_row, frames_dataframe, frames_table
@@ -102,23 +103,6 @@ class FaceStoreWriter:
         self._rows = _RowSorter(self._aside.with_name(f"{self._aside.name}.rows"), self._schema(), self.batch)
         return self
 
-    def _schema(self)->pa.Schema:
-        about = dict(self.names, encoding=self.encoding, size=CROP_SIZE, about=self.about)
-        return FRAME_SCHEMA.append(pa.field("crop", pa.binary())).with_metadata({"face_store": json.dumps(about)})
-
-    def add(self,
-        frame:int,     # 0-based number in the clip
-        time:float,    # s
-        face_id:int=-1,
-        status:str="no_face",
-        crop=None,     # (96, 96, 3) uint8 RGB, or nothing
-        **row,         # box, score, landmarks, crop_landmarks: see `frame_row`
-    ):
-        "One frame of one face, or one frame without."
-        data = None if crop is None else encode_crop(crop, self.encoding, self.quality)
-        self._rows.add(dict(frame_row(frame, time, face_id, status, **row, **self.names), crop=data))
-        self.n_rows += 1
-
     def __exit__(self, kind, error, trace):
         try:
             self._rows.close()
@@ -128,10 +112,31 @@ class FaceStoreWriter:
             done = self._whole.__exit__(kind, error, trace)
         return done
 
-    def _write_sorted(self):
-        schema = self._schema() # `about` may have grown since the start
-        with pa.OSFile(str(self._aside), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
-            for part in self._rows.sorted_batches(): file.write_batch(part.replace_schema_metadata(schema.metadata))
+# %% ../../nbs/20_preprocess/65_store.ipynb #f8d67b1c
+@patch
+def add(self:FaceStoreWriter,
+    frame:int,     # 0-based number in the clip
+    time:float,    # s
+    face_id:int=-1,
+    status:str="no_face",
+    crop=None,     # (96, 96, 3) uint8 RGB, or nothing
+    **row,         # box, score, landmarks, crop_landmarks: see `frame_row`
+):
+    "One frame of one face, or one frame without."
+    data = None if crop is None else encode_crop(crop, self.encoding, self.quality)
+    self._rows.add(dict(frame_row(frame, time, face_id, status, **row, **self.names), crop=data))
+    self.n_rows += 1
+
+@patch
+def _schema(self:FaceStoreWriter)->pa.Schema:
+    about = dict(self.names, encoding=self.encoding, size=CROP_SIZE, about=self.about)
+    return FRAME_SCHEMA.append(pa.field("crop", pa.binary())).with_metadata({"face_store": json.dumps(about)})
+
+@patch
+def _write_sorted(self:FaceStoreWriter):
+    schema = self._schema() # `about` may have grown since the start
+    with pa.OSFile(str(self._aside), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
+        for part in self._rows.sorted_batches(): file.write_batch(part.replace_schema_metadata(schema.metadata))
 
 # %% ../../nbs/20_preprocess/65_store.ipynb #e53f06af
 class FaceStore:
@@ -171,42 +176,49 @@ class FaceStore:
         "(n,) int16, face of each row; -1 where nobody was found."
         return self._table["face_id"].to_numpy()
 
-    @cached_property
-    def faces(self)->list[int]:
-        "The identities, ascending, without -1."
-        return [int(face) for face in np.unique(self.face_ids) if face >= 0]
+# %% ../../nbs/20_preprocess/65_store.ipynb #b9e1a12b
+@patch
+def rows(self:FaceStore, face_id:int)->range:
+    "The rows of one face; they are contiguous."
+    return range(*(int(row) for row in np.searchsorted(self.face_ids, [face_id, face_id + 1])))
 
-    def rows(self, face_id:int)->range:
-        "The rows of one face; they are contiguous."
-        return range(*(int(row) for row in np.searchsorted(self.face_ids, [face_id, face_id + 1])))
+@patch
+def read(self:FaceStore, start:int, stop:int)->np.ndarray:
+    "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
+    crops, size = self._window("crop", start, stop), self._description["size"]
+    faces = np.zeros((len(crops), size, size, 3), np.uint8)
+    for row, data in enumerate(crops):
+        if data.is_valid: faces[row] = decode_crop(data.as_buffer(), self.encoding, size)
+    return faces
 
-    @property
-    def table(self)->pa.Table:
-        "The frame table as Arrow holds it, without the crops; nothing is copied."
-        return self._table.drop_columns(["crop"])
+@patch
+def landmarks(self:FaceStore, start:int, stop:int)->np.ndarray:
+    "(n, 68, 2) float32 px in the crop; NaN where there is no crop."
+    return _points_of(self._window("crop_landmarks", start, stop))
 
-    @property
-    def frames(self)->pd.DataFrame:
-        "The frame table, without the crops."
-        return frames_dataframe(self.table)
+@patch
+def present(self:FaceStore, start:int, stop:int)->np.ndarray:
+    "(n,) bool: does the row have a crop?"
+    return self._window("crop", start, stop).is_valid().to_numpy()
 
-    def read(self, start:int, stop:int)->np.ndarray:
-        "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
-        crops = self._window("crop", start, stop)
-        faces = np.zeros((len(crops), self._description["size"], self._description["size"], 3), np.uint8)
-        for row, data in enumerate(crops):
-            if data.is_valid: faces[row] = decode_crop(data.as_buffer(), self.encoding, self._description["size"])
-        return faces
+@patch
+def _window(self:FaceStore, column:str, start:int, stop:int)->pa.ChunkedArray:
+    if not 0 <= start <= stop <= len(self):
+        raise ValueError(f"{self.path}: rows {start} to {stop} asked for, there are rows 0 to {len(self)}")
+    return self._table[column].slice(start, stop - start)
 
-    def landmarks(self, start:int, stop:int)->np.ndarray:
-        "(n, 68, 2) float32 px in the crop; NaN where there is no crop."
-        return _points_of(self._window("crop_landmarks", start, stop))
+# %% ../../nbs/20_preprocess/65_store.ipynb #170c226c
+@patch(as_prop=True)
+def faces(self:FaceStore)->list[int]:
+    "The identities, ascending, without -1."
+    return [int(face) for face in np.unique(self.face_ids) if face >= 0]
 
-    def present(self, start:int, stop:int)->np.ndarray:
-        "(n,) bool: does the row have a crop?"
-        return self._window("crop", start, stop).is_valid().to_numpy()
+@patch(as_prop=True)
+def table(self:FaceStore)->pa.Table:
+    "The frame table as Arrow holds it, without the crops; nothing is copied."
+    return self._table.drop_columns(["crop"])
 
-    def _window(self, column:str, start:int, stop:int)->pa.ChunkedArray:
-        if not 0 <= start <= stop <= len(self):
-            raise ValueError(f"{self.path}: rows {start} to {stop} asked for, there are rows 0 to {len(self)}")
-        return self._table[column].slice(start, stop - start)
+@patch(as_prop=True)
+def frames(self:FaceStore)->pd.DataFrame:
+    "The frame table, without the crops."
+    return frames_dataframe(self.table)

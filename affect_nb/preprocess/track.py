@@ -135,13 +135,16 @@ class FaceTracker:
         self.n_frames += 1
         return reports
 
-    def _followed(self): return [track for track in self.tracks if not track.lost_for]
+# %% ../../nbs/20_preprocess/60_track.ipynb #5f0616b7
+@patch
+def _followed(self:FaceTracker): return [track for track in self.tracks if not track.lost_for]
 
-    def _search_due(self)->bool:
-        if self._last_search is None: return True
-        waited = self.n_frames - self._last_search
-        missing = not self.tracks or any(track.lost_for or track.doubtful for track in self.tracks)
-        return waited >= (min(self.limits.search_every, self.detect_every) if missing else self.detect_every)
+@patch
+def _search_due(self:FaceTracker)->bool:
+    if self._last_search is None: return True
+    waited = self.n_frames - self._last_search
+    missing = not self.tracks or any(track.lost_for or track.doubtful for track in self.tracks)
+    return waited >= (min(self.limits.search_every, self.detect_every) if missing else self.detect_every)
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #56b608f0
 class _Look:

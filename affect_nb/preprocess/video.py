@@ -18,6 +18,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #c86285af
@@ -106,16 +107,6 @@ class VideoReader:
             self.width, self.height = (first.width, first.height)[::-1 if self._turns % 2 else 1] # px, upright
         self.n_frames = self._declared or round((self.duration or 0)*self.fps) # estimate: some containers do not say
 
-    def _opened(self)->av.container.InputContainer:
-        _must_have_content(self.path)
-        try: container = av.open(str(self.path))
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{self.path} is no video that FFmpeg reads: {error.strerror}") from None
-        if container.streams.video: return container
-        kinds = ", ".join(stream.type for stream in container.streams)
-        container.close()
-        raise ValueError(f"{self.path} holds no video stream, only {kinds or 'nothing'}")
-
     def __iter__(self)->Iterator[VideoFrame]:
         self.fault, self.n_read = None, 0
         with self._opened() as container:
@@ -129,23 +120,36 @@ class VideoReader:
         if not (self.fault or self._declared) and self.duration and end < .95*self.duration - 1:
             self.fault = f"{self.path}: the stream ended at {end:.1f} s of {self.duration:.1f} s ({self.n_read} frames)"
 
-    def _decoded(self, container, stream)->Iterator[av.VideoFrame]:
-        "Decoded frames; a damaged packet is passed over, a damaged container ends the stream."
-        packets, damaged, reason = 0, 0, "the file ends"
-        demuxed = container.demux(stream)
-        while True:
-            try: packet = next(demuxed)
-            except StopIteration: break
-            except av.error.FFmpegError as error: reason = error.strerror; break
-            packets += packet.size > 0
-            try: yield from packet.decode()
-            except av.error.FFmpegError: damaged += 1
-        if packets < self._declared or reason != "the file ends":
-            declared = f" of {self._declared}" if self._declared else ""
-            self.fault = f"{self.path}: the stream broke off after {self.n_read} frames{declared} ({reason})"
-        elif damaged: self.fault = f"{self.path}: {damaged} of {packets} packets could not be decoded ({self.n_read} frames read)"
-
     def __repr__(self): return f"VideoReader({self.path.name!r}, {self.width}x{self.height}, {self.fps:.2f} Hz, about {self.n_frames} frames)"
+
+# %% ../../nbs/20_preprocess/00_video.ipynb #4a5c87ec
+@patch
+def _opened(self:VideoReader)->av.container.InputContainer:
+    _must_have_content(self.path)
+    try: container = av.open(str(self.path))
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{self.path} is no video that FFmpeg reads: {error.strerror}") from None
+    if container.streams.video: return container
+    kinds = ", ".join(stream.type for stream in container.streams)
+    container.close()
+    raise ValueError(f"{self.path} holds no video stream, only {kinds or 'nothing'}")
+
+@patch
+def _decoded(self:VideoReader, container, stream)->Iterator[av.VideoFrame]:
+    "Decoded frames; a damaged packet is passed over, a damaged container ends the stream."
+    packets, damaged, reason = 0, 0, "the file ends"
+    demuxed = container.demux(stream)
+    while True:
+        try: packet = next(demuxed)
+        except StopIteration: break
+        except av.error.FFmpegError as error: reason = error.strerror; break
+        packets += packet.size > 0
+        try: yield from packet.decode()
+        except av.error.FFmpegError: damaged += 1
+    if packets < self._declared or reason != "the file ends":
+        declared = f" of {self._declared}" if self._declared else ""
+        self.fault = f"{self.path}: the stream broke off after {self.n_read} frames{declared} ({reason})"
+    elif damaged: self.fault = f"{self.path}: {damaged} of {packets} packets could not be decoded ({self.n_read} frames read)"
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #98e23e74
 def _must_have_content(path:Path):
