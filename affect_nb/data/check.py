@@ -7,7 +7,7 @@ __all__ = ['Finding', 'Report', 'json_rows', 'check_clip', 'check_database']
 
 # %% ../../nbs/30_data/60_check.ipynb #9ba29467
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,13 +51,15 @@ class Report:
 
     def __str__(self):
         errors = sum(finding.level == 'error' for finding in self.findings)
-        head = f"{self.database} in {self.folder}: {'ok' if self.ok else f'{errors} errors'}, {len(self.findings) - errors} notes"
-        counts = self.counts.to_string(index=False, na_rep='-') if len(self.counts) else ''
-        return '\n'.join([head, counts, *(f"{row.level}: {row.where}: {row.what}" for row in self.table().itertuples())])
+        head = f"{self.database} in {self.folder}: {'ok' if self.ok else _count(errors, 'error')}, {_count(len(self.findings) - errors, 'note')}"
+        counts = [self.counts.astype(object).fillna('-').to_string(index=False)] if len(self.counts) else []
+        return '\n'.join([head, *counts, *(f"{row.level}: {row.what if row.what.startswith(row.where) else f'{row.where}: {row.what}'}" for row in self.table().itertuples())])
 
     def _repr_html_(self): return f"<p>{'ok' if self.ok else 'not ok'}</p>{self.counts.to_html(index=False)}{self.table().to_html(index=False)}"
 
 # %% ../../nbs/30_data/60_check.ipynb #32d09222
+def _count(number, what): return f"{number} {what}{'' if number == 1 else 's'}"
+
 def json_rows(table:pd.DataFrame)->list[dict]:
     "A table as a list of rows with plain values; NaN becomes None."
     return [{name: None if pd.isna(value) else getattr(value, 'item', lambda: value)() for name, value in row.items()} for row in table.to_dict('records')]
@@ -72,34 +74,49 @@ def _label_fields(labels):
     if aus: fields['aus'] = labels[aus].notna().any(axis=1)
     return fields
 
-def _check_video(clip, report):
+def _check_video(database, clip, report):
     "Frames of the clip's video, or NaN."
     if clip.video is None:
-        if clip.crops is None: report.add('error', clip.name, "there is no video of this clip")
+        if clip.crops is None: report.add('error', clip.name, f"there is no video {clip.stem} below {database.root/'videos'}; its suffix may be {', '.join(VIDEO_SUFFIXES)}")
         return np.nan
     try: return VideoReader(clip.video).n_frames
     except Exception as error: report.add('error', clip.name, str(error))
     return np.nan
 
-def _check_labels(database, clip, report):
-    "The labels of a clip; an empty table where they cannot be read."
-    try: return database.labels(clip)
-    except Exception as error: report.add('error', clip.name, str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
-    return pd.DataFrame({'frame': []})
+def _readable(database, clip, report):
+    "The clip with those annotations that can be read; each of the others is an error."
+    good = {}
+    for what, file in clip.annotations.items():
+        try: database.labels(replace(clip, annotations={what: file}))
+        except Exception as error: report.add('error', clip.name, str(error) if isinstance(error, ValueError) else f"{file}: {type(error).__name__}: {error}")
+        else: good[what] = file
+    return replace(clip, annotations=good)
+
+def _check_annotations(database, clip, report):
+    "Is every file there that has to be?"
+    lacking = [what for what in database.needed if what not in clip.annotations]
+    if lacking and clip.annotations:
+        beside = next(iter(clip.annotations.values()))
+        report.add('error', clip.name, f"there is no {lacking[0]} of this clip beside {beside.relative_to(database.root)}")
+    elif not clip.annotations and database.manifest.splits[clip.split].annotated:
+        report.add('error', clip.name, f"there is no annotation of this clip below {database.root/'annotations'}, and {clip.split} has annotations")
 
 # %% ../../nbs/30_data/60_check.ipynb #f0847451
-def _check_lengths(clip, frames, rows, report):
-    "Say where video and annotation go apart."
+def _check_lengths(database, clip, frames, rows, report):
+    "Say where video and annotation go apart: by a frame or two in every release, by many where a file is not whole or not the right one."
     if not rows or np.isnan(frames) or frames == rows: return
-    much = '; so much hints at a video that did not arrive whole' if frames < .98*rows - 2 else ''
-    report.add('note', clip.name, f"{rows} rows of labels for {frames} frames of video; what both have counts{much}")
+    allowed = 2 + round(.02*max(frames, rows))
+    level, more = ('error', f"; allowed is a difference of {allowed}") if abs(frames - rows) > allowed else ('note', '; what both have counts')
+    *texts, video = (file.relative_to(database.root) for file in (*clip.annotations.values(), clip.video))
+    others = f" and {_count(len(texts) - 1, 'more file')}" if len(texts) > 1 else ''
+    report.add(level, clip.name, f"{texts[0]}{others}: {rows} rows of labels for {frames} frames of {video}{more}")
 
 def check_clip(database:Database, clip:Clip, report:Report)->dict: # one row of `Report.clips`
     "Look at one clip; what is wrong goes to `report`."
-    labels, frames = _check_labels(database, clip, report), _check_video(clip, report)
-    wanted = database.manifest.splits[clip.split].annotated
-    if wanted and not clip.annotated: report.add('error', clip.name, f"there is no annotation of this clip, and {clip.split} has annotations")
-    _check_lengths(clip, frames, len(labels), report)
+    _check_annotations(database, clip, report)
+    readable, frames = _readable(database, clip, report), _check_video(database, clip, report)
+    labels = database.labels(readable)
+    _check_lengths(database, readable, frames, len(labels), report)
     shares = {f'{name} labelled': round(float(given.mean()), 4) if len(given) else np.nan for name, given in _label_fields(labels).items()}
     return dict(clip=clip.name, split=clip.split, subject=clip.subject, video='' if clip.video is None else clip.video.name, frames=frames, rows=len(labels), **shares)
 

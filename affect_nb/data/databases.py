@@ -41,7 +41,7 @@ def _numeric_rows(path, lines, first, width):
         cells = line.split(',')
         if len(cells) != width: raise ValueError(f"{path}, row {row}: {line!r} has {len(cells)} values, allowed is {width}")
         try: [float(cell) for cell in cells]
-        except ValueError: raise ValueError(f"{path}, row {row}: {line!r} is not numeric, allowed are {width} numbers") from None
+        except ValueError: raise ValueError(f"{path}, row {row}: {line!r} is not numeric, allowed {'is a number' if width == 1 else f'are {width} numbers'}") from None
 
 # %% ../../nbs/30_data/10_databases.ipynb #524e30cc
 def read_annotation(
@@ -124,6 +124,7 @@ class Database:
     "Clips and labels of one database; the subclasses know the layout."
     name = ''         # of the manifest
     au_names = ()     # FACS numbers of the columns au1, au2, ...
+    needed = ()       # annotations that go together: a clip has all of them or none
 
     def __init__(self, root:str|os.PathLike):
         self.root, self.notes = Path(root), [] # notes: what was found odd, but can be lived with
@@ -245,7 +246,7 @@ def _subject_of(name, subjects):
 @register_database
 class AffWild(Database):
     "Aff-Wild (2017): videos/{train,test}, annotations/{train,test}/{valence,arousal}/NNN.txt."
-    name = 'aff-wild'
+    name, needed = 'aff-wild', ('valence', 'arousal')
 
     def _find_clips(self):
         subjects = _read_subjects(self.root, self.notes)
@@ -259,7 +260,8 @@ class AffWild(Database):
         videos = _videos(self.root, f'videos/{split}/*')
         texts = {what: _texts(self.root/'annotations'/split/what) for what in ('valence', 'arousal')}
         for name in sorted(videos.keys() | texts['valence'].keys() | texts['arousal'].keys()):
-            files = {what: texts[what][name] for what in texts if name in texts[what]}
+            files = {what: texts[what][name] for what in self.needed if name in texts[what]}
+            if len(files) == 1: self.note(f"{name}: there is {next(iter(files))} only")
             yield Clip(self.name, name, _subject_of(name, subjects), split, _video_of(name, videos), None, files, {'va': split})
 
     def _read(self, clip):
@@ -267,7 +269,6 @@ class AffWild(Database):
         lengths = {what: len(column) for what, column in values.items()}
         n = min(lengths.values(), default=0)
         if len(set(lengths.values())) > 1: self.note(f"{clip.name}: {lengths['valence']} rows of valence, {lengths['arousal']} of arousal; the first {n} count")
-        if len(lengths) == 1: self.note(f"{clip.name}: there is {next(iter(lengths))} only")
         columns = {what: values[what][:n] if what in values else np.full(n, np.nan) for what in ('valence', 'arousal')}
         return pd.DataFrame(dict(frame=np.arange(n, dtype=np.int32), **{what: column.astype(np.float32) for what, column in columns.items()}))
 
