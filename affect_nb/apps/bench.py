@@ -41,9 +41,8 @@ def run_benchmarks(
     out:str|Path="runs/bench",   # where `<name>.json` with figures and machine goes
 )->pd.DataFrame:                 # columns benchmark, figure, value
     "Run benchmarks one after the other and keep their figures with the machine, the versions and the date."
-    rows = []
-    for name in names or list_benchmarks():
-        path = find_file("benchmarks", name, ".py")
+    rows, paths = [], {name: find_file("benchmarks", name, ".py") for name in names or list_benchmarks()}
+    for name, path in paths.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         figures = run_script(path)
         write_json(Path(out)/f"{name}.json", {"figures": figures, "where": environment()})

@@ -8,6 +8,7 @@ __all__ = ['app', 'DEFAULT_MODEL', 'synth', 'check', 'preprocess', 'train', 'pre
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -29,18 +30,20 @@ def _common(version: Annotated[bool, typer.Option("--version", callback=_say_ver
 # %% ../../nbs/70_apps/40_cli.ipynb #addb0f8e
 def _report_skipped(skipped:list):
     "Say what a batch left out, and why; nothing is lost in silence."
-    if skipped: print(f"\nleft out ({len(skipped)}):", file=sys.stderr)
-    for entry in skipped: print(f"  {entry.source}: {entry.reason}", file=sys.stderr)
+    if skipped: print(f"\nleft out, or kept in part ({len(skipped)}):", file=sys.stderr)
+    for entry in skipped: print(f"  {entry.reason if entry.source in entry.reason else f'{entry.source}: {entry.reason}'}", file=sys.stderr)
+
+def _count(number:int, what:str)->str: return f"{number} {what}{'' if number == 1 else 's'}"
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
 @app.command()
 def synth(
     database: Annotated[str, typer.Argument(help="aff-wild or aff-wild2.")],
-    folder: Annotated[Path, typer.Argument(help="Where the database is written, in its official layout.")],
+    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the database is written, in its official layout.")],
     size: Annotated[str, typer.Option(help="smoke or demo: how many clips of what length.")] = "demo",
     difficulty: Annotated[Optional[float], typer.Option(help="0 (frontal, clean) to 1 (turned, dark, covered); none: the default.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same faces.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that draw.")] = max(1, (os.cpu_count() or 2)),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = max(1, (os.cpu_count() or 2)),
 ):
     "Write a synthetic twin of a database: drawn faces, real .mp4 files, the real annotation layout and its flaws."
     from affect_nb.synth.databases import write_database
@@ -66,18 +69,18 @@ def check(
 @app.command()
 def preprocess(
     source: Annotated[str, typer.Argument(help="A video, an image, a glob in quotes, a folder of clips, or a folder of images.")],
-    dest: Annotated[Path, typer.Argument(help="Where one .arrow file a clip goes.")],
+    dest: Annotated[Path, typer.Argument(file_okay=False, help="Where one .arrow file a clip goes.")],
     detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
     transform: Annotated[str, typer.Option(help="affine or similarity.")] = "affine",
-    detect_every: Annotated[Optional[int], typer.Option(help="Frames from one detection to the next; none: the default.")] = None,
-    workers: Annotated[int, typer.Option(help="Clips at a time.")] = 1,
+    detect_every: Annotated[Optional[int], typer.Option(min=1, help="Frames from one detection to the next; none: the default.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 1,
 ):
     "Find, follow, landmark and align faces; finished clips are not done again."
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
     options = {} if detect_every is None else {"detect_every": detect_every}
     done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers, **options)
-    frames = done.frames
-    print(f"{frames['clip'].nunique()} clips, {len(frames)} rows, {(frames['status'] == 'ok').mean() if len(frames) else 0:.1%} with a face: {dest}")
+    rows, seen = sum(map(len, done.stores)), sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
+    print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {seen/max(1, rows):.1%} with a face: {dest}")
     _report_skipped(done.skipped)
     raise typer.Exit(1 if done.skipped and not len(done.stores) else 0)
 
@@ -86,7 +89,7 @@ def preprocess(
 def train(
     database: Annotated[str, typer.Argument(help="aff-wild or aff-wild2.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of the database, or a synthetic twin.")],
-    out: Annotated[Path, typer.Option(help="Folder for faces, checkpoints and the final weights.")] = Path("runs/train"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")] = Path("runs/train"),
     recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change.")] = "paper",
     arch: Annotated[Optional[str], typer.Option(help="A name of affect_nb.models.list_models().")] = None,
     width: Annotated[Optional[float], typer.Option(help="Scales the channels; 1 is the paper's size.")] = None,
@@ -96,7 +99,7 @@ def train(
     length: Annotated[Optional[int], typer.Option(help="Frames a sequence.")] = None,
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and the validation subjects.")] = 0,
-    workers: Annotated[int, typer.Option(help="Videos that are preprocessed at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")] = 1,
 ):
     "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
     from affect_nb.train.jobs import train_database
@@ -110,17 +113,25 @@ def train(
 # %% ../../nbs/70_apps/40_cli.ipynb #0edf9bdf
 DEFAULT_MODEL = Path("runs/demo/weights/affwildnet_vgg.json")
 
+def _check_model(path:Path):
+    "A `ValueError` where no network can be meant."
+    if path.is_dir():
+        inside = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
+        raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {inside}")
+    if not path.exists() and not path.with_name(f"{path.name}.json").exists():
+        raise ValueError(f"{path}: no such model card. Run `affect_nb run demo` (or `make demo`) to train one, or name yours with --model")
+
 @app.command()
 def predict(
     video: Annotated[str, typer.Argument(help="A video or an image; a glob in quotes or a folder for many.")],
     model: Annotated[Path, typer.Option(help="The JSON card beside a network's weights.")] = DEFAULT_MODEL,
-    out: Annotated[Path, typer.Option(help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
     detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
 ):
     "Predict valence and arousal of every face in every frame: a table, an annotated film and a plot."
-    if not model.exists(): raise ValueError(f"{model}: no such model card. Run `affect_nb run demo` (or `make demo`) to train one, or name yours with --model")
+    _check_model(model)
     from affect_nb.apps.predict import predict_files
     written, skipped = predict_files(video, model, out, detector=detector, film=film, device=device)
     for path in written: print(path)
@@ -131,7 +142,7 @@ def predict(
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="smoke, demo, paper, or a YAML file of your own.")],
-    out: Annotated[Optional[Path], typer.Option(help="The run's folder; none: runs/<preset>.")] = None,
+    out: Annotated[Optional[Path], typer.Option(file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
     set: Annotated[list[str], typer.Option("--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
 ):
@@ -139,26 +150,34 @@ def run(
     from affect_nb.apps.run import load_preset, override, run_book
     done = run_book(override(load_preset(preset), set), out or Path("runs")/Path(preset).stem, force=force)
     kept = f", {len(done.kept)} kept from before" if done.kept else ""
-    print(f"{len(done.ran)} notebooks run{kept}\n{done.report}")
+    print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #12d545d8
 @app.command()
 def bench(
     names: Annotated[Optional[list[str]], typer.Argument(help="Which benchmarks; none: all.")] = None,
-    out: Annotated[Path, typer.Option(help="Where the figures go, a JSON file a benchmark.")] = Path("runs/bench"),
+    out: Annotated[Path, typer.Option(file_okay=False, help="Where the figures go, a JSON file a benchmark.")] = Path("runs/bench"),
 ):
     "Measure speed and memory as ratios in one run, and write the figures with the machine's name."
     from affect_nb.apps.bench import run_benchmarks
     print(run_benchmarks(names or [], out).to_string(index=False))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #1a76ebd4
-def main(arguments:list[str]|None=None)->int:
-    "Run a command; bad input is one sentence on stderr, unless AFFECT_NB_TRACEBACK is set."
+_INTERRUPTED = 130 # what shells give a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt
+
+def main(arguments:list[str]|None=None):
+    "Run a command and end the process; bad input is one sentence on stderr, unless AFFECT_NB_TRACEBACK is set."
+    if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning) # of libraries, meant for their developers
     try: app(arguments, prog_name="affect_nb", standalone_mode=True)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED: raise
         print("\naffect_nb: stopped. The same command goes on where it was.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("AFFECT_NB_TRACEBACK"): raise
-        print(f"affect_nb: {error}", file=sys.stderr)
+        print(f"affect_nb: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
+
+def _sentence(error:Exception)->str:
+    "What went wrong; of the operating system's errors, the file first."
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

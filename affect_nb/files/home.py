@@ -29,5 +29,5 @@ def find_file(
     path = home()/folder/(name if name.endswith(suffix) else f"{name}{suffix}")
     if not path.is_file():
         there = sorted(entry.stem for entry in (home()/folder).glob(f"*{suffix}"))
-        raise ValueError(f"{folder} holds no '{name}'; allowed: {there}")
+        raise ValueError(f"{folder} holds no '{name}'; allowed: {', '.join(there)}")
     return path

@@ -89,7 +89,9 @@ def _read(weights):
 
 def _parse(text, source):
     try: return Card.model_validate_json(text)
-    except ValidationError as error: raise ValueError(f"{source}: not a valid card: {error}") from None
+    except ValidationError as error:
+        wrong = '; '.join(f"{'.'.join(map(str, problem['loc'])) or 'card'}: {problem['msg']} (found {str(problem['input'])[:60]!r})" for problem in error.errors())
+        raise ValueError(f"{source}: not a valid card: {wrong}; allowed are {', '.join(Card.model_fields)}") from None
 
 def _choose_card(embedded, beside):
     "The card beside the weights if it is of the same save (a person may have completed it), else the embedded one."
