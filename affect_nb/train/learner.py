@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['affect_adam', 'available_devices', 'choose_device', 'Precision', 'time_precisions', 'choose_precision',
-           'RunPrecision', 'va_of', 'ValenceArousal', 'affect_splitter', 'VALoss', 'affect_learner', 'ToyAffect',
-           'toy_dataloaders']
+           'keep_freed_memory', 'RunPrecision', 'va_of', 'ValenceArousal', 'affect_splitter', 'VALoss',
+           'affect_learner', 'ToyAffect', 'toy_dataloaders']
 
 # %% ../../nbs/50_train/00_learner.ipynb #52203036
 import copy
+import ctypes
+import os
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 import fastai.callback.progress # progress bars
 import fastai.callback.schedule # lr_find, fit_one_cycle
@@ -31,6 +34,7 @@ from ..data.loaders import AffectDL
 from ..data.sequences import Sequence
 from ..models.registry import create_model
 from ..models.weights import load_weights
+from ..models.winograd import use_winograd
 
 # %% ../../nbs/50_train/00_learner.ipynb #a665ec71
 def available_devices()->list[str]:
@@ -54,17 +58,21 @@ class Precision:
     "How a model runs: the number format of convolutions and matrix products, and the memory layout of images."
     dtype: torch.dtype = torch.float32  # float32, or bfloat16 (weights stay float32)
     channels_last: bool = False         # channels innermost in memory, instead of NCHW
+    winograd: bool = False              # convolutions with many channels by Winograd's algorithm (bfloat16 on a CPU)
     table: pd.DataFrame = field(default=None, compare=False, repr=False) # the measurement, if there was one
 
     @property
-    def name(self): return f"{str(self.dtype).removeprefix('torch.')}, {'channels_last' if self.channels_last else 'NCHW'}"
+    def name(self):
+        layout = 'channels_last' if self.channels_last else 'NCHW'
+        return f"{str(self.dtype).removeprefix('torch.')}, {layout}{', Winograd' if self.winograd else ''}"
 
     def autocast(self, device:torch.device):
         "Context in which a forward pass runs in `dtype`."
         return torch.autocast(device.type, dtype=self.dtype) if self.dtype != torch.float32 else nullcontext()
 
     def lay_out(self, model:nn.Module)->nn.Module:
-        "`model` with its convolutions' weights in this layout; images follow the weights."
+        "`model` with its convolutions' weights in this layout (images follow the weights), by this algorithm."
+        use_winograd(model, self.winograd)
         return model.to(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
 # %% ../../nbs/50_train/00_learner.ipynb #5d245abc
@@ -104,6 +112,19 @@ def time_precisions(
     return pd.DataFrame([(precision.name, 1000*seconds, first/seconds) for precision, seconds in best.items()], columns=['precision', 'ms', 'speedup'])
 
 # %% ../../nbs/50_train/00_learner.ipynb #0d2fc3af
+_FORMATS = {'auto': (torch.float32, torch.bfloat16), 'float32': (torch.float32,), 'bfloat16': (torch.bfloat16,)}
+_CHOICES = {'auto': (False, True), True: (True,), False: (False,)}
+
+def _candidates(precision, channels_last, winograd, suits):
+    "Every `Precision` that the three wishes allow, the plainest first; Winograd's algorithm only where it `suits`."
+    if precision not in _FORMATS: raise ValueError(f"precision is {precision!r}, it must be one of {tuple(_FORMATS)}")
+    for name, wish in (('channels_last', channels_last), ('winograd', winograd)):
+        if wish not in _CHOICES: raise ValueError(f"{name} is {wish!r}, it must be 'auto', True or False")
+    short = [True for wish in _CHOICES[winograd] if wish and suits and channels_last in ('auto', True) and precision != 'float32']
+    plain = [Precision(dtype, layout) for dtype in _FORMATS[precision] for layout in _CHOICES[channels_last]]
+    if winograd is True and short: plain = []
+    return plain + [Precision(torch.bfloat16, True, winograd) for winograd in short]
+
 _measured = {} # what was measured in this process is not measured again
 
 def _key(model, inputs, candidates):
@@ -114,19 +135,16 @@ def _key(model, inputs, candidates):
 
 def choose_precision(
     model:nn.Module,               # to be trained
-    inputs:tuple,                  # a batch it is called with, on its device; a part of it is used
+    inputs:tuple|Callable,         # a batch it is called with, on its device, or a function that gets one; a part of it is used
     precision:str='auto',          # 'auto' measures; 'float32', 'bfloat16'
     channels_last:bool|str='auto', # 'auto' measures; True, False
+    winograd:bool|str='auto',      # 'auto' measures; True, False
     images:int=16,                 # frames of one sequence to measure with
 )->Precision:                      # with `.table` if there was something to measure
     "The fastest number format and layout for `model` on this machine, among those allowed; measured once a process."
-    formats = {'auto': (torch.float32, torch.bfloat16), 'float32': (torch.float32,), 'bfloat16': (torch.bfloat16,)}
-    if precision not in formats: raise ValueError(f"precision is {precision!r}, it must be one of {tuple(formats)}")
-    if channels_last not in ('auto', True, False): raise ValueError(f"channels_last is {channels_last!r}, it must be 'auto', True or False")
-    layouts = (False, True) if channels_last == 'auto' else (channels_last,)
-    candidates = [Precision(dtype, layout) for dtype in formats[precision] for layout in layouts]
+    candidates = _candidates(precision, channels_last, winograd, use_winograd(model, False) and next(model.parameters()).device.type == 'cpu')
     if len(candidates) == 1: return candidates[0]
-    inputs = tuple(given if given is None else given[:1, :images] for given in inputs)
+    inputs = tuple(given if given is None else given[:1, :images] for given in (inputs() if callable(inputs) else inputs))
     key = _key(model, inputs, candidates)
     if key not in _measured: _measured[key] = time_precisions(model, inputs, candidates)
     return _fastest(candidates, _measured[key])
@@ -134,14 +152,24 @@ def choose_precision(
 def _fastest(candidates, table, margin=1.1):
     "The fastest candidate; the first, plainest one unless another is faster by `margin`."
     best = table.speedup.idxmax()
-    chosen = candidates[best if table.speedup[best] > margin else 0]
-    return Precision(chosen.dtype, chosen.channels_last, table)
+    return replace(candidates[best if table.speedup[best] > margin else 0], table=table)
+
+# %% ../../nbs/50_train/00_learner.ipynb #ae88d661
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3 # of mallopt(3)
+
+def keep_freed_memory()->bool: # False where the C library does not offer it (it is glibc's)
+    "Let this process keep large blocks of memory that were freed, for the next step to use."
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
+    return bool(mallopt and mallopt(_MMAP_THRESHOLD, 2**30) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 # %% ../../nbs/50_train/00_learner.ipynb #d37641e6
 class RunPrecision(Callback):
     "Run each forward pass of the learner's model in `precision`."
     order = 10
     def __init__(self, precision:Precision): self.precision, self.hooked, self.armed = precision, None, False
+
+    def before_fit(self):
+        if next(self.model.parameters()).device.type == 'cpu': keep_freed_memory()
 
     def before_batch(self):
         if self.hooked is not self.model: self._hook(self.model)
@@ -211,6 +239,7 @@ def affect_learner(
     lr:float=1e-4,                 # Adam's learning rate
     precision:str='auto',          # 'auto' measures; 'float32', 'bfloat16'
     channels_last:bool|str='auto', # 'auto' measures; True, False
+    winograd:bool|str='auto',      # 'auto' measures; True, False
     device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
     weights=None,                  # checkpoint to start from
     loss_func=ccc_loss,            # of (B, T, 2) predictions and targets
@@ -224,8 +253,7 @@ def affect_learner(
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
     if weights is not None: load_weights(model, weights)
     dls, model = dls.to(device), model.to(device)
-    needs_example = 'auto' in (precision, channels_last)
-    chosen = choose_precision(model, _example(dls, device) if needs_example else (), precision, channels_last)
+    chosen = choose_precision(model, partial(_example, dls, device), precision, channels_last, winograd)
     learn = Learner(dls, chosen.lay_out(model), VALoss(loss_func), opt_func=affect_adam, lr=lr, splitter=affect_splitter, path=path,
                     metrics=va_metrics() if metrics is None else metrics, cbs=[ValenceArousal(), RunPrecision(chosen), *L(cbs)])
     learn.precision = chosen
