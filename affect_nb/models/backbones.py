@@ -9,6 +9,7 @@ __all__ = ['VGG16_LAYOUT', 'TAPS', 'scaled', 'vgg_block', 'he_init', 'VGG16']
 from collections import OrderedDict
 import torch
 from torch import Tensor, nn
+from .winograd import Conv3x3
 
 # %% ../../nbs/40_models/10_backbones.ipynb #e6c8364b
 def scaled(
@@ -30,7 +31,7 @@ def vgg_block(
     layers = OrderedDict()
     for index in range(1, convs + 1):
         name = f'{number}_{index}'
-        layers[f'conv{name}'] = nn.Conv2d(channels_in if index == 1 else channels, channels, 3, padding=1)
+        layers[f'conv{name}'] = Conv3x3(channels_in if index == 1 else channels, channels)
         if norm: layers[f'bn{name}'] = nn.BatchNorm2d(channels)
         layers[f'relu{name}'] = nn.ReLU(inplace=True)
     layers[f'pool{number}'] = nn.MaxPool2d(2)
@@ -64,17 +65,17 @@ class VGG16(nn.Module):
             self.add_module(f'block{number}', vgg_block(number, channels_in, channels, convs, norm))
         self.apply(he_init)
 
-    def _features(self, x):
-        "The taps of one chunk of faces."
-        low = self.block2(self.block1(x))
-        middle = self.block5[:-1](self.block4(self.block3(low)))
-        features = {'2nd-pool': low, 'last-conv': middle, 'last-pool': self.block5[-1](middle) if 'last-pool' in self.taps else None}
-        return {tap: features[tap] for tap in self.taps}
+    def _low(self, faces):
+        "The second pooling, on a CPU chunk by chunk."
+        parts = faces.split(self.chunk) if self.chunk and not faces.is_cuda else [faces]
+        low = [self.block2(self.block1(part)) for part in parts]
+        return low[0] if len(low) == 1 else torch.cat(low)
 
     def forward(self, faces:Tensor)->dict[str, Tensor]:
-        if not self.chunk or faces.is_cuda or len(faces) <= self.chunk: return self._features(faces)
-        chunks = [self._features(part) for part in faces.split(self.chunk)]
-        return {tap: torch.cat([chunk[tap] for chunk in chunks]) for tap in self.taps}
+        low = self._low(faces)
+        middle = self.block5[:-1](self.block4(self.block3(low))) if self.taps != ('2nd-pool',) else None
+        features = {'2nd-pool': low, 'last-conv': middle, 'last-pool': self.block5[-1](middle) if 'last-pool' in self.taps else None}
+        return {tap: features[tap] for tap in self.taps}
 
     def tap_shape(self, tap:str, size:int=96)->tuple[int, int, int]:
         "Channels, height and width of `tap` for faces of `size` x `size` pixels."

@@ -34,6 +34,7 @@ class Recipe(BaseModel):
     decay_rate: float = Field(.9, gt=0, le=1) # factor an epoch after them
     precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     channels_last: bool|Literal['auto'] = 'auto'
+    winograd: bool|Literal['auto'] = 'auto'
     seed: int = 0                        # of the first weights, dropout and the order of sequences
 
 # %% ../../nbs/50_train/20_recipes.ipynb #7a384821
@@ -67,8 +68,8 @@ def recipe_learner(
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     set_seed(recipe.seed)
     decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
-    return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, device, weights,
-                          cbs=[*decay, *L(cbs)], path=path, **recipe.arguments)
+    return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd,
+                          device, weights, cbs=[*decay, *L(cbs)], path=path, **recipe.arguments)
 
 def fit_recipe(learn:Learner, recipe:Recipe)->Learner:
     "Fit `learn` as `recipe` says."
