@@ -8,12 +8,11 @@ __all__ = ['ahead', 'Settings', 'preprocess_clip', 'fingerprint', 'Preprocessed'
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #534723a1
 import glob
 import json
-import multiprocessing
 import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +23,13 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
 from ..files.atomic import Skipped, skipped_table, sweep, whole, write_json
+from ..files.workers import in_parallel
 from .align import TRANSFORMS, align_frame
 from .detect import create_detector
 from .frames import FRAME_SCHEMA, frames_dataframe
 from .store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, TrackedFace, TrackLimits
-from .video import ImageReader, Source, VideoFrame, list_sources, open_clip
+from .video import VIDEO_SUFFIXES, ImageReader, Source, VideoFrame, list_sources, open_clip
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #71e6a179
 _END = object()
@@ -195,8 +195,8 @@ def _run_all(tasks:list[_Task], workers:int, progress:bool)->dict[Source, str]:
     "Run tasks, here or in other processes; gives the reason for each that failed."
     bar = tqdm(total=len(tasks), desc="clips", unit="clip", disable=not progress or len(tasks) < 2)
     failed = {}
-    with bar:
-        for task, reason in (_in_turn if workers <= 1 else _in_parallel)(tasks, workers):
+    with bar, closing((_in_turn if workers <= 1 else _in_parallel)(tasks, workers)) as results:
+        for task, reason in results:
             if reason: failed[task.source] = reason
             bar.update()
     return failed
@@ -205,12 +205,10 @@ def _in_turn(tasks:list[_Task], workers:int)->Iterator[tuple[_Task, str|None]]:
     for task in tasks: yield task, task.run()
 
 def _in_parallel(tasks:list[_Task], workers:int)->Iterator[tuple[_Task, str|None]]:
-    "Processes are started afresh: a copy of this one would copy its threads' locks."
-    with ProcessPoolExecutor(min(workers, len(tasks) or 1), multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(replace(task, progress=False).run): task for task in tasks}
-        for done in as_completed(running):
+    with closing(in_parallel(_Task.run, [replace(task, progress=False) for task in tasks], workers)) as results:
+        for task, done in results:
             error = done.exception()
-            yield running[done], f"{running[done].source}: its process ended: {error}" if error else done.result()
+            yield task, f"{task.source}: its process ended: {error}" if error else done.result()
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #79d8a9f9
 def preprocess(
@@ -232,11 +230,12 @@ def preprocess(
     dest.mkdir(parents=True, exist_ok=True)
     sweep(dest)
     tasks = [_Task(found, dest/f"{found.name}.arrow", settings, _names(found.name, database, subjects), progress) for found in sources]
-    failed = _run_all([task for task in tasks if not task.is_done()], workers, progress)
+    try: failed = _run_all([task for task in tasks if not task.is_done()], workers, progress)
+    except BaseException: sweep(dest); raise # workers that were stopped have left unfinished files
     if failed and _was_named(source): raise ValueError(next(iter(failed.values())))
-    return _finish(dest, tasks, failed)
+    return _finish(dest, tasks, failed, _passed_over(source, sources))
 
-# %% ../../nbs/20_preprocess/70_pipeline.ipynb #bdea85db
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #282590dd
 def _names(clip:str, database:str, subjects:dict|None)->dict:
     return dict(clip=clip, database=database, subject=str((subjects or {}).get(clip, "")))
 
@@ -244,10 +243,20 @@ def _was_named(source)->bool:
     "Was exactly one file named?"
     return not isinstance(source, (list, tuple)) and not Path(source).is_dir() and (Path(source).exists() or not glob.has_magic(str(source)))
 
-def _finish(dest:Path, tasks:list[_Task], failed:dict)->Preprocessed:
+def _passed_over(source, sources:list[Source])->list[Skipped]:
+    "Files in a folder of clips that are no clip."
+    if isinstance(source, (list, tuple)): return [entry for part in source for entry in _passed_over(part, sources)]
+    folder, taken = Path(source), {found.path for found in sources}
+    if not folder.is_dir() or folder in taken: return []
+    left = sorted(file.name for file in folder.iterdir() if file.is_file() and file not in taken and not file.name.startswith("."))
+    names = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+    return [Skipped(str(folder), f"not taken from a folder of clips: {names}; allowed are videos ({' '.join(VIDEO_SUFFIXES)}) and folders of images")] if left else []
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #bdea85db
+def _finish(dest:Path, tasks:list[_Task], failed:dict, passed:list[Skipped])->Preprocessed:
     "Collect stores and reasons, and write the lists."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
-    skipped = [Skipped(str(source), reason) for source, reason in failed.items()]
+    skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + passed
     skipped += [Skipped(store.about["source"]["path"], f"kept in part: {store.about['fault']}") for store in stores if store.about.get("fault")]
     write_json(dest/"skipped.json", [asdict(entry) for entry in skipped])
     _write_frames(dest/"frames.parquet", stores)

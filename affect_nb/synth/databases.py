@@ -7,13 +7,10 @@ __all__ = ['SIZES', 'SyntheticSize', 'Person', 'VideoPlan', 'AffWildLayout', 'Af
            'episode_of', 'present', 'draw_video', 'sound_of', 'write_video', 'write_database']
 
 # %% ../../nbs/10_synth/30_databases.ipynb #2415cfeb
-import multiprocessing
 import os
-import threading
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from json import loads
@@ -27,6 +24,7 @@ from tqdm.auto import tqdm
 from ..core.labels import AUS8, EXPRESSIONS
 from ..files.atomic import sweep, whole, write_json, write_text
 from ..files.film import FilmWriter
+from ..files.workers import in_parallel
 from .episodes import Episode, make_episode
 from .faces import DEFAULT_DIFFICULTY, Actor, DrawnFace, DrawnFrame, Identity, Pose, Scene, render_frame
 from .voices import make_voice
@@ -161,7 +159,7 @@ def list_synthetic()->list[str]: # names, sorted
     return sorted(_LAYOUTS)
 
 def _layout(name):
-    if name not in _LAYOUTS: raise ValueError(f"there is no synthetic {name!r}, there are {', '.join(list_synthetic())}")
+    if name not in _LAYOUTS: raise ValueError(f"there is no synthetic database {name!r}, there are {', '.join(list_synthetic())}")
     return _LAYOUTS[name]
 
 # %% ../../nbs/10_synth/30_databases.ipynb #8c46299a
@@ -324,21 +322,15 @@ def _claim(root, parameters):
     if differing: raise ValueError(f"{root} holds a twin with other parameters ({'; '.join(differing)}): give another folder, or remove this one")
     write_text(root/"SYNTHETIC.txt", _NOTICE.format(name=parameters["name"]))
 
-# %% ../../nbs/10_synth/30_databases.ipynb #7c1f615e
-def _start_worker():
-    "One thread a worker, and no worker without a parent."
+# %% ../../nbs/10_synth/30_databases.ipynb #dd97c16c
+def _one_thread():
     cv2.setNumThreads(1)
-    def follow_parent():
-        multiprocessing.parent_process().join()
-        os._exit(1)
-    threading.Thread(target=follow_parent, daemon=True).start()
 
-def _write_parallel(write, plans, workers):
-    "Yield as each plan is written by one of `workers` processes."
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker)
-    try:
-        for done in as_completed([pool.submit(write, plan) for plan in plans]): yield done.result()
-    finally: pool.shutdown(cancel_futures=True)
+def _each_written(write, plans, workers):
+    "Yield as each plan is written, here or by one of `workers` processes."
+    if workers == 1: yield from map(write, plans); return
+    with closing(in_parallel(write, plans, workers, start=_one_thread)) as results:
+        for _, done in results: yield done.result()
 
 # %% ../../nbs/10_synth/30_databases.ipynb #2a4b5831
 def write_database(
@@ -360,8 +352,8 @@ def write_database(
     _claim(root, dict(name=name, **asdict(size), difficulty=difficulty, seed=seed, face_files=face_files, generator=_GENERATOR))
     for folder in {root, *(path for path in root.rglob("*") if path.is_dir())}: sweep(folder)
     write = partial(write_video, root, face_files)
-    written = map(write, plans) if workers == 1 else _write_parallel(write, plans, min(workers, len(plans)))
-    for _ in tqdm(written, f"{name}, drawn", len(plans), disable=not progress, unit="video"): pass
+    with closing(_each_written(write, plans, workers)) as written:
+        for _ in tqdm(written, f"{name}, drawn", len(plans), disable=not progress, unit="video"): pass
     _write_lists(root, plans)
     return root
 
