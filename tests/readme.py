@@ -1,4 +1,5 @@
-"""Makes README.md from nbs/index.ipynb (outputs stay out; pictures lie in docs/)."""
+"""Makes README.md from nbs/index.ipynb; pictures lie in docs/."""
+import re
 from pathlib import Path
 
 import nbformat
@@ -11,8 +12,9 @@ def readme():
     "The text of README.md."
     notebook = nbformat.read(ROOT/"nbs"/"index.ipynb", 4)
     notebook.cells = [cell for cell in notebook.cells if not cell.source.lstrip().startswith("#| hide")]
+    notebook.metadata["language_info"] = {"name": "python"} # nbdev_clean removes it; it names the language of code blocks
     text, _ = MarkdownExporter().from_notebook_node(notebook)
-    return text.strip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 if __name__ == "__main__":

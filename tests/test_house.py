@@ -3,6 +3,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,10 @@ def test_package_is_what_the_notebooks_export(exported):
     for path in sorted((exported/"affect_nb").rglob("*.py")):
         name = path.relative_to(exported)
         assert (ROOT/name).read_text() == path.read_text(), f"{name} differs from its notebook: run `make export`"
+
+
+def test_readme_is_made_from_its_notebook():
+    assert runpy.run_path(str(ROOT/"tests"/"readme.py"))["readme"]() == (ROOT/"README.md").read_text(), "run `make readme`"
 
 
 def test_notebooks_are_clean(exported):
