@@ -1,0 +1,479 @@
+"""The library from the command line: what each command writes, and what it says when the input is bad."""
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import affect_nb
+from affect_nb.apps.cli import main
+from affect_nb.apps.predict import CSV_COLUMNS, strip_height
+from affect_nb.files.film import write_film
+from affect_nb.models.registry import create_model
+from affect_nb.models.weights import save_checkpoint
+from affect_nb.preprocess.store import FaceStore
+from affect_nb.preprocess.video import VideoReader
+from affect_nb.synth.databases import write_database
+from affect_nb.synth.faces import Identity, Scene, draw_face, expression_aus, render_face, render_frame
+
+COMMANDS = ("synth", "check", "preprocess", "train", "predict", "run", "bench")
+AFFECT_NB = Path(sys.executable).parent/"affect_nb"
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    def refuses(self, *texts, code=1):
+        "The command ended with `code` and one short message on stderr that holds all `texts`."
+        assert self.code == code, (self.code, self.out, self.err)
+        assert "Traceback" not in self.err and "Errno" not in self.err, self.err
+        message = self.err[self.err.index("affect_nb: "):] if code == 1 else self.err
+        assert len(message.strip().splitlines()) <= (3 if code == 1 else 8), message
+        flat = " ".join(message.replace("│", " ").split()) # typer draws a frame and breaks lines in it
+        for text in texts: assert str(text) in flat, (text, message)
+
+    def does(self, *texts):
+        "The command ended well and printed all `texts`."
+        assert self.code == 0 and "Traceback" not in self.err, (self.code, self.out, self.err)
+        for text in texts: assert str(text) in self.out, (text, self.out)
+        return self
+
+    @property
+    def left_out(self):
+        "The lines below 'left out'."
+        return self.err[self.err.index("left out"):].strip().splitlines()[1:]
+
+
+def affect(*arguments)->Said:
+    "Run a command in this process."
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        with pytest.raises(SystemExit) as end: main(list(map(str, arguments)))
+    return Said(end.value.code or 0, out.getvalue(), err.getvalue())
+
+
+def smile(n_frames, size=160, person=3):
+    for number in range(n_frames): yield render_face(expression_aus("Happiness", 5*(number % 20)/19), Identity.draw(person), size=size, seed=number % 20).image
+
+
+def cut_in_half(source, target):
+    target.write_bytes(source.read_bytes()[:source.stat().st_size//2])
+
+
+def with_index_first(source, target):
+    "The same film; cut off, its first part can still be read."
+    with av.open(str(source)) as old, av.open(str(target), "w", options=dict(movflags="faststart")) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None: packet.stream = stream; new.mux(packet)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    "A film of 40 frames, one without a face, broken ones, images of several kinds."
+    folder = tmp_path_factory.mktemp("media")
+    write_film(folder/"good.mp4", smile(40), 25)
+    write_film(folder/"nobody.mp4", (render_frame([], Scene.draw(1, .3), 160, 160, seed=number).image for number in range(8)), 25)
+    (folder/"empty.mp4").touch()
+    (folder/"letter.mp4").write_text("Dear reader\n"*40)
+    cut_in_half(folder/"good.mp4", folder/"half.mp4")
+    face = draw_face(1).image
+    grey = np.asarray(Image.fromarray(face).convert("L"))
+    Image.fromarray(np.dstack([face, np.full(face.shape[:2], 255, np.uint8)])).save(folder/"four.png")
+    Image.fromarray(grey).save(folder/"grey.png")
+    Image.fromarray(grey.astype(np.uint16)*257).save(folder/"deep.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mixed(media, tmp_path_factory):
+    "A folder of good and bad clips, with an image and a note that lie about."
+    folder = tmp_path_factory.mktemp("mixed")
+    for name in ("good.mp4", "nobody.mp4", "empty.mp4", "letter.mp4", "half.mp4", "grey.png"): shutil.copy(media/name, folder)
+    (folder/"notes.txt").write_text("to do")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    "The card of a tiny network that has learned nothing."
+    torch.manual_seed(0)
+    stem = tmp_path_factory.mktemp("model")/"small"
+    save_checkpoint(stem, create_model("affwildnet_vgg", width=1/16), {"data": "none: untrained"})
+    return stem.with_suffix(".json")
+
+
+# the program itself
+
+def test_version_and_help():
+    affect("--version").does(affect_nb.__version__)
+    affect("--help").does(*COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command):
+    affect(command, "--help").does("Usage: affect_nb", command)
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, affect_nb.apps.cli; sys.exit('torch' in sys.modules or 'fastai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_misspelt_words():
+    affect("predikt", "talk.mp4").refuses("No such command 'predikt'", "predict", code=2)
+    affect("predict", "talk.mp4", "--modle", "x.json").refuses("--modle", "--model", code=2)
+    affect("preprocess", "talk.mp4", "faces", "--workers", "0").refuses("--workers", "greater than or equal to 1", code=2)
+    affect("synth").refuses("Missing argument", code=2)
+
+
+def test_traceback_for_developers(monkeypatch, tmp_path):
+    arguments = ["preprocess", str(tmp_path/"gone.mp4"), str(tmp_path/"faces")]
+    affect(*arguments).refuses("gone.mp4: no such file")
+    monkeypatch.setenv("AFFECT_NB_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no such file"): main(arguments)
+
+
+# synth
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    "Aff-Wild's twin, smoke size."
+    folder = tmp_path_factory.mktemp("synth")/"twin"
+    affect("synth", "aff-wild", folder, "--size", "smoke", "--workers", 1).does(folder)
+    return folder
+
+
+def test_synth_goes_on_where_it_stopped(twin, tmp_path):
+    copy = tmp_path/"twin"
+    shutil.copytree(twin, copy)
+    (copy/"videos"/"train"/"001.mp4").unlink()
+    (copy/"videos"/"train"/".part-999999-001.mp4").write_text("a killed run's")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.mp4") if not path.name.startswith(".")}
+    affect("synth", "aff-wild", copy, "--size", "smoke", "--workers", 1).does()
+    assert (copy/"videos"/"train"/"001.mp4").read_bytes() == (twin/"videos"/"train"/"001.mp4").read_bytes()
+    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items()) and not list(copy.rglob(".part-*"))
+
+
+def test_synth_refuses(twin, tmp_path, model):
+    (tmp_path/"mine").mkdir()
+    (tmp_path/"mine"/"thesis.txt").write_text("mine")
+    affect("synth", "aff-wild", tmp_path/"mine", "--size", "smoke").refuses("mine", "'thesis.txt'", "give an empty or new folder")
+    affect("synth", "aff-wild", twin, "--size", "smoke", "--seed", 4).refuses(twin, "seed 0 there, 4 wanted", "give another folder")
+    affect("synth", "aff-wild3", tmp_path/"new").refuses("'aff-wild3'", "aff-wild, aff-wild2")
+    affect("synth", "aff-wild", tmp_path/"new", "--size", "huge").refuses("'huge'", "smoke, demo")
+    affect("synth", "aff-wild", tmp_path/"new", "--difficulty", 3).refuses("difficulty is 3.0", "0 to 1")
+    affect("synth", "aff-wild", model, "--size", "smoke").refuses("is a file", code=2)
+    assert not (tmp_path/"new").exists()
+
+
+# check
+
+def test_check_of_a_good_copy(twin, tmp_path):
+    said = affect("check", "aff-wild", twin, "--json", tmp_path/"report.json").does("aff-wild in", ": ok", "synthetic twin")
+    assert "error" not in said.out
+    report = json.loads((tmp_path/"report.json").read_text())
+    assert report["ok"] and len(report["clips"]) == 6 and {finding["level"] for finding in report["findings"]} == {"note"}
+
+
+def replace_line(path, number, line):
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:number - 1], line, *lines[number:]]) + "\n")
+
+
+def repeat(path, times): path.write_text(path.read_text()*times)
+
+
+TRAIN = "annotations/train"
+FAULTS = {
+    "nan": (lambda root: replace_line(root/TRAIN/"valence/001.txt", 5, "nan"), "valence/001.txt, row 5: valence is nan, allowed are numbers in [-1.0, 1.0]"),
+    "7.3": (lambda root: replace_line(root/TRAIN/"arousal/002.txt", 7, "7.3"), "arousal/002.txt, row 7: arousal is 7.3, allowed are numbers in [-1.0, 1.0]"),
+    "text": (lambda root: replace_line(root/TRAIN/"valence/001.txt", 9, "high"), "valence/001.txt, row 9: 'high' is not numeric, allowed is a number"),
+    "longer": (lambda root: [repeat(root/TRAIN/what/"001.txt", 5) for what in ("valence", "arousal")], "rows of labels for 81 frames of videos/train/001.mp4; allowed is a difference of"),
+    "shorter": (lambda root: [(root/TRAIN/what/"001.txt").write_text("0\n"*20) for what in ("valence", "arousal")], "valence/001.txt and 1 more file: 20 rows of labels for 81 frames"),
+    "empty": (lambda root: (root/TRAIN/"valence/001.txt").write_text(""), "valence/001.txt is empty; an annotation is lines of numbers"),
+    "no annotation": (lambda root: [(root/TRAIN/what/"003.txt").unlink() for what in ("valence", "arousal")], "003: there is no annotation of this clip below"),
+    "half an annotation": (lambda root: (root/TRAIN/"valence/004.txt").unlink(), "004: there is no valence of this clip beside annotations/train/arousal/004.txt"),
+    "no video": (lambda root: (root/"videos/train/002.mp4").unlink(), "002: there is no video 002 below"),
+    "video cut": (lambda root: cut_in_half(root/"videos/train/001.mp4", root/"videos/train/001.mp4"), "001.mp4 is no video that FFmpeg reads"),
+    "video empty": (lambda root: (root/"videos/train/001.mp4").write_bytes(b""), "001.mp4 is empty: 0 bytes"),
+    "surplus annotation": (lambda root: (root/TRAIN/"valence/999.txt").write_text("0\n"), "999: there is no video 999 below"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_check_of_a_broken_copy(twin, tmp_path, fault):
+    broken, text = FAULTS[fault]
+    copy = tmp_path/"copy"
+    shutil.copytree(twin, copy)
+    broken(copy)
+    said = affect("check", "aff-wild", copy, "--json", tmp_path/"report.json")
+    errors = [line for line in said.out.splitlines() if line.startswith("error: ")]
+    assert said.code == 1 and "Traceback" not in said.err
+    assert any(text in line for line in errors), said.out
+    assert len(errors) == (2 if fault == "surplus annotation" else 1)
+    assert not json.loads((tmp_path/"report.json").read_text())["ok"]
+
+
+def test_check_lists_surplus_files_and_goes_on(twin, tmp_path):
+    shutil.copytree(twin, tmp_path/"copy")
+    (tmp_path/"copy"/"videos"/"train"/"thumbs.db").write_text("x")
+    affect("check", "aff-wild", tmp_path/"copy").does("note: videos/train/thumbs.db: is not expected here; allowed are")
+
+
+def test_check_names_every_broken_file_of_a_clip(tmp_path):
+    root = write_database("aff-wild2", tmp_path/"twin", train=1, test=0, frames_per_clip=12, width=96, height=96, progress=False)
+    affect("check", "aff-wild2", root).does(": ok")
+    replace_line(next((root/"annotations").glob("VA_Set/*/*.txt")), 1, "arousal,valence")
+    replace_line(next((root/"annotations").glob("EXPR_Set/*/*.txt")), 4, "9")
+    replace_line(next((root/"annotations").glob("AU_Set/*/*.txt")), 4, "1,0,1")
+    said = affect("check", "aff-wild2", root)
+    assert said.code == 1 and "3 errors" in said.out
+    for text in ("row 1: the header is 'arousal,valence', allowed is 'valence,arousal'", "row 4: expression is 9, allowed are whole numbers 0 to 6",
+                 "row 4: '1,0,1' has 3 values, allowed is 8"): assert text in said.out, said.out
+
+
+def test_check_refuses(twin, tmp_path):
+    affect("check", "aff-wyld", twin).refuses("'aff-wyld'", "aff-wild, aff-wild2")
+    said = affect("check", "aff-wild", tmp_path/"gone")
+    assert said.code == 1 and f"error: {tmp_path/'gone'} is not a folder; aff-wild is expected there: videos/" in said.out
+    said = affect("check", "aff-wild2", twin)
+    assert said.code == 1 and "holds no clip of aff-wild2; expected are videos/batch1" in said.out
+
+
+# preprocess
+
+BAD_CLIPS = {"gone.mp4": "no such file", "empty.mp4": "is empty: 0 bytes", "letter.mp4": "is no video that FFmpeg reads", "half.mp4": "is no video that FFmpeg reads"}
+
+
+@pytest.mark.parametrize("name", BAD_CLIPS)
+def test_preprocess_refuses(media, tmp_path, name):
+    affect("preprocess", media/name, tmp_path/"faces").refuses(media/name, BAD_CLIPS[name])
+    assert not list((tmp_path/"faces").iterdir())
+
+
+def test_preprocess_keeps_what_can_be_read(media, tmp_path):
+    with_index_first(media/"good.mp4", tmp_path/"whole.mp4")
+    cut_in_half(tmp_path/"whole.mp4", tmp_path/"half.mp4")
+    said = affect("preprocess", tmp_path/"half.mp4", tmp_path/"faces").does("1 clip,", "100.0% with a face")
+    assert len(said.left_out) == 1 and "half.mp4" in said.left_out[0] and "kept in part" in said.left_out[0] and "of 40" in said.left_out[0]
+
+
+def test_preprocess_without_a_face(media, tmp_path):
+    affect("preprocess", media/"nobody.mp4", tmp_path).does("1 clip, 8 rows, 0.0% with a face")
+    assert set(pd.read_parquet(tmp_path/"frames.parquet").status) == {"no_face"}
+
+
+def test_preprocess_of_a_real_film_without_a_face(real, tmp_path):
+    affect("preprocess", real/"videos"/"no_face.mp4", tmp_path).does("0.0% with a face")
+
+
+@pytest.mark.parametrize("name", ["four.png", "grey.png", "deep.png"])
+def test_preprocess_of_images(media, tmp_path, name):
+    affect("preprocess", media/name, tmp_path).does("1 clip, 1 row, 100.0% with a face")
+
+
+def test_preprocess_of_a_folder_goes_on(mixed, tmp_path):
+    for _ in range(2):
+        said = affect("preprocess", mixed, tmp_path).does("2 clips, 48 rows")
+        assert len(said.left_out) == 4
+        for text in (": not taken from a folder of clips: grey.png, notes.txt; allowed are videos", "empty.mp4 is empty", "half.mp4 is no video", "letter.mp4 is no video"):
+            line, = [line for line in said.left_out if text in line]
+            assert line.count(str(mixed)) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.parquet", "good.arrow", "nobody.arrow", "skipped.json"]
+
+
+def test_preprocess_of_bad_clips_alone(media, tmp_path):
+    (tmp_path/"bad").mkdir()
+    for name in ("empty.mp4", "letter.mp4"): shutil.copy(media/name, tmp_path/"bad")
+    said = affect("preprocess", tmp_path/"bad", tmp_path/"faces")
+    assert said.code == 1 and len(said.left_out) == 2 and "Traceback" not in said.err
+    (tmp_path/"none").mkdir()
+    affect("preprocess", tmp_path/"none", tmp_path/"faces").refuses(tmp_path/"none", "holds no clip", ".mp4", ".png")
+    affect("preprocess", tmp_path/"*.xyz", tmp_path/"faces").refuses("*.xyz: no file matches")
+
+
+def test_preprocess_refuses_options(media, tmp_path, model):
+    affect("preprocess", media/"good.mp4", tmp_path, "--detector", "magic").refuses("'magic'", "dlib_hog, dlib_mmod, opencv_haar")
+    affect("preprocess", media/"good.mp4", tmp_path, "--transform", "twist").refuses("'twist'", "affine, similarity")
+    affect("preprocess", media/"good.mp4", model).refuses("is a file", code=2)
+
+
+# a job that is stopped
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    "Four clips that take about a second each."
+    folder = tmp_path_factory.mktemp("many")
+    write_film(folder/"clip0.mp4", smile(200, size=200), 25)
+    for number in range(1, 4): shutil.copy(folder/"clip0.mp4", folder/f"clip{number}.mp4")
+    return folder
+
+
+def stopped(clips, faces, how, workers):
+    "Start the command, stop it when the first clip is done; the process, what it said, and its workers."
+    job = subprocess.Popen([AFFECT_NB, "preprocess", clips, faces, "--workers", str(workers), "--detect-every", "2"],
+                           stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 90
+    while not list(faces.glob("*.arrow")) and job.poll() is None and time.monotonic() < deadline: time.sleep(.02)
+    children = psutil.Process(job.pid).children(recursive=True)
+    if how == signal.SIGINT: os.killpg(job.pid, how) # as Ctrl-C does
+    else: job.kill()
+    said = job.communicate(timeout=30)[1]
+    return job, said, children
+
+
+def goes_on(clips, faces):
+    "The same command again: the rest is done, and only that."
+    before = {path: path.stat().st_mtime_ns for path in faces.glob("*.arrow")}
+    assert 1 <= len(before) < 4 and all(len(FaceStore.open(path)) == 200 for path in before)
+    affect("preprocess", clips, faces, "--detect-every", "2").does("4 clips, 800 rows, 100.0% with a face")
+    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
+    assert sorted(path.name for path in faces.iterdir()) == [*(f"clip{number}.arrow" for number in range(4)), "frames.parquet", "skipped.json"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_interrupted_job_goes_on(many, tmp_path, workers):
+    job, said, children = stopped(many, tmp_path/"faces", signal.SIGINT, workers)
+    assert job.returncode == 130, said
+    assert "affect_nb: stopped. The same command goes on where it was." in said and "Traceback" not in said
+    assert "leaked semaphore" not in said and not psutil.wait_procs(children, timeout=10)[1]
+    assert not list((tmp_path/"faces").glob(".part-*"))
+    goes_on(many, tmp_path/"faces")
+
+
+def test_killed_job_goes_on(many, tmp_path):
+    job, _, children = stopped(many, tmp_path/"faces", signal.SIGKILL, 2)
+    assert job.returncode == -signal.SIGKILL and len(children) >= 2
+    assert not psutil.wait_procs(children, timeout=10)[1], "workers outlive the job"
+    assert list((tmp_path/"faces").glob(".part-*"))
+    goes_on(many, tmp_path/"faces")
+
+
+# predict
+
+def test_predict_writes_table_film_and_plot(media, model, tmp_path):
+    said = affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path)
+    said.does(*(tmp_path/f"good.{suffix}" for suffix in ("csv", "mp4", "png")))
+    assert "Warning" not in said.err
+    table = pd.read_csv(tmp_path/"good.csv")
+    assert list(table) == list(CSV_COLUMNS.values()) and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
+    assert len(table) == 40 and table[["valence", "arousal"]].abs().lt(1.5).all(axis=None)
+    assert np.allclose(np.diff(table.time_s), 1/25, atol=1e-3)
+    film = VideoReader(tmp_path/"good.mp4")
+    assert (film.width, film.height, sum(1 for _ in film)) == (160, 160 + strip_height(160), 40)
+    assert Image.open(tmp_path/"good.png").size == (900, 280)
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_predict_finds_nobody(media, model, tmp_path):
+    affect("predict", media/"nobody.mp4", "--model", model, "--out", tmp_path).does("nobody.csv", "nobody.mp4", "nobody.png")
+    table = pd.read_csv(tmp_path/"nobody.csv")
+    assert table.status.tolist() == ["no_face"]*8 and table[["valence", "arousal", "box_x1_px"]].isna().all(axis=None)
+    assert sum(1 for _ in VideoReader(tmp_path/"nobody.mp4")) == 8
+
+
+def test_predict_of_a_still(media, model, tmp_path):
+    affect("predict", media/"four.png", "--model", model, "--out", tmp_path).does("four.csv", "four.png")
+    assert len(pd.read_csv(tmp_path/"four.csv")) == 1 and not (tmp_path/"four.mp4").exists()
+
+
+def test_predict_of_a_folder_goes_on(mixed, model, tmp_path):
+    said = affect("predict", mixed, "--model", model, "--out", tmp_path, "--no-film").does("good.csv", "good.png", "nobody.csv")
+    assert len(said.left_out) == 4 and not list(tmp_path.glob("*.mp4"))
+
+
+def test_predict_does_not_replace_its_source(media, model, tmp_path):
+    shutil.copy(media/"good.mp4", tmp_path)
+    affect("predict", tmp_path/"good.mp4", "--model", model, "--out", tmp_path).refuses(tmp_path/"good.mp4", "would be overwritten", "give another folder")
+    assert (tmp_path/"good.mp4").read_bytes() == (media/"good.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("name", BAD_CLIPS)
+def test_predict_refuses_clips(media, model, tmp_path, name):
+    affect("predict", media/name, "--model", model, "--out", tmp_path).refuses(media/name, BAD_CLIPS[name])
+
+
+@pytest.fixture
+def refuses_model(media, tmp_path):
+    def refuses(path, *texts): affect("predict", media/"good.mp4", "--model", path, "--out", tmp_path/"out").refuses(*texts)
+    yield refuses
+    assert not (tmp_path/"out").exists()
+
+
+def altered(model, path, **changes):
+    "A copy of a checkpoint whose card says something else."
+    card = json.dumps(json.loads(model.read_text()) | changes)
+    save_file(load_file(model.with_suffix(".safetensors")), path.with_suffix(".safetensors"), metadata={"card": card})
+    path.write_text(card)
+    return path
+
+
+def test_predict_refuses_models(model, tmp_path, refuses_model):
+    refuses_model(tmp_path/"none.json", "none.json: no such model card", "make demo", "--model")
+    refuses_model(model.parent, "is a folder", "cards in it: small.json")
+    refuses_model(altered(model, tmp_path/"new.json", architecture="affwildnet_resnet99"), "'affwildnet_resnet99'", "affwildnet_vgg")
+    refuses_model(altered(model, tmp_path/"wide.json", width=.25), "wide.safetensors does not fit 'affwildnet_vgg'", "it must be")
+    refuses_model(altered(model, tmp_path/"colour.json", colour="red"), "colour", "'red'", "allowed are architecture")
+    shutil.copy(model, tmp_path/"lonely.json")
+    refuses_model(tmp_path/"lonely.json", "lonely.safetensors: no such weights file")
+
+
+def test_predict_opens_no_pickle(model, tmp_path, refuses_model):
+    class Trap:
+        def __reduce__(self): return (Path.touch, (tmp_path/"sprung",))
+    (tmp_path/"weights.pkl").write_bytes(pickle.dumps(Trap()))
+    torch.save({"weight": torch.zeros(1)}, tmp_path/"weights.pth")
+    for name in ("weights.pkl", "weights.pth"): refuses_model(tmp_path/name, name, "is a pickle", "only .safetensors")
+    (tmp_path/"disguised.safetensors").write_bytes(pickle.dumps(Trap()))
+    shutil.copy(model, tmp_path/"disguised.json")
+    refuses_model(tmp_path/"disguised.json", "disguised.safetensors: not a safetensors file")
+    assert not (tmp_path/"sprung").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_predict_never_falls_back(media, model, tmp_path):
+    affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path, "--device", "cuda").refuses("'cuda' was asked for", "has only", "cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_predict_knows_its_devices(media, model, tmp_path):
+    affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path, "--device", "gpu").refuses("'gpu' was asked for", "cpu")
+
+
+# run and bench
+
+def test_run_refuses(tmp_path):
+    affect("run", "dmeo", "--out", tmp_path/"run").refuses("'dmeo'", "demo, paper, smoke")
+    affect("run", tmp_path/"mine.yaml").refuses("mine.yaml: no such preset file")
+    (tmp_path/"mine.yaml").write_text("title: mine\nnotebook: {}\n")
+    affect("run", tmp_path/"mine.yaml").refuses("mine.yaml", "notebook: Extra inputs", "allowed keys are title, notebooks")
+    for setting, *texts in (("epochs=1", "write notebook.parameter=value"), ("20_table2_affwildnet.epochs", "write notebook.parameter=value"),
+                            ("20_table2_afwildnet.epochs=1", "no notebook '20_table2_afwildnet'", "did you mean 20_table2_affwildnet?", "allowed: 05_faces"),
+                            ("20_table2_affwildnet.epoch=1", "20_table2_affwildnet: unknown parameter 'epoch'", "did you mean epochs?")):
+        affect("run", "smoke", "--set", setting, "--out", tmp_path/"run").refuses(*texts)
+    assert not (tmp_path/"run"/"state").exists()
+
+
+def test_bench_refuses_before_it_measures(tmp_path):
+    affect("bench", "faces", "speeed", "--out", tmp_path/"bench").refuses("'speeed'", "faces", "memory", "preprocess")
+    assert not (tmp_path/"bench").exists()
