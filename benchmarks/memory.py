@@ -1,7 +1,8 @@
-"""Peak memory of preprocessing a short and a long clip; it must not grow with the length.
+"""Peak memory of preprocessing and of predicting a short and a long clip; it must not grow with the length.
 
 `python benchmarks/memory.py [VIDEO]` prints the measures; `run()` returns them. The long clip is the given one, looped
-without encoding it anew. Each is processed in a process of its own, which reports its peak resident memory.
+without encoding it anew. Each job runs in a process of its own, which reports its peak resident memory. Prediction is
+the whole of `affect_nb predict`: faces, network (a small untrained one), table, annotated film, plot.
 """
 import argparse
 import json
@@ -20,6 +21,19 @@ from affect_nb.preprocess.pipeline import preprocess_clip
 store = preprocess_clip(sys.argv[1], sys.argv[2])
 print(store.table["frame"].to_numpy().max() + 1, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
+
+PREDICT = """
+import resource, sys
+from pathlib import Path
+from affect_nb.apps.predict import predict_files
+from affect_nb.models.registry import create_model
+from affect_nb.models.weights import save_checkpoint
+out = Path(sys.argv[2])
+save_checkpoint(out/"network", create_model("affwildnet_vgg", width=1/16), {"data": "none: untrained"})
+table = predict_files(sys.argv[1], out/"network.json", out, device="cpu", progress=False)[0][0]
+print(sum(1 for line in open(table)) - 1, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+JOBS = {"preprocess": PREPROCESS, "predict": PREDICT}
 
 
 def loop_clip(video: Path, path: Path, n_frames: int) -> Path:
@@ -50,16 +64,15 @@ def peak(program: str, *arguments) -> tuple[int, float]:
 
 
 def run(video: str | Path = VIDEO, lengths: tuple[int, int] = (500, 20_000)) -> dict:
-    """Peak memory in MB at both lengths, and their ratio."""
-    video = Path(video)
+    """Peak memory in MB of each job at both lengths, and their ratio."""
+    video, found = Path(video), {}
     if not video.exists(): return dict(skipped=f"{video} is not there")
-    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for length in lengths:
-            clip = loop_clip(video, Path(folder)/f"{length}.mp4", length)
-            found[length] = peak(PREPROCESS, clip, Path(folder)/f"{length}.arrow")
-    (short, small), (long, large) = (found[length] for length in lengths)
-    return dict(video=video.name, frames=[short, long], peak_mb=[round(small, 1), round(large, 1)], ratio=round(large/small, 3))
+        clips = [loop_clip(video, Path(folder)/f"{length}.mp4", length) for length in lengths]
+        for job, program in JOBS.items():
+            peaks = [peak(program, clip, Path(folder)/f"{job}_{clip.stem}") for clip in clips]
+            found |= {f"{job}_peak_mb": [round(size, 1) for _, size in peaks], f"{job}_ratio": round(peaks[1][1]/peaks[0][1], 3)}
+    return dict(video=video.name, frames=list(lengths), **found)
 
 
 if __name__ == "__main__":

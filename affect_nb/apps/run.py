@@ -9,12 +9,15 @@ __all__ = ['Preset', 'load_preset', 'meant', 'override', 'fingerprint', 'check_p
 import difflib
 import hashlib
 import json
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import papermill
 import yaml
+from jupyter_client import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -104,12 +107,25 @@ def execute(
     "Run one notebook; one that fails is kept as `<name>.failed.ipynb`, with its traceback."
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
-    start = time.perf_counter()
-    try: papermill.execute_notebook(str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=progress, cwd=str(output.parent))
+    start, log = time.perf_counter(), output.with_suffix(".kernel.log")
+    try: papermill.execute_notebook(str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=progress, cwd=str(output.parent),
+                                    kernel_manager_class=_kernel_that_logs(log))
     except PapermillExecutionError as error:
         raise RuntimeError(f"{notebook.stem} stopped: {error.ename}: {error.evalue}\nwhole traceback: {failed}") from None
+    except DeadKernelError: raise RuntimeError(f"{notebook.stem} stopped: its process died, perhaps for want of memory; its last words: {log}") from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL) # which would report the cell that nobody waits for any more
+        raise
     failed.replace(output)
+    log.unlink(missing_ok=True)
     return time.perf_counter() - start
+
+def _kernel_that_logs(path:Path)->type:
+    "A class of Jupyter kernels that write to a file what they would write to the terminal: tracebacks, when Ctrl-C ends them."
+    class Logging(AsyncKernelManager):
+        async def start_kernel(self, **kwargs):
+            with open(path, "ab") as log: return await super().start_kernel(stderr=log, **kwargs)
+    return Logging
 
 # %% ../../nbs/70_apps/30_run.ipynb #5d004423
 @dataclass
