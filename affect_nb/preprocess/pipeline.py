@@ -265,4 +265,4 @@ def _finish(dest:Path, tasks:list[_Task], failed:dict, passed:list[Skipped])->Pr
 def _write_frames(path:Path, stores:list[FaceStore]):
     "The frame table of all clips, one clip at a time."
     with whole(path) as aside, pq.ParquetWriter(aside, FRAME_SCHEMA) as writer:
-        for store in stores: writer.write_table(store.table.cast(FRAME_SCHEMA))
+        for store in stores: writer.write_table(FaceStore.open(store.path).table.cast(FRAME_SCHEMA)) # closed again, and with it its memory
