@@ -262,7 +262,8 @@ def _finish(dest:Path, tasks:list[_Task], failed:dict, passed:list[Skipped])->Pr
     _write_frames(dest/"frames.parquet", stores)
     return Preprocessed(dest, stores, skipped)
 
-def _write_frames(path:Path, stores:list[FaceStore]):
-    "The frame table of all clips, one clip at a time."
+def _write_frames(path:Path, stores:list[FaceStore], rows:int=4096):
+    "The frame table of all clips, some rows at a time; a store is opened for them and closed again, and with it its memory."
     with whole(path) as aside, pq.ParquetWriter(aside, FRAME_SCHEMA) as writer:
-        for store in stores: writer.write_table(FaceStore.open(store.path).table.cast(FRAME_SCHEMA)) # closed again, and with it its memory
+        for store in stores:
+            for start in range(0, len(store), rows): writer.write_table(FaceStore.open(store.path).table.slice(start, rows).cast(FRAME_SCHEMA))
