@@ -46,7 +46,7 @@ class SyntheticSize:
         for name, (low, high) in allowed.items():
             if not low <= getattr(self, name) <= high: raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
 
-SIZES = {"smoke": SyntheticSize(), "demo": SyntheticSize(train=20, validation=4, test=8, frames_per_clip=160)}
+SIZES = {"smoke": SyntheticSize(), "demo": SyntheticSize(train=36, validation=6, test=10, frames_per_clip=160)}
 
 # %% ../../nbs/10_synth/30_databases.ipynb #300d2df8
 @dataclass(frozen=True)

@@ -129,6 +129,11 @@ def _read_state(path):
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()['training'])
     except (SafetensorError, KeyError, TypeError) as error: raise ValueError(f"{path}: not the state of a training ({error}); delete it to start anew") from None
 
+def _identity(learn, seed, facts):
+    "What makes a training the one it is."
+    name, arguments = getattr(learn.model, 'architecture', type(learn.model).__name__), getattr(learn.model, 'arguments', {})
+    return json.loads(json.dumps(dict(format=_FORMAT, architecture=name, arguments=arguments, epochs=learn.n_epoch, seed=seed, batches=len(learn.dls.train), **facts)))
+
 def _differences(now, then):
     "What two trainings do not have in common, in words."
     return [f"{name} was {then.get(name)}, now {now.get(name)}" for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
@@ -165,19 +170,14 @@ class ResumeCallback(Callback):
         elif len(self.recorder.values) == self.n_epoch: self._save(self.n_epoch)
         self.learn.replaying = False
 
-    def _identity(self):
-        "What makes this training the one it is."
-        name, arguments = getattr(self.model, 'architecture', type(self.model).__name__), getattr(self.model, 'arguments', {})
-        return json.loads(json.dumps(dict(format=_FORMAT, architecture=name, arguments=arguments, epochs=self.n_epoch, seed=self.seed, batches=len(self.dls.train), **self.facts)))
-
     def _go_on(self):
         tensors, self.past = _read_state(self.path)
-        differ = _differences(self._identity(), self.past['identity'])
+        differ = _differences(_identity(self.learn, self.seed, self.facts), self.past['identity'])
         if differ: raise ValueError(f"{self.path} is of another training ({'; '.join(differ)}); delete it to start anew")
         _load_tensors(self.learn, tensors)
         self.done = self.past['done']
 
     def _save(self, done):
         "Write the state after `done` epochs, whole or not at all."
-        facts = dict(identity=self._identity(), done=done, **_history(self.recorder))
+        facts = dict(identity=_identity(self.learn, self.seed, self.facts), done=done, **_history(self.recorder))
         with whole(self.path) as aside: save_file(_state_tensors(self.learn), aside, metadata=dict(training=json.dumps(facts)))

@@ -125,6 +125,7 @@ def _candidates(precision, channels_last, winograd, suits):
     if winograd is True and short: plain = []
     return plain + [Precision(torch.bfloat16, True, winograd) for winograd in short]
 
+# %% ../../nbs/50_train/00_learner.ipynb #38a27ae2
 _measured = {} # what was measured in this process is not measured again
 
 def _key(model, inputs, candidates):
