@@ -134,6 +134,10 @@ def _identity(learn, seed, facts):
     name, arguments = getattr(learn.model, 'architecture', type(learn.model).__name__), getattr(learn.model, 'arguments', {})
     return json.loads(json.dumps(dict(format=_FORMAT, architecture=name, arguments=arguments, epochs=learn.n_epoch, seed=seed, batches=len(learn.dls.train), **facts)))
 
+def _write_state(path, learn, facts):
+    "Write tensors, history and `facts`, whole or not at all."
+    with whole(path) as aside: save_file(_state_tensors(learn), aside, metadata=dict(training=json.dumps({**facts, **_history(learn.recorder)})))
+
 def _differences(now, then):
     "What two trainings do not have in common, in words."
     return [f"{name} was {then.get(name)}, now {now.get(name)}" for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
@@ -177,7 +181,4 @@ class ResumeCallback(Callback):
         _load_tensors(self.learn, tensors)
         self.done = self.past['done']
 
-    def _save(self, done):
-        "Write the state after `done` epochs, whole or not at all."
-        facts = dict(identity=_identity(self.learn, self.seed, self.facts), done=done, **_history(self.recorder))
-        with whole(self.path) as aside: save_file(_state_tensors(self.learn), aside, metadata=dict(training=json.dumps(facts)))
+    def _save(self, done): _write_state(self.path, self.learn, dict(identity=_identity(self.learn, self.seed, self.facts), done=done))
