@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 from affect_nb.analysis.plots import plot_va_trace
 from affect_nb.apps.predict import Predictor
@@ -44,4 +45,6 @@ def picture(run_dir, clips=5):
 
 
 if __name__ == "__main__":
-    picture(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")).savefig(Path(__file__).with_name("affect_nb.png"), dpi=80)
+    path = Path(__file__).with_name("affect_nb.png")
+    picture(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")).savefig(path, dpi=80)
+    Image.open(path).convert("RGB").quantize(256).save(path, optimize=True) # a third of the bytes

@@ -46,9 +46,9 @@ def _processor()->str:
 
 # %% ../../nbs/70_apps/20_report.ipynb #60698495
 _STYLE = """
-body {font: 16px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #222}
-table {border-collapse: collapse; margin: .6em 0; font-size: 14px}
-th, td {padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right}
+body {font: 16px/1.5 system-ui, sans-serif; max-width: 1240px; margin: 2em auto; padding: 0 1em; color: #222}
+table {border-collapse: collapse; margin: .6em 0; font-size: 13px}
+th, td {padding: .25em .45em; border-bottom: 1px solid #ddd; text-align: right}
 th {background: #f4f4f4} tbody th {text-align: left}
 .wide {overflow-x: auto} .data {background: #fff6d6; padding: .5em .8em; border-left: 4px solid #e0b000}
 figure {margin: 1em 0} figure img {max-width: 100%} figcaption, caption, .note {color: #555; font-size: 14px; text-align: left}
@@ -56,9 +56,13 @@ h2 {border-top: 2px solid #eee; padding-top: .8em; margin-top: 1.6em}
 """
 
 # %% ../../nbs/70_apps/20_report.ipynb #18ebcd67
+def _number(value:float)->str:
+    "Counts as whole numbers, measures with three decimals."
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}"
+
 def _table(caption:str, frame:pd.DataFrame)->str:
     "A table with its caption; an empty cell where nothing was measured."
-    body = frame.to_html(na_rep="", float_format=lambda value: f"{value:.3f}", border=0, escape=True)
+    body = frame.to_html(na_rep="", float_format=_number, border=0, escape=True)
     return f'<div class="wide"><p class="note">{escape(caption)}</p>{body}</div>'
 
 def _figure(caption:str, path:Path)->str:
