@@ -1,0 +1,75 @@
+"""Training: devices, precision, the schedule, missing labels, fastai's own tools."""
+import math
+
+import pytest
+import torch
+
+from affect_nb.models import create_model
+from affect_nb.train.callbacks import ExponentialDecayAfter, decay_factor
+from affect_nb.train.learner import affect_learner, available_devices, choose_device, choose_precision, toy_dataloaders
+from affect_nb.train.recipes import affwildnet_recipe
+
+SMALL = dict(width=1/16, size=32)
+
+
+def learner(**kwargs):
+    torch.manual_seed(0)
+    return affect_learner(toy_dataloaders(n=8), **SMALL, **{"precision": "float32", "channels_last": False, "lr": 2e-3, **kwargs})
+
+
+def test_a_missing_device_is_an_error():
+    assert choose_device("cpu") == torch.device("cpu")
+    missing = "cuda:7" if "cuda:7" not in available_devices() else "cuda:99"
+    with pytest.raises(ValueError, match="this machine has only"): choose_device(missing)
+    with pytest.raises(ValueError, match="this machine has only"): learner(device=missing)
+
+
+def test_decay_after_ten_epochs():
+    assert [decay_factor(epoch, 10, .5) for epoch in (0, 9, 10, 11)] == [1, 1, .5, .25]
+    learn = learner(cbs=ExponentialDecayAfter(1, .5), lr=1e-3)
+    with learn.no_bar(), learn.no_logging(): learn.fit(3, 1e-3)
+    rates = torch.tensor(learn.recorder.lrs).reshape(3, -1)[:, 0]
+    torch.testing.assert_close(rates, torch.tensor([1e-3, 5e-4, 2.5e-4]))
+
+
+def test_the_papers_recipe():
+    recipe = affwildnet_recipe("paper")
+    assert (recipe.lr, recipe.batch_size, recipe.length, recipe.decay_after, recipe.width, recipe.arguments["dropout"]) == (1e-4, 4, 80, 10, 1., .5)
+    with pytest.raises(ValueError, match="lerning"): affwildnet_recipe("paper", lerning_rate=1)
+
+
+def test_bfloat16_really_runs_in_bfloat16_and_weights_stay_float32():
+    learn, seen = learner(precision="bfloat16"), []
+    learn.model.cnn.block1.conv1_1.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with learn.no_bar(), learn.no_logging(): learn.fit(1)
+    assert set(seen) == {torch.bfloat16}
+    assert {parameter.dtype for parameter in learn.model.parameters()} == {torch.float32}
+    assert math.isfinite(learn.recorder.losses[-1])
+
+
+def test_precision_wishes_are_checked():
+    model = create_model("affwildnet_vgg", **SMALL)
+    with pytest.raises(ValueError, match="float16"): choose_precision(model, (), precision="float16")
+    assert choose_precision(model, (), precision="bfloat16", channels_last=True, winograd=False).dtype == torch.bfloat16
+
+
+def test_frames_without_a_label_have_no_gradient():
+    learn = learner()
+    faces, landmarks, targets = learn.dls.train.one_batch()
+    targets.va[:, 5:] = torch.nan
+    faces.requires_grad_()
+    learn.loss_func(learn.model.eval()(faces, landmarks).va, targets.va).backward()
+    assert faces.grad.isfinite().all()
+    assert faces.grad[:, :5].abs().sum() > 0 and faces.grad[:, 5:].abs().sum() == 0
+
+
+def test_it_learns_and_fastais_tools_work():
+    learn = learner()
+    with learn.no_bar(), learn.no_logging():
+        before = learn.validate()[0]
+        learn.fit_one_cycle(6, 4e-3)
+        after = learn.validate()[0]
+        learn.show_results(max_n=1)
+        assert learn.lr_find(num_it=5, show_plot=False)
+    assert after < before - .1
+    assert list(learn.recorder.metric_names)[3:5] == ["ccc_valence", "ccc_arousal"]
