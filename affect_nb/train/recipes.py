@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Literal
 from fastai.data.core import DataLoaders
+from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from fastcore.foundation import L
@@ -32,6 +33,7 @@ class Recipe(BaseModel):
     schedule: Literal['decay', 'one_cycle'] = 'decay'
     decay_after: int = 10                # epochs at the full rate, for 'decay'
     decay_rate: float = Field(.9, gt=0, le=1) # factor an epoch after them
+    clip: float|None = Field(None, gt=0) # largest norm of the gradients, None: any; the paper names none
     precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
     channels_last: bool|Literal['auto'] = 'auto'
     winograd: bool|Literal['auto'] = 'auto'
@@ -40,7 +42,7 @@ class Recipe(BaseModel):
 # %% ../../nbs/50_train/20_recipes.ipynb #7a384821
 AFFWILDNET = dict(
     paper=dict(arguments=dict(dropout=.5)),
-    demo=dict(width=.25, arguments=dict(dropout=.5), batch_size=4, length=40, epochs=8, lr=1e-3, schedule='one_cycle'),
+    demo=dict(width=.125, arguments=dict(dropout=.5), batch_size=4, length=20, epochs=16, lr=4e-4, schedule='one_cycle', clip=1.),
     smoke=dict(width=.125, arguments=dict(dropout=.5), batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle'),
 )
 
@@ -68,8 +70,9 @@ def recipe_learner(
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     set_seed(recipe.seed)
     decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
+    clip = [GradientClip(recipe.clip)] if recipe.clip else []
     return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd,
-                          device, weights, cbs=[*decay, *L(cbs)], path=path, **recipe.arguments)
+                          device, weights, cbs=[*decay, *clip, *L(cbs)], path=path, **recipe.arguments)
 
 def fit_recipe(learn:Learner, recipe:Recipe)->Learner:
     "Fit `learn` as `recipe` says."
