@@ -332,7 +332,8 @@ def many(tmp_path_factory):
 def stopped(clips, faces, how, workers):
     "Start the command, stop it when the first clip is done; the process, what it said, and its workers."
     job = subprocess.Popen([AFFECT_NB, "preprocess", clips, faces, "--workers", str(workers), "--detect-every", "2"],
-                           stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                           stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) # a test run in the background ignores Ctrl-C, and children inherit that
     deadline = time.monotonic() + 90
     while not list(faces.glob("*.arrow")) and job.poll() is None and time.monotonic() < deadline: time.sleep(.02)
     children = psutil.Process(job.pid).children(recursive=True)
