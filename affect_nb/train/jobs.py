@@ -90,7 +90,7 @@ def train_database(
     device = choose_device(device) # a device that is missing is an error before hours of preprocessing
     skipped = list(preprocess_database(source, out/"faces", split="train", workers=workers).skipped)
     dls = database_loaders(source, out/"faces", recipe, device=device, skipped=skipped)
-    licence = "free: drawn faces" if (Path(folder)/"SYNTHETIC.txt").exists() else source.manifest.licence
-    drawn = " (a drawn twin: the embedded world)" if (Path(folder)/"SYNTHETIC.txt").exists() else ""
-    train_on(dls, recipe, out, f"{source.manifest.title}{drawn}", licence)
+    drawn = (source.root/"SYNTHETIC.txt").exists()
+    data = f"{source.manifest.title}{' (a drawn twin: the embedded world)' if drawn else ''}"
+    train_on(dls, recipe, out, data, "free: drawn faces" if drawn else source.manifest.licence)
     return read_card(out/"weights"/recipe.arch), skipped
