@@ -69,7 +69,7 @@ def test_manifests_say_what_the_paper_says():
     assert (wild.counts.videos, wild.counts.frames, wild.counts.subjects, wild.counts.annotators) == (298, 1_224_100, 200, 8)
     assert (wild2.counts.videos, wild2.counts.subjects, wild2.counts.frames) == (558, 458, 2_800_000)
     assert {name: (count.videos, count.frames, count.annotators) for name, count in wild2.counts_by_label.items()} == {'expression': (539, 2_595_572, 7), 'aus': (63, 398_835, 3)}
-    table2 = {row.network: (*row.ccc, *row.mse) for row in wild.baselines}
+    table2 = {row.network: (*row.ccc, *row.mse) for row in wild.baselines if row.table == 'II'}
     assert table2['AffWildNet'] == (.57, .43, .08, .06) and table2['FATAUVA-Net'] == (.40, .28, .12, .10) and len(table2) == 6
     assert wild2.label('aus').aus == (1, 2, 4, 6, 12, 15, 20, 25) and wild2.label('valence').missing == -5
 
