@@ -100,6 +100,11 @@ def _rows(frame:VideoFrame, faces:list[TrackedFace], transform:str)->Iterator[di
         yield row
     if not faces: yield dict(frame=frame.index, time=frame.time)
 
+def _by_size(faces:list[TrackedFace])->list[TrackedFace]:
+    "Faces of a photograph, the largest is number 0: nobody is followed from one photograph to the next."
+    area = lambda face: 0 if face.box is None else -(face.box[2] - face.box[0])*(face.box[3] - face.box[1])
+    return [replace(face, face_id=place) for place, face in enumerate(sorted(faces, key=area))]
+
 def _crop(frame:VideoFrame, face:TrackedFace, transform:str)->dict:
     "The aligned crop, or the status that says why there is none."
     try: crop, landmarks = align_frame(frame, face.landmarks, transform=transform)
@@ -122,7 +127,8 @@ def preprocess_clip(
 )->FaceStore:
     "Decode, track, align and store one clip."
     path, reader = Path(path), open_clip(source)
-    stills = isinstance(reader, ImageReader)
+    unrelated = getattr(source, "still", False)
+    stills = isinstance(reader, ImageReader) and (unrelated or not getattr(source, "frames", ()))
     tracker = settings.tracker(stills)
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps)
     def tracked():
@@ -130,7 +136,7 @@ def preprocess_clip(
             yield frame, tracker.update(frame)
     with FaceStoreWriter(path, about=about, encoding=settings.encoding, quality=settings.quality, **(dict(clip=path.stem) | (names or {}))) as writer:
         for frame, faces in ahead(tracked()):
-            for row in _rows(frame, faces, settings.transform): writer.add(**row)
+            for row in _rows(frame, _by_size(faces) if unrelated else faces, settings.transform): writer.add(**row)
         if not writer.n_rows: raise ValueError(reader.fault or f"{source} holds no frame")
         writer.about["fault"] = reader.fault
     return FaceStore.open(path)
@@ -140,8 +146,8 @@ def fingerprint(
     source:str|os.PathLike, # a file or a folder
 )->dict:                    # path, bytes, time of the last change
     "What tells whether a source has changed."
-    path = Path(source)
-    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    path, frames = Path(source), getattr(source, "frames", ())
+    files = [file for _, file in frames] if frames else [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     facts = [file.stat() for file in files]
     return dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts), changed=max((fact.st_mtime_ns for fact in facts), default=0))
 

@@ -204,17 +204,18 @@ class ImageReader:
     def __init__(self,
         path:str|os.PathLike, # an image, or a folder of images
         fps:float=30.,        # Hz; images carry no time
+        frames:tuple=(),      # (number, file) of each image, where the folder alone does not say; the numbers are those of the frames
     ):
         self.path, self.fps, self.fault, self.n_read = Path(path), fps, None, 0
-        _must_have_content(self.path)
-        self.files = _images_in(self.path) if self.path.is_dir() else [self.path]
+        if not frames: _must_have_content(self.path)
+        self.files = dict(frames) or dict(enumerate(_images_in(self.path) if self.path.is_dir() else [self.path]))
         if not self.files: raise ValueError(f"{self.path} holds no image ({' '.join(IMAGE_SUFFIXES)})")
         self.n_frames, self.duration = len(self.files), len(self.files)/fps
-        if not self.path.is_dir(): self.height, self.width = read_image(self.path).shape[:2]
+        if not self.path.is_dir() and not frames: self.height, self.width = read_image(self.path).shape[:2]
 
     def __iter__(self)->Iterator[VideoFrame]:
         self.fault, self.n_read, unread = None, 0, []
-        for index, file in enumerate(self.files):
+        for index, file in self.files.items():
             try: image = read_image(file)
             except ValueError as error: unread.append(str(error)); continue
             yield VideoFrame(index, index/self.fps, image)
@@ -224,9 +225,12 @@ class ImageReader:
 # %% ../../nbs/20_preprocess/00_video.ipynb #4ae91255
 @dataclass(frozen=True)
 class Source:
-    "One clip to be read: a video file, an image, or a folder of images."
+    "One clip to be read: a video file, an image, a folder of images, or images that are named one by one."
     path: Path
     name: str # unique among the sources listed together; names the outputs
+    frames: tuple = ()  # (number, file) of each image, where `path` alone does not say
+    still: bool = False # photographs that have nothing to do with each other
+    fps: float = 30.    # Hz, of images
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
@@ -237,6 +241,7 @@ def open_clip(
 ):                          # `VideoReader` or `ImageReader`
     "The reader for a source."
     path = Path(source)
+    if isinstance(source, Source) and source.frames: return ImageReader(path, source.fps, source.frames)
     return ImageReader(path, fps) if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else VideoReader(path)
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #c19dda4f
@@ -244,7 +249,10 @@ def list_sources(
     source, # a file, a folder, a pattern such as 'clips/*.mp4', or a list of them
 )->list[Source]: # in natural order; a file that is missing is listed too, opening it says so
     "The clips behind `source`; nothing at all is a ValueError."
-    if isinstance(source, (list, tuple)): return _named([found.path for part in source for found in list_sources(part)])
+    if isinstance(source, Source): return [source]
+    if isinstance(source, (list, tuple)):
+        if source and all(isinstance(part, Source) for part in source): return _distinct(list(source))
+        return _named([found.path for part in source for found in list_sources(part)])
     path = Path(source)
     if path.is_dir(): return _named(_clips_in(path))
     if path.exists() or not glob.has_magic(str(source)): return _named([path])
@@ -259,6 +267,13 @@ def _clips_in(folder:Path)->list[Path]:
     inside = [part for part in folder.iterdir() if part.is_dir() and not part.name.startswith(".") and _images_in(part)]
     if videos or inside: return sorted(videos + inside, key=natural_key)
     raise ValueError(f"{folder} holds no clip: neither videos ({' '.join(VIDEO_SUFFIXES)}) nor images ({' '.join(IMAGE_SUFFIXES)})")
+
+def _distinct(sources:list[Source])->list[Source]:
+    "Sources whose names somebody has given; no name may be given twice."
+    names = [source.name for source in sources]
+    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < len(names) else []
+    if twice: raise ValueError(f"the name {twice[0]!r} is given to {names.count(twice[0])} sources; allowed is one, since it names the output")
+    return sources
 
 def _named(paths:list[Path])->list[Source]:
     "Sources with unique names: the stem, or more of the path where stems are the same."
