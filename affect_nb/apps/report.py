@@ -76,7 +76,8 @@ def _section(entry:Record, run_dir:Path)->str:
     "One experiment: what it was made on, its notes, tables, figures and measures."
     parts = [f'<h2 id="{escape(entry.notebook)}">{escape(entry.title)}</h2>', f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>']
     parts += [f"<p>{escape(note)}</p>" for note in entry.notes]
-    parts += [_table(caption, frame) for caption, frame in entry.tables.items()]
+    split = f" (split {entry.metrics['split_hash']})" if "split_hash" in entry.metrics else "" # a number belongs to the split it was measured on
+    parts += [_table(f"{caption}{split}", frame) for caption, frame in entry.tables.items()]
     parts += [_figure(caption, run_dir/path) for caption, path in entry.figures.items()]
     if entry.metrics: parts.append(_table("All measures of this notebook", pd.DataFrame({"value": entry.metrics})))
     executed = run_dir/"notebooks"/f"{entry.notebook}.ipynb"

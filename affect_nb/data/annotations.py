@@ -32,6 +32,7 @@ class Fault:
 
     def __str__(self): return f"{self.path}, row {self.row}: {self.said}"
 
+# %% ../../nbs/30_data/05_annotations.ipynb #0a09df19
 class ReadingLog:
     "What was wrong or odd in the files that were read."
     def __init__(self,

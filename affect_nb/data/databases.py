@@ -89,10 +89,6 @@ class Database:
     @property
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
 
-    def note(self, text:str):
-        "Remember something odd, once."
-        self.log.note(text)
-
     def images(self,
         clip:Clip,
     )->dict[int, Path]: # frame (0-based) -> file; a file need not be there
@@ -105,9 +101,6 @@ class Database:
         "One row a frame, sentinels as NaN or -1; no rows where the clip is not annotated."
         return self._read(self.clip(clip) if isinstance(clip, str) else clip)
 
-    def __repr__(self):
-        counts = ', '.join(f"{len(self.select(split))} {split}" for split in SPLITS if self.select(split))
-        return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {counts})"
 
 # %% ../../nbs/30_data/10_databases.ipynb #0c97c139
 @patch
@@ -116,6 +109,16 @@ def clip(self:Database, name:str)->Clip:
     if not hasattr(self, '_by_name'): self._by_name = {clip.name: clip for clip in self.clips}
     if name not in self._by_name: raise ValueError(f"{self.name} in {self.root} has no clip {name!r}, it has {len(self.clips)}: {', '.join(c.name for c in self.clips[:5])}, ...")
     return self._by_name[name]
+
+@patch
+def note(self:Database, text:str):
+    "Remember something odd, once."
+    self.log.note(text)
+
+@patch
+def __repr__(self:Database):
+    counts = ', '.join(f"{len(self.select(split))} {split}" for split in SPLITS if self.select(split))
+    return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {counts})"
 
 @patch
 def source(self:Database, clip:Clip)->Source|None:

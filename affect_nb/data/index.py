@@ -75,6 +75,7 @@ class ClipLabels:
             along[name][self.frames[keep]] = values[keep]
         return along
 
+# %% ../../nbs/30_data/25_index.ipynb #5f54669c
 def clip_labels(
     table:pd.DataFrame, # of one clip: frame, and any of valence, arousal, expression, au*
     clip:str='',        # its name
