@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from fastcore.basics import patch
 
-from .databases import SPLITS, Database
+from .databases import SPLITS, WHOLE_NUMBERS, Database
 from ..files.atomic import Skipped, whole, write_json
 
 # %% ../../nbs/30_data/25_index.ipynb #c34d889f
@@ -90,13 +90,11 @@ def clip_labels(
     return ClipLabels(clip, frames, fields, first('database'), first('subject'), au_columns(table))
 
 # %% ../../nbs/30_data/25_index.ipynb #9fcc69bf
-_WHOLE_NUMBERS = ('expression', 'category', 'compound')
-
 def _schema(names, au_names):
     "Arrow schema of an index with these label columns."
     fields = [pa.field('frame', pa.int32())]
     if 'valence' in names: fields.append(pa.field('va', pa.list_(pa.float32(), 2)))
-    fields += [pa.field(name, pa.int16()) for name in _WHOLE_NUMBERS if name in names]
+    fields += [pa.field(name, pa.int16()) for name in WHOLE_NUMBERS if name in names]
     return pa.schema(fields + ([pa.field('aus', pa.list_(pa.float32(), len(au_names)))] if au_names else []))
 
 def _batch(table, schema, au_names):

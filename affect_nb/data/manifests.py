@@ -9,6 +9,7 @@ __all__ = ['LayoutEntry', 'Access', 'Label', 'Counts', 'Split', 'Table1', 'Fact'
 # %% ../../nbs/30_data/00_manifests.ipynb #c3efa4f9
 import sys
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Optional
 
@@ -268,4 +269,7 @@ def load_manifest(
     "The manifest of the database `name`."
     files = _manifest_files()
     if name not in files: raise ValueError(f"there is no manifest of {name!r}, there are: {', '.join(sorted(files)) or 'none at all'}")
-    return read_manifest(files[name])
+    return _read_once(files[name], files[name].stat().st_mtime_ns)
+
+@lru_cache(64)
+def _read_once(path, changed): return read_manifest(path) # a manifest does not change, so all may share it

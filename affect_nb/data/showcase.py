@@ -63,7 +63,7 @@ def show_faces(
 )->np.ndarray:   # of axes
     "Faces from all over a dataset, the first frame of a window each, with their labels."
     chosen = [dataset[index] for index in np.linspace(0, len(dataset) - 1, min(n, len(dataset))).round().astype(int)]
-    if axes is None: _, axes = plt.subplots(-(-len(chosen)//columns), columns, figsize=(1.6*columns, 1.9*-(-len(chosen)//columns)), dpi=60, squeeze=False, layout='constrained')
+    if axes is None: _, axes = plt.subplots(-(-len(chosen)//columns), columns, figsize=(1.6*columns, 1.9*-(-len(chosen)//columns)), dpi=54, squeeze=False, layout='constrained')
     for axis in axes.flat: axis.axis('off')
     for axis, window in zip(axes.flat, chosen):
         axis.imshow(window.faces[0].permute(1, 2, 0).numpy())
