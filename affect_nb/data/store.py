@@ -37,7 +37,8 @@ def read_crop(
     pixels = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
     if pixels is None: raise ValueError(f"{path} is not an image that can be read; allowed are {', '.join(_SUFFIXES)}")
     if pixels.shape[:2] == (size, size): return pixels
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if pixels.shape[0] > size else cv2.INTER_LINEAR)
+    shrinks = max(pixels.shape[:2]) > 1.5*size # from 112 to 96 px bilinear weights miss no pixel, and are five times as fast
+    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 # %% ../../nbs/30_data/20_store.ipynb #657e94ec
 class CroppedAligned:

@@ -1,0 +1,172 @@
+"""Labels and windows: the index of a full-size Aff-Wild2 twin, memory of reading windows, and how fast windows come.
+
+`python benchmarks/data.py` prints the measures; `run()` returns them. The index is measured on annotation files only:
+558 videos, 2.8 million frames, three tasks. Its windows are read from one drawn clip that stands in for every video,
+since 2.8 million faces would be 14 GB. Rates are of one core; what 16 workers give is 16 times that, and not measured.
+"""
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FRAMES, CLIPS = 2_800_000, 558
+
+INDEX = """
+import resource, sys, time
+from affect_nb.data.databases import open_database
+from affect_nb.data.index import index_database
+start = time.perf_counter()
+index = index_database(open_database("aff-wild2", sys.argv[1]), sys.argv[2])
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, len(index), len(index.clips))
+"""
+
+REOPEN = """
+import sys, time
+from affect_nb.data.index import LabelIndex
+start = time.perf_counter()
+index = LabelIndex(sys.argv[1])
+first = index[next(iter(index))].along(80)
+opened = time.perf_counter() - start
+from affect_nb.data.databases import open_database
+from affect_nb.data.index import index_database
+start = time.perf_counter()
+index_database(open_database("aff-wild2", sys.argv[2]), sys.argv[1])
+print(opened, time.perf_counter() - start)
+"""
+
+# One pass of random windows through a loader and a small network, with the labels of the first so many clips.
+TRAIN = """
+import sys, torch
+from pathlib import Path
+from affect_nb.data.index import LabelIndex
+from affect_nb.data.loaders import AffectDL
+from affect_nb.data.sequences import SequenceDataset
+from affect_nb.models import create_model
+torch.set_num_threads(1)
+index, faces, clips = LabelIndex(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+index = index.only(list(index)[:clips])
+data = SequenceDataset([faces/f"{name}.arrow" for name in index], index, length=80)
+model = create_model("affwildnet_vgg", width=1/16)
+for step, (pictures, landmarks, targets) in enumerate(AffectDL(data, 4, shuffle=True, device=torch.device("cpu"))):
+    model(pictures[:, :8], landmarks[:, :8]).va.sum().backward()
+    if step == 40: break
+anonymous = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+print(len(data), anonymous/1024)
+"""
+
+
+def program(text: str, *arguments) -> list[float]:
+    """The numbers that a program prints in its last line."""
+    done = subprocess.run([sys.executable, "-c", text, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode: raise RuntimeError(done.stderr[-2000:])
+    return [float(word) for word in done.stdout.splitlines()[-1].split()]
+
+
+def index_figures(folder: Path) -> dict:
+    """Time and memory of the index of a full-size twin, made and reopened, and of training from it."""
+    from affect_nb.synth.databases import write_database
+    root = write_database("aff-wild2", folder/"twin", train=CLIPS - 71, validation=71, test=0, frames_per_clip=round(FRAMES/CLIPS/1.075), media=False, workers=2, progress=False)
+    made, peak, rows, clips = program(INDEX, root, folder/"index")
+    opened, looked_up = program(REOPEN, folder/"index", root)
+    names = [row["clip"] for row in json.loads((folder/"index"/"clips.json").read_text())["clips"]]
+    faces = stand_ins(folder, names)
+    few, many = (program(TRAIN, folder/"index", faces, count) for count in (len(names)//10, len(names)))
+    return dict(index_clips=int(clips), index_frames=int(rows), index_made_s=round(made, 1), index_peak_mb=round(peak), index_mb=round((folder/"index"/"labels.arrow").stat().st_size/2**20),
+                index_opened_s=round(opened, 3), database_and_index_opened_s=round(looked_up, 2),
+                windows=[int(few[0]), int(many[0])], training_memory_mb=[round(few[1], 1), round(many[1], 1)], training_memory_ratio=round(many[1]/few[1], 3))
+
+
+def draw_clip(folder: Path, n: int) -> tuple[Path, Path]:
+    """One drawn person for n frames: as a store, and as a folder of the release's crops (112x112 JPEG)."""
+    from affect_nb.preprocess.store import FaceStoreWriter
+    from affect_nb.synth.films import Person, VideoPlan, aligned_crop, draw_video, write_image
+    plan, crops = VideoPlan("aff-wild2", "0", 1, "train", (Person("0", "S001", 3, 3),), n, 25., 192, 192, .3, 3), folder/"crops"/"0"
+    crops.mkdir(parents=True)
+    with FaceStoreWriter(folder/"0.arrow", clip="0") as writer:
+        for number, frame in enumerate(draw_video(plan)):
+            points = frame.faces[0].landmarks
+            write_image(crops/f"{number + 1:05d}.jpg", aligned_crop(frame.image, points, 112))
+            writer.add(number, number/25, 0, "ok", aligned_crop(frame.image, points, 96), box=frame.faces[0].box, landmarks=points, crop_landmarks=points)
+    return folder/"0.arrow", crops
+
+
+def stand_ins(folder: Path, names: list[str]) -> Path:
+    """A store for each clip: links to one clip as long as the shortest video."""
+    from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
+    short, crops = FaceStore.open(draw_clip(folder/"drawn", 200)[0]), folder/"faces"
+    faces = short.read(0, 200)
+    with FaceStoreWriter(folder/"long.arrow", clip="long") as writer:
+        for number in range(4600): writer.add(number, number/25, 0, "ok", faces[number % 200], box=(0, 0, 96, 96), landmarks=short.landmarks(0, 1)[0], crop_landmarks=short.landmarks(0, 1)[0])
+    crops.mkdir()
+    for name in names: (crops/f"{name}.arrow").symlink_to(folder/"long.arrow")
+    return crops
+
+
+def best_rate(work, repeats: int = 5, clock=time.perf_counter) -> float:
+    """The best frames/s of `work()`, which returns a number of frames: other jobs only slow it down."""
+    rates = []
+    for _ in range(repeats):
+        start = clock()
+        rates.append(work()/(clock() - start))
+    return max(rates)
+
+
+def window_rates(folder: Path) -> dict:
+    """Frames/s of random windows of 80 frames, one core, from a store, from JPEG folders, and through a loader."""
+    import cv2
+    import numpy as np
+    import torch
+    from affect_nb.data.loaders import AffectDL
+    from affect_nb.data.sequences import SequenceDataset
+    cv2.setNumThreads(1); torch.set_num_threads(1)
+    n, draw = 2000, np.random.default_rng(0)
+    store, crops = draw_clip(folder, n)
+    import pandas as pd
+    labels = pd.DataFrame(dict(clip="0", frame=range(n), valence=np.float32(0), arousal=np.float32(0)))
+    sets = dict(store=SequenceDataset([store], labels, length=80, step=1), folder=SequenceDataset([crops], labels, length=80, step=1))
+    def read(data): return sum(len(data[int(index)]) for index in draw.integers(0, len(data), 40))
+    found = {f"{name}_frames_per_s": round(best_rate(lambda: read(data), clock=time.process_time)) for name, data in sets.items()}
+    def through(workers, batches=40):
+        loader = AffectDL(sets["store"], 4, shuffle=True, num_workers=workers, device=torch.device("cpu"), n=4*batches)
+        start, count = None, 0
+        for batch in loader: # the first batch waits for the workers to start
+            if start is None: start = time.perf_counter()
+            else: count += batch[0].shape[0]*batch[0].shape[1]
+        return count/(time.perf_counter() - start)
+    for workers in (0, 1, 2): found[f"loader_{workers}_workers_frames_per_s"] = round(max(through(workers) for _ in range(2)))
+    return found
+
+
+def model_rates() -> dict:
+    """Images/s of a training step on both cores, at the precision that the learner chooses here."""
+    import torch
+    from affect_nb.core.labels import AffectTargets
+    from affect_nb.core.losses import ccc_loss
+    from affect_nb.models import create_model
+    torch.set_num_threads(2)
+    found = {}
+    for width, frames in ((1., 16), (.125, 160), (.0625, 320)):
+        model = create_model("affwildnet_vgg", width=width).to(memory_format=torch.channels_last)
+        adam, faces, points, truth = torch.optim.Adam(model.parameters(), 1e-4), torch.rand(1, frames, 3, 96, 96), torch.zeros(1, frames, 68, 2), torch.rand(1, frames, 2)
+        def step():
+            with torch.autocast("cpu", torch.bfloat16): out = model(faces, points)
+            ccc_loss(out.va.float(), truth).backward(); adam.step(); adam.zero_grad()
+            return frames
+        step()
+        found[f"training_width_{width:g}_frames_per_s"] = round(best_rate(step), 1)
+    return found
+
+
+def run() -> dict:
+    """All figures; the last ones say up to which speed of a GPU the loader holds."""
+    with tempfile.TemporaryDirectory() as folder: index = index_figures(Path(folder))
+    with tempfile.TemporaryDirectory() as folder: windows = window_rates(Path(folder))
+    models = model_rates()
+    fastest = max(models.values())
+    return index | windows | models | dict(loader_against_fastest_model=round(windows["loader_0_workers_frames_per_s"]/fastest, 1),
+                                           gpu_frames_per_s_with_16_workers_extrapolated=16*windows["loader_1_workers_frames_per_s"])
+
+
+if __name__ == "__main__": print(json.dumps(run(), indent=2))
