@@ -210,7 +210,7 @@ FAULTS = {
     "text": (lambda root: replace_line(root/TRAIN/"valence/001.txt", 9, "high"), "valence/001.txt, row 9: 'high' is not numeric, allowed is a number"),
     "longer": (lambda root: [repeat(root/TRAIN/what/"001.txt", 5) for what in ("valence", "arousal")], "rows of labels for 81 frames of videos/train/001.mp4; allowed is a difference of"),
     "shorter": (lambda root: [(root/TRAIN/what/"001.txt").write_text("0\n"*20) for what in ("valence", "arousal")], "valence/001.txt and 1 more file: 20 rows of labels for 81 frames"),
-    "empty": (lambda root: (root/TRAIN/"valence/001.txt").write_text(""), "valence/001.txt is empty; an annotation is lines of numbers"),
+    "empty": (lambda root: (root/TRAIN/"valence/001.txt").write_text(""), "valence/001.txt is empty; an annotation is lines of text"),
     "no annotation": (lambda root: [(root/TRAIN/what/"003.txt").unlink() for what in ("valence", "arousal")], "003: there is no annotation of this clip below"),
     "half an annotation": (lambda root: (root/TRAIN/"valence/004.txt").unlink(), "004: there is no valence of this clip beside annotations/train/arousal/004.txt"),
     "no video": (lambda root: (root/"videos/train/002.mp4").unlink(), "002: there is no video 002 below"),

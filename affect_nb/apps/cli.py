@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from typer.core import TyperCommand
 
 from .. import __version__
 
@@ -36,9 +37,21 @@ def _report_skipped(skipped:list):
 def _count(number:int, what:str)->str: return f"{number} {what}{'' if number == 1 else 's'}"
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
-@app.command()
+def _with_names(title, find):
+    "A class of commands whose help ends with a list of names; they are looked for only when the help is asked for."
+    class Listing(TyperCommand):
+        def format_help(self, ctx, formatter):
+            self.epilog = f"{title}: {', '.join(find())}."
+            super().format_help(ctx, formatter)
+    return Listing
+
+def _all_twins():
+    from affect_nb.synth.databases import list_synthetic
+    return list_synthetic()
+
+@app.command(cls=_with_names("Twins", _all_twins))
 def synth(
-    database: Annotated[str, typer.Argument(help="aff-wild or aff-wild2.")],
+    database: Annotated[str, typer.Argument(help="The database, or one of its releases, of those below.")],
     folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the database is written, in its official layout.")],
     size: Annotated[str, typer.Option(help="smoke or demo: how many clips of what length.")] = "demo",
     difficulty: Annotated[Optional[float], typer.Option(help="0 (frontal, clean) to 1 (turned, dark, covered); none: the default.")] = None,
@@ -51,16 +64,32 @@ def synth(
     print(write_database(database, folder, size=size, seed=seed, workers=workers, **options))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4a622567
-@app.command()
+def _settings(pairs:list[str])->dict:
+    "`['active_from=1']` as keyword arguments; values are read as YAML."
+    import yaml
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name.strip() or not equals: raise ValueError(f"--set is {pair!r}, allowed is option=value, such as active_from=1")
+        try: options[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError: raise ValueError(f"--set {name}: {value!r} cannot be read; allowed are numbers, true, false, words, [a, b], {{a: b}}") from None
+    return options
+
+def _all_databases():
+    from affect_nb.data.databases import list_databases
+    return list_databases()
+
+@app.command(cls=_with_names("Databases", _all_databases))
 def check(
-    database: Annotated[str, typer.Argument(help="aff-wild or aff-wild2.")],
-    folder: Annotated[Path, typer.Argument(help="Your copy of the database.")],
+    database: Annotated[str, typer.Argument(help="The database, one of those below.")],
+    folder: Annotated[Path, typer.Argument(help="Your copy of it; for own: the table, or the folder of labels.csv.")],
     json: Annotated[Optional[Path], typer.Option(help="Write the findings there as well.")] = None,
+    set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
 ):
     "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
     from affect_nb.data.check import check_database
     from affect_nb.files.atomic import write_json
-    report = check_database(database, folder)
+    report = check_database(database, folder, **_settings(set))
     print(report)
     if json: write_json(json, report.to_dict())
     raise typer.Exit(0 if report.ok else 1)
@@ -85,9 +114,9 @@ def preprocess(
     raise typer.Exit(1 if done.skipped and not len(done.stores) else 0)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #72026ff1
-@app.command()
+@app.command(cls=_with_names("Databases", _all_databases))
 def train(
-    database: Annotated[str, typer.Argument(help="aff-wild or aff-wild2.")],
+    database: Annotated[str, typer.Argument(help="One with valence and arousal, of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of the database, or a synthetic twin.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")] = Path("runs/train"),
     recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change.")] = "paper",

@@ -5,17 +5,25 @@
 # %% auto #0
 __all__ = ['Finding', 'Report', 'json_rows', 'check_clip', 'check_database']
 
-# %% ../../nbs/30_data/60_check.ipynb #9ba29467
+# %% ../../nbs/30_data/60_check.ipynb #568c0405
 import os
+import re
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from .databases import Clip, Database, list_databases, open_database
-from ..preprocess.video import VIDEO_SUFFIXES, VideoReader
+from .databases import SPLITS, Clip, Database, database_options, open_database
+from .manifests import Counts
+from .splits import overlap, split_hash
+from .statistics import LabelStatistics, doubts, is_au
+from ..preprocess.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
 
 # %% ../../nbs/30_data/60_check.ipynb #f9efbc5a
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Finding:
     level: Literal['error', 'note']
     where: str # clip or file
     what: str  # what is wrong, and what is allowed
+    kind: str = '' # findings of a kind are listed together
 
 @dataclass
 class Report:
@@ -33,139 +42,509 @@ class Report:
     findings: list = field(default_factory=list)               # of `Finding`
     counts: pd.DataFrame = field(default_factory=pd.DataFrame) # split, what, found, manifest
     clips: pd.DataFrame = field(default_factory=pd.DataFrame)  # one row a clip: frames, rows, shares that are labelled
+    labels: pd.DataFrame = field(default_factory=pd.DataFrame) # one row a label and split: `LabelStatistics.table`
+    histograms: dict = field(default_factory=dict)             # label -> counts: `LabelStatistics.histograms`
+    va_density: np.ndarray|None = None                         # (20, 20) frames, valence by arousal, over [-1, 1]; None: no such labels
+    overlap: pd.DataFrame = field(default_factory=pd.DataFrame)# task, left, right, what, shared, names
+    split_hash: str = ''                                       # of the splits of the release
+    release: str|None = None
 
     @property
     def ok(self)->bool: return not any(finding.level == 'error' for finding in self.findings)
 
-    def add(self, level:str, where:str, what:str): self.findings.append(Finding(level, str(where), what))
+    def add(self, level:str, where:str, what:str, kind:str=''):
+        "One more finding; the same words about the same thing count once."
+        if (finding := Finding(level, str(where), what, kind)) not in self.findings[-100:]: self.findings.append(finding)
 
     def table(self)->pd.DataFrame:
         "The findings, errors first."
-        rows = sorted(map(vars, self.findings), key=lambda row: row['level'])
+        rows = [dict(level=finding.level, where=finding.where, what=finding.what) for finding in sorted(self.findings, key=lambda finding: finding.level)]
         return pd.DataFrame(rows, columns=['level', 'where', 'what'])
 
+    def __str__(self): return '\n'.join([_head(self), *_as_texts(self), *(f'{level}: {text}' for level, text in _listed(self.findings))])
+    def _repr_html_(self): return _as_html(self)
     def to_dict(self)->dict:
         "All of it as plain values, for JSON."
-        tables = {name: json_rows(table) for name, table in dict(findings=self.table(), counts=self.counts, clips=self.clips).items()}
-        return dict(database=self.database, folder=self.folder, ok=self.ok, **tables)
+        return _as_plain(self)
 
-    def __str__(self):
-        errors = sum(finding.level == 'error' for finding in self.findings)
-        head = f"{self.database} in {self.folder}: {'ok' if self.ok else _count(errors, 'error')}, {_count(len(self.findings) - errors, 'note')}"
-        counts = [self.counts.astype(object).fillna('-').to_string(index=False)] if len(self.counts) else []
-        return '\n'.join([head, *counts, *(f"{row.level}: {row.what if row.what.startswith(row.where) else f'{row.where}: {row.what}'}" for row in self.table().itertuples())])
+# %% ../../nbs/30_data/60_check.ipynb #821f212a
+_MOST = 30 # findings of a kind that are listed
 
-    def _repr_html_(self): return f"<p>{'ok' if self.ok else 'not ok'}</p>{self.counts.to_html(index=False)}{self.table().to_html(index=False)}"
-
-# %% ../../nbs/30_data/60_check.ipynb #32d09222
 def _count(number, what): return f"{number} {what}{'' if number == 1 else 's'}"
 
+def _listed(findings)->list[tuple[str, str]]:
+    "Level and text of the findings, errors first, at most `_MOST` of a kind."
+    kinds = {}
+    for finding in sorted(findings, key=lambda finding: finding.level): kinds.setdefault((finding.level, finding.kind), []).append(finding)
+    said = []
+    for (level, _), part in kinds.items():
+        said += [(level, one.what if one.what.startswith(one.where) else f'{one.where}: {one.what}') for one in part[:_MOST]]
+        if len(part) > _MOST: said.append((level, f"... and {len(part) - _MOST} more like these"))
+    return said
+
+def _percent(share): return '-' if pd.isna(share) else f'{share:.1%}'
+
+def _values(row):
+    "What one row of the label table says about the values."
+    if row.counts is not None: return ', '.join(f'{name} {count}' for name, count in row.counts.items())
+    return '-' if pd.isna(row.mean) else f'{row.min:.3g} to {row.max:.3g}, mean {row.mean:.3f}'
+
+def _label_view(labels:pd.DataFrame)->pd.DataFrame:
+    "The label table with shares as text; the action units of a split in one line."
+    labels = labels[(labels['labelled'] > 0) | (labels['wrong'] > 0)] if len(labels) else labels
+    if labels.empty: return labels
+    aus, view = labels['label'].map(is_au), labels[['split', 'label', 'labelled']].assign(missing=labels['missing'].map(_percent), wrong=labels['wrong'].map(_percent))
+    view = view.assign(values=[_values(row) for row in labels[['min', 'mean', 'max', 'counts']].itertuples(index=False)])[~aus]
+    units = [_au_line(split, part) for split, part in labels[aus].groupby('split', sort=False)]
+    return pd.concat([view, pd.DataFrame(units)], ignore_index=True)
+
+def _au_line(split, part)->dict:
+    "All action units of a split."
+    active = ', '.join(f'{row.label[2:]} {row.mean:.0%}' for row in part.itertuples() if row.labelled)
+    return dict(split=split, label='aus', labelled=part['labelled'].max(), missing=_percent(part['missing'].min()), wrong=_percent(part['wrong'].max()), values=f'active: {active}')
+
+# %% ../../nbs/30_data/60_check.ipynb #436a670c
+def _head(report)->str:
+    "All in one line."
+    errors, release = sum(finding.level == 'error' for finding in report.findings), f", release {report.release}," if report.release else ''
+    return f"{report.database}{release} in {report.folder}: {'ok' if report.ok else _count(errors, 'error')}, {_count(len(report.findings) - errors, 'note')}"
+
+def _views(report)->list[pd.DataFrame]:
+    "Counts and labels, to be looked at."
+    counts = report.counts.astype(object).where(report.counts.notna(), '-') if len(report.counts) else report.counts
+    return [counts, _label_view(report.labels)]
+
+def _as_texts(report)->list[str]:
+    "Counts and labels for a terminal; long values go on in the next line."
+    counts, labels = _views(report)
+    said = [counts.to_string(index=False)] if len(counts) else []
+    for row in labels.itertuples(): said.append(f"{row.split} {row.label}: {row.labelled} labelled, {row.missing} missing, {row.wrong} wrong; {row.values}")
+    return said
+
+def _as_html(report)->str:
+    "Counts, labels and findings as tables."
+    tables = (*_views(report), pd.DataFrame(_listed(report.findings), columns=['level', 'what']))
+    return ''.join([f'<p>{_head(report)}</p>', *(table.to_html(index=False, na_rep='-') for table in tables if len(table))])
+
+# %% ../../nbs/30_data/60_check.ipynb #2e0d35c0
 def json_rows(table:pd.DataFrame)->list[dict]:
     "A table as a list of rows with plain values; NaN becomes None."
-    return [{name: None if pd.isna(value) else getattr(value, 'item', lambda: value)() for name, value in row.items()} for row in table.to_dict('records')]
+    return [{name: _plain(value) for name, value in row.items()} for row in table.to_dict('records')]
 
-# %% ../../nbs/30_data/60_check.ipynb #322dd7f5
+def _plain(value):
+    "Numbers, text, lists and dictionaries of Python; NaN becomes None."
+    if isinstance(value, pd.Series): value = value.to_dict()
+    if isinstance(value, dict): return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray): return value.tolist()
+    return None if pd.isna(value) else getattr(value, 'item', lambda: value)()
+
+def _as_plain(report)->dict:
+    "A report for JSON."
+    tables = {name: json_rows(getattr(report, name)) for name in ('counts', 'clips', 'labels', 'overlap')}
+    return dict(database=report.database, release=report.release, folder=report.folder, ok=report.ok, split_hash=report.split_hash, findings=json_rows(report.table()),
+                **tables, histograms=_plain(report.histograms), va_density=_plain(report.va_density))
+
+# %% ../../nbs/30_data/60_check.ipynb #a10dabc3
 def _label_fields(labels):
     "Field -> (n,) bool: is there a label?"
     fields = {}
     if 'valence' in labels: fields['valence-arousal'] = labels[['valence', 'arousal']].notna().all(axis=1)
-    if 'expression' in labels: fields['expression'] = labels['expression'] >= 0
-    aus = [name for name in labels if name.startswith('au')]
+    for name in ('expression', 'category', 'compound'):
+        if name in labels: fields[name] = labels[name] >= 0
+    aus = [name for name in labels if is_au(name)]
     if aus: fields['aus'] = labels[aus].notna().any(axis=1)
     return fields
 
-def _check_video(database, clip, report):
-    "Frames of the clip's video, or NaN."
-    if clip.video is None:
-        if clip.crops is None: report.add('error', clip.name, f"there is no video {clip.stem} below {database.root/'videos'}; its suffix may be {', '.join(VIDEO_SUFFIXES)}")
-        return np.nan
-    try: return VideoReader(clip.video).n_frames
-    except Exception as error: report.add('error', clip.name, str(error))
-    return np.nan
+def _attempt(database, clip):
+    "The labels and '', or None and what prevents them."
+    try: return database.labels(clip), ''
+    except ValueError as error: return None, _shown(database, error)
+    except Exception as error: return None, f"{type(error).__name__}: {error}"
 
 def _readable(database, clip, report):
-    "The clip with those annotations that can be read; each of the others is an error."
-    good = {}
-    for what, file in clip.annotations.items():
-        try: database.labels(replace(clip, annotations={what: file}))
-        except Exception as error: report.add('error', clip.name, str(error) if isinstance(error, ValueError) else f"{file}: {type(error).__name__}: {error}")
-        else: good[what] = file
-    return replace(clip, annotations=good)
+    "The clip with those annotations that can be read, and their labels; each of the others is an error."
+    labels, said = _attempt(database, clip)
+    if labels is not None: return clip, labels
+    alone = {what: _attempt(database, replace(clip, annotations={what: file})) for what, file in clip.annotations.items()}
+    for text in dict.fromkeys(text for _, text in alone.values() if text) or [said]: report.add('error', clip.name, text, 'files')
+    clip = replace(clip, annotations={what: clip.annotations[what] for what, (found, _) in alone.items() if found is not None})
+    labels, _ = _attempt(database, clip)
+    return clip, pd.DataFrame(dict(frame=[])) if labels is None else labels
+
+def _shown(database, said)->str:
+    "A path, or words with paths in them, as seen from the copy."
+    return str(said).replace(f'{database.root}{os.sep}', '')
 
 def _check_annotations(database, clip, report):
     "Is every file there that has to be?"
     lacking = [what for what in database.needed if what not in clip.annotations]
+    split = database.manifest.splits.get(clip.split)
     if lacking and clip.annotations:
         beside = next(iter(clip.annotations.values()))
-        report.add('error', clip.name, f"there is no {lacking[0]} of this clip beside {beside.relative_to(database.root)}")
-    elif not clip.annotations and database.manifest.splits[clip.split].annotated:
-        report.add('error', clip.name, f"there is no annotation of this clip below {database.root/'annotations'}, and {clip.split} has annotations")
+        report.add('error', clip.name, f"there is no {lacking[0]} of this clip beside {_shown(database, beside)}", 'files')
+    elif not clip.annotations and (split is None or split.annotated):
+        report.add('error', clip.name, f"there is no annotation of this clip below {database.root}, and {clip.split} has annotations", 'files')
+
+# %% ../../nbs/30_data/60_check.ipynb #74c3020f
+_COLUMNS = {'va': ('valence', 'arousal'), 'valence': ('valence',), 'arousal': ('arousal',), 'expression': ('expression', 'category'), 'compound': ('compound',)}
+
+def _columns_of(what, labels):
+    "Columns of `labels` that an annotation ('va', 'aus', 'au12', ...) fills."
+    return [name for name in labels if name in _COLUMNS.get(what, (what,)) or (what == 'aus' and is_au(name))]
+
+def _cost(fault, annotations, labels)->set:
+    "Columns that a fault left without a label."
+    file = Path(fault.path)
+    held = [what for what, path in annotations.items() if path == file or path == file.parent]
+    word = re.match(r'\w+', fault.said)
+    named = [what for what in held if word and (word[0] in _COLUMNS.get(what, (what,)) or what == 'aus' and is_au(word[0]))]
+    return {name for what in named or held for name in _columns_of(what, labels)}
+
+# %% ../../nbs/30_data/60_check.ipynb #074bcaba
+def _names_in(folder)->frozenset:
+    "Names of what lies in a folder."
+    try: return frozenset(os.listdir(folder))
+    except OSError: return frozenset()
+
+@dataclass
+class _Seen:
+    "What is gathered over all clips of a copy."
+    statistics: LabelStatistics
+    has_media: bool = True                     # False: there is no image to be looked for
+    images: dict = field(default_factory=dict) # folder -> names of the images that clips are made of
+    names_in: Callable = _names_in             # lists a folder
+
+def _is_of_images(database): return database.still or any(clip.images for clip in database.clips)
+
+def _check_video(database, clip, report)->dict:
+    "Frames of the clip's video, or NaN."
+    frames = np.nan
+    if clip.video is None:
+        suffixes = f"its suffix may be {', '.join(VIDEO_SUFFIXES)}"
+        if clip.crops is None: report.add('error', clip.name, f"there is no video {clip.stem} below {database.root}; {suffixes}", 'media')
+    else:
+        try: frames = VideoReader(clip.video).n_frames
+        except Exception as error: report.add('error', clip.name, _shown(database, error), 'files')
+    return dict(frames=frames)
+
+def _check_images(database, clip, labels, labelled, report, seen)->dict:
+    "Images that are there; labelled frames without an image, images without a label."
+    files, there = database.images(clip) if seen.has_media else {}, set()
+    for frame, file in files.items():
+        if file.name in seen.names_in(file.parent): there.add(frame)
+        if database.still: seen.images.setdefault(file.parent, set()).add(file.name)
+    numbers = set(labels['frame'][labelled].tolist())
+    folder = _shown(database, clip.images or database.root)
+    if not there: report.add('error', clip.name, f"there is no image of this clip ({_count(len(numbers), 'labelled frame')}), expected below {folder}", 'media')
+    return {'frames': len(there), 'labels without image': len(numbers - there), 'images without label': len(there - numbers)}
 
 # %% ../../nbs/30_data/60_check.ipynb #f0847451
-def _check_lengths(database, clip, frames, rows, report):
+def _check_lengths(database, clip, frames, labels, report):
     "Say where video and annotation go apart: by a frame or two in every release, by many where a file is not whole or not the right one."
-    if not rows or np.isnan(frames) or frames == rows: return
-    allowed = 2 + round(.02*max(frames, rows))
-    level, more = ('error', f"; allowed is a difference of {allowed}") if abs(frames - rows) > allowed else ('note', '; what both have counts')
-    *texts, video = (file.relative_to(database.root) for file in (*clip.annotations.values(), clip.video))
+    rows, last = len(labels), int(labels['frame'].max()) + 1 if len(labels) else 0
+    if not last or clip.video is None or np.isnan(frames) or frames == last or rows < last <= frames: return # a label for the whole clip; for some frames only
+    allowed = 2 + round(.02*max(frames, last))
+    level, more = ('error', f"; allowed is a difference of {allowed}") if abs(frames - last) > allowed else ('note', '; what both have counts')
+    *texts, video = (_shown(database, file) for file in (*dict.fromkeys(clip.annotations.values()), clip.video))
     others = f" and {_count(len(texts) - 1, 'more file')}" if len(texts) > 1 else ''
-    report.add(level, clip.name, f"{texts[0]}{others}: {rows} rows of labels for {frames} frames of {video}{more}")
+    found = f"{rows} rows of labels" if rows == last else f"labels up to frame {last - 1}"
+    report.add(level, clip.name, f"{texts[0]}{others}: {found} for {frames} frames of {video}{more}", 'lengths')
 
-def check_clip(database:Database, clip:Clip, report:Report)->dict: # one row of `Report.clips`
-    "Look at one clip; what is wrong goes to `report`."
+def check_clip(database:Database, clip:Clip, report:Report, seen:_Seen=None)->dict: # one row of `Report.clips`
+    "Look at one clip; what is wrong goes to `report`, what is counted to `seen`."
+    seen, before = seen or _Seen(LabelStatistics()), len(database.faults)
     _check_annotations(database, clip, report)
-    readable, frames = _readable(database, clip, report), _check_video(database, clip, report)
-    labels = database.labels(readable)
-    _check_lengths(database, readable, frames, len(labels), report)
-    shares = {f'{name} labelled': round(float(given.mean()), 4) if len(given) else np.nan for name, given in _label_fields(labels).items()}
-    return dict(clip=clip.name, split=clip.split, subject=clip.subject, video='' if clip.video is None else clip.video.name, frames=frames, rows=len(labels), **shares)
+    readable, labels = _readable(database, clip, report)
+    seen.statistics.add(labels, clip.split, clip.name)
+    for fault in database.faults[before:]: seen.statistics.add_wrong(clip.split, _cost(fault, readable.annotations, labels))
+    given = _label_fields(labels)
+    labelled = np.logical_or.reduce([part.to_numpy() for part in given.values()]) if given else np.zeros(len(labels), bool)
+    media = _check_images(database, clip, labels, labelled, report, seen) if _is_of_images(database) else _check_video(database, clip, report)
+    _check_lengths(database, readable, media['frames'], labels, report)
+    shares = {f'{name} labelled': float(part.mean()) if len(part) else np.nan for name, part in given.items()}
+    return dict(clip=clip.name, split=clip.split, subject=clip.subject, video='' if clip.video is None else clip.video.name, rows=len(labels)) | media | shares
 
-# %% ../../nbs/30_data/60_check.ipynb #956e1703
-def _found_counts(clips, split):
-    "Videos, frames and subjects of one split (or of all)."
-    part = clips if split is None else clips[clips.split == split]
-    per_video = part.drop_duplicates('video')
-    return dict(videos=len(per_video), frames=int(per_video[['frames', 'rows']].max(axis=1).sum()), subjects=part.subject.nunique())
+# %% ../../nbs/30_data/60_check.ipynb #089f152b
+def _knows_subjects(database)->bool:
+    "Does the release, or subjects.csv, say who is who? A subject that has the name of its clip may be nobody's name."
+    named = any(clip.subject != clip.name for clip in database.clips)
+    return named or bool(not database.still and database.manifest.counts.subjects and all(entry.path != 'subjects.csv' for entry in database.manifest.layout))
 
-def _count_rows(manifest, clips):
-    "Found and expected, a row for each number that either has."
-    for split, expected in [('all', manifest.counts), *manifest.splits.items()]:
-        found = _found_counts(clips, None if split == 'all' else split)
-        for what, number in found.items(): yield dict(split=split, what=what, found=number, manifest=getattr(expected, what))
+def _recordings(database, part):
+    "Name of the recording of each clip of `part`; of an utterance, that of the video which it was cut from."
+    return [database.clip(name).stem.rpartition('_utterance')[0] or database.clip(name).stem for name in part['clip']]
 
-def _compare_counts(manifest, clips, report, synthetic, listed):
-    "Fill in `report.counts`; complain where a real copy is not complete."
-    table = pd.DataFrame(list(_count_rows(manifest, clips)))
-    table['manifest'] = pd.array(table['manifest'], dtype='Int64')
-    if not listed: table = table[table.what != 'subjects']
-    report.counts = table.reset_index(drop=True)
+def _frames_of(database, part):
+    "Frames of the recordings: what there is, or what the annotation has rows for."
+    if _is_of_images(database): return int(part['frames'].where(part['frames'] > 0, part['rows']).sum())
+    return int(part[['frames', 'rows']].max(axis=1).groupby(_recordings(database, part)).max().sum())
+
+def _found(database, part, known, unit)->dict:
+    "What the clips of `part` amount to, under the names of `Counts`."
+    subjects = dict(subjects=part['subject'].nunique()) if known else {}
+    if database.still: return dict(images=int(part['rows'].sum())) | subjects
+    clips = dict(videos=len(set(_recordings(database, part)))) if unit != 'clips' else dict(clips=len(part))
+    return clips | (dict(utterances=len(part)) if unit == 'utterances' else dict(frames=_frames_of(database, part))) | subjects
+
+def _unit(manifest)->str:
+    "What the manifest counts beside frames."
+    counts = [manifest.counts, *manifest.splits.values(), *manifest.counts_by_label.values()]
+    return next((what for what in ('utterances', 'clips') if any(getattr(one, what) for one in counts)), 'videos')
+
+# %% ../../nbs/30_data/60_check.ipynb #1a949e54
+def _groups(database):
+    "(prefix, clips, splits): a release that has splits of its own, and lies beside others, is counted apart."
+    manifest, names = database.manifest, {clip.name for clip in database.clips}
+    own = {name: release.splits for name, release in manifest.releases.items() if release.splits}
+    if database.release: return [('', names, own.get(database.release) or manifest.splits)]
+    apart = {release: {clip.name for clip in database.clips if release in clip.splits} for release in own}
+    rest = names - set().union(*apart.values())
+    return [('', rest, manifest.splits)] + [(f'{release} ', part, own[release]) for release, part in apart.items() if part]
+
+def _per_class(statistics, expected:Counts, split, label=None):
+    "(what, found, manifest) for each class that the manifest counts."
+    columns = [label] if label else ['category', 'expression', 'compound']
+    splits = [split] if split else []
+    counts = next((found for column in columns if set(expected.per_class) <= set(found := statistics.class_counts(column, *splits))), {})
+    for name, number in expected.per_class.items(): yield f'images: {name}', counts.get(name, 0), number
+
+def _split_counts(database, clips, statistics):
+    "(split, what, found, manifest), split by split."
+    known, unit = _knows_subjects(database), _unit(database.manifest)
+    for prefix, names, splits in _groups(database):
+        part = clips[clips['clip'].isin(names)]
+        everything = database.manifest.counts if splits is database.manifest.splits and not prefix else Counts()
+        for split, expected in [('all', everything), *splits.items()]:
+            found = _found(database, part if split == 'all' else part[part['split'] == split], known, unit)
+            for what, number in found.items(): yield f'{prefix}{split}', what, number, getattr(expected, what)
+            for line in _per_class(statistics, expected, split): yield f'{prefix}{split}', *line
+
+# %% ../../nbs/30_data/60_check.ipynb #e06cc9f1
+_FIELD_OF = {'valence': 'valence-arousal', 'arousal': 'valence-arousal'} # column of `Report.clips`, without ' labelled'
+
+def _labelled_counts(database, clips, label)->dict:
+    "Clips, videos, frames or images that have the label."
+    share = f'{_FIELD_OF.get(label, label)} labelled'
+    if share not in clips: return dict.fromkeys(('clips', 'videos', 'frames', 'images'), 0)
+    number = (clips[share]*clips['rows']).fillna(0).round().astype(int)
+    shared = [(clip.subject, tuple(clip.annotations.values())) for clip in database.clips]
+    part = clips[number > 0]
+    return dict(clips=len(part), videos=len(set(_recordings(database, part))), frames=int(number[~pd.Series(shared).duplicated().to_numpy()].sum()), images=int(number.sum()))
+
+def _label_counts(database, clips, statistics):
+    "(split, what, found, manifest), of what the manifest counts by label."
+    for label, expected in database.manifest.counts_by_label.items():
+        if not any(label in _COLUMNS.get(task, (task,)) for clip in database.clips for task in clip.splits): continue
+        found = _labelled_counts(database, clips, label)
+        for what in found:
+            if getattr(expected, what) is not None: yield f'{label}', what, found[what], getattr(expected, what)
+        for line in _per_class(statistics, expected, None, label): yield f'{label}', *line
+
+def _compare_counts(database, report, statistics, synthetic):
+    "Fill in `report.counts`; note where a real copy is not complete."
+    rows = [*_split_counts(database, report.clips, statistics), *_label_counts(database, report.clips, statistics)]
+    table = pd.DataFrame(rows, columns=['split', 'what', 'found', 'manifest'])
+    report.counts = table.assign(manifest=pd.array(table['manifest'], dtype='Int64'))
     for row in report.counts.dropna().itertuples():
-        if row.found != row.manifest and not synthetic: report.add('note', f'{row.split} {row.what}', f"{row.found} found, the manifest says {row.manifest}")
+        if row.found != row.manifest and not synthetic: report.add('note', f'{row.split} {row.what}', f"{row.found} found, the manifest says {row.manifest}", 'counts')
 
-# %% ../../nbs/30_data/60_check.ipynb #7c4d7091
-def _surplus(database):
-    "Files below videos/ and annotations/ that belong to no clip."
-    known = {clip.video for clip in database.clips} | {file for clip in database.clips for file in clip.annotations.values()}
-    for folder, suffixes in (('videos', VIDEO_SUFFIXES), ('annotations', ('.txt',))):
-        for file in sorted((database.root/folder).rglob('*')):
-            if file.is_file() and not file.name.startswith('.') and file not in known and not file.name.endswith('_test_set.txt'):
-                yield file.relative_to(database.root), "belongs to no clip" if file.suffix.lower() in suffixes else f"is not expected here; allowed are {', '.join(suffixes)}"
+def _note_subjects(database, report):
+    "How many clips have no subject of their own, where others have."
+    lacking = [clip.name for clip in database.clips if clip.subject == clip.name]
+    if _knows_subjects(database) and 0 < len(lacking) < len(database.clips):
+        report.add('note', 'subjects', f"{len(lacking)} of {len(database.clips)} clips have no subject and count as one each: {_some(lacking)}", 'subjects')
 
+# %% ../../nbs/30_data/60_check.ipynb #c83e83c9
+def _some(names, most=5):
+    "A few names, and how many more."
+    names = list(names)
+    return ', '.join(map(str, names[:most])) + (f' and {len(names) - most} more' if len(names) > most else '')
+
+def _shared_rows(database):
+    "A row for each two splits, of a task or of any, that share something."
+    tasks = sorted({task for clip in database.clips for task in clip.splits})
+    for task in (*tasks, None):
+        sides = {split: database.select(split, task) for split in SPLITS}
+        for left, right in combinations(SPLITS, 2):
+            for what, names in overlap(sides[left], sides[right]).items():
+                if names: yield dict(task=task or 'any', left=left, right=right, what=what, shared=len(names), names=_some(names))
+
+def _check_splits(database, report):
+    "Who is on both sides, and the hash of the splits."
+    report.split_hash = split_hash({split: database.select(split) for split in database.manifest.splits})
+    report.overlap = pd.DataFrame(_shared_rows(database), columns=['task', 'left', 'right', 'what', 'shared', 'names'])
+    for (left, right, what), part in report.overlap.groupby(['left', 'right', 'what'], sort=False):
+        tasks, row = [task for task in part['task'] if task != 'any'], part.iloc[0]
+        if tasks: report.add('error', f'{left} and {right}', f"share {_count(row.shared, what)} ({', '.join(tasks)}): {row.names}; allowed is none", 'splits')
+        else: report.add('note', f'{left} and {right}', f"share {_count(row.shared, what)}, but of different tasks: {row.names}", 'splits')
+
+# %% ../../nbs/30_data/60_check.ipynb #756ec5ef
+def _holds_images(database)->bool:
+    "Is there any image in the copy?"
+    folders = [database.root, *dict.fromkeys(clip.images for clip in database.clips if clip.images and database.root not in clip.images.parents)]
+    return any(name.lower().endswith(IMAGE_SUFFIXES) for folder in folders for _, _, names in os.walk(folder) for name in names)
+
+def _check_media(database, report, has_images):
+    "One note in place of many errors where there are annotations only; and how many images and labels stand alone."
+    without = not has_images if _is_of_images(database) else not any(clip.video or clip.crops for clip in database.clips)
+    if without:
+        report.findings = [finding for finding in report.findings if finding.kind != 'media']
+        report.add('note', report.folder, "annotations only: there is no video and no image of any clip", 'media')
+    elif _is_of_images(database):
+        lost, bare, images = (report.clips[column] for column in ('labels without image', 'images without label', 'frames'))
+        _note_alone(report, lost, lost.sum() + (images - bare).sum(), 'labelled frames have no image')
+        _note_alone(report, bare, images.sum(), 'images have no label')
+
+def _note_alone(report, numbers, total, words):
+    "How many of `total` frames lack something, and in which clips."
+    there = numbers > 0
+    clips = _some(f'{clip} {number}' for clip, number in zip(report.clips['clip'][there], numbers[there]))
+    if there.any(): report.add('note', 'images', f"{numbers.sum()} of {total} {words} ({numbers.sum()/total:.2%}), in {_count(there.sum(), 'clip')}: {clips}", 'media')
+
+# %% ../../nbs/30_data/60_check.ipynb #1cc25da5
+def _report_faults(database, report):
+    "One error a file: how many of its rows are wrong, and the first of them."
+    files = {}
+    for fault in database.faults: files.setdefault(fault.path, []).append(fault)
+    for path, faults in files.items():
+        first = min(faults, key=lambda fault: fault.row)
+        more = f"; {_count(len(faults) - 1, 'more row')} of this file {'is' if len(faults) == 2 else 'are'} wrong" if len(faults) > 1 else ''
+        report.add('error', _shown(database, path), f"{_shown(database, first)}{more}", 'rows')
+
+def _fault_doubts(database, statistics):
+    "Is one forbidden number so frequent that it may be a sentinel, or the id of a class that is counted from 1?"
+    said = [found.groups() for fault in database.faults if (found := re.match(r"(\w+) is '?(-?[\d.]+(?:e[+-]?\d+)?)'?, allowed", fault.said))]
+    totals = Counter(label for label, _ in said)
+    for (label, value), rows in Counter(said).items():
+        if rows < max(10, .9*totals[label]): continue
+        yield f"{label} is {value} in {rows} rows, nearly all that are out of range: if that stands for no annotation, it has to be declared"
+        counts = statistics.class_counts('expression')
+        if label in ('expression', 'category') and float(value) > 0 and sum(counts.values()) and not counts['Neutral']:
+            yield f"{label} {value} is too high, and Neutral never occurs: are the classes counted from 1?"
+
+def _add_opening_faults(database, statistics, faults):
+    "Faults of lists that were read before any clip: they count for the split of the list, or for all where it has several."
+    clips = {}
+    for clip in database.clips:
+        for file in set(clip.annotations.values()): clips.setdefault(str(file), {})[clip.split] = clip
+    for fault in faults:
+        splits = clips.get(fault.path, {})
+        if splits: statistics.add_wrong(next(iter(splits)) if len(splits) == 1 else '', _cost(fault, next(iter(splits.values())).annotations, statistics.labels))
+
+# %% ../../nbs/30_data/60_check.ipynb #1d718c5d
+_LISTS = '_test_set.txt' # ends the names of lists that an adapter reads for itself
+
+def _expected(manifest)->list:
+    "(regular expression, is it optional and named by more than a name of its own) of each path of the layout, in all releases."
+    entries = [*manifest.layout, *(entry for release in manifest.releases.values() for entry in release.layout)]
+    forms = {entry.path: re.sub(r'\\\{\w+\\\}', '[^/]+', re.sub(r'\d{3,}', r'\\d+', re.escape(entry.path))) for entry in entries}
+    return [(re.compile(forms[entry.path]), entry.optional and bool(re.sub(r'\{\w+\}', '', Path(entry.path).stem))) for entry in entries]
+
+def _wholes(database)->set:
+    "Folders that belong to one clip, or hold a file an image: they are not looked into."
+    clips = database.clips
+    images = set() if database.still else {clip.images for clip in clips}
+    return ({clip.crops for clip in clips} | images | {file for clip in clips for file in clip.annotations.values() if not file.suffix}) - {None}
+
+def _files_of_clips(database):
+    "Files of all clips, without images."
+    return {file for clip in database.clips for file in (clip.video, *clip.annotations.values()) if file}
+
+def _walk(root, tops, wholes, used):
+    "Files and strange folders below the folders `tops` of `root`; beside a folder of a clip, a folder is one, too, or has one below it, or is strange."
+    beside = {folder.parent for folder in wholes} - {root}
+    known = wholes | {above for folder in wholes | used for above in (folder, *folder.parents)}
+    for top in sorted(tops):
+        for place, folders, names in os.walk(root/top):
+            place = Path(place)
+            if place in wholes: folders[:] = []; continue
+            strange = [name for name in folders if place in beside and place/name not in known]
+            yield from ((place/name, True) for name in sorted(strange))
+            folders[:] = sorted(name for name in folders if name not in strange and place/name not in wholes and not name.startswith('.'))
+            yield from ((place/name, False) for name in sorted(names) if not name.startswith('.'))
+
+# %% ../../nbs/30_data/60_check.ipynb #38c3942b
+def _allowed_suffixes(database, top, files)->list:
+    "Suffixes of what may lie below a folder of the root."
+    folders = {entry.path: re.sub(r'\{\w+\}', '[^/]+', entry.path.partition('/')[0]) for entry in database.manifest.layout}
+    found = {Path(path).suffix for path, folder in folders.items() if re.fullmatch(folder, top)} | {file.suffix.lower() for file in files if file.parts[:1] == (top,)}
+    families = [suffix for family in (VIDEO_SUFFIXES, IMAGE_SUFFIXES) if found & set(family) for suffix in family]
+    return list(dict.fromkeys(families + sorted(suffix for suffix in found if suffix and '{' not in suffix)))
+
+def _surplus(database, seen)->dict:
+    "'belongs to no clip', 'is not expected here; allowed are ...' -> files."
+    root, known, wholes, found = database.root, _files_of_clips(database), _wholes(database), {}
+    inside = [file.relative_to(root) for file in (*known, *seen.images, *wholes) if root in file.parents]
+    tops = {file.parts[0] for file in inside if len(file.parts) > 1 or (root/file).is_dir()}
+    used = {file.parent for file in known} | set(seen.images) | {clip.images for clip in database.clips if clip.images}
+    allowed, forms = {top: _allowed_suffixes(database, top, inside) for top in tops}, _expected(database.manifest)
+    for path, is_folder in _walk(root, tops - {folder.name for folder in wholes if folder.parent == root}, wholes, used):
+        name = path.relative_to(root).as_posix()
+        if path in known or path.name in seen.images.get(path.parent, ()) or path.name.endswith(_LISTS): continue
+        if any(form.fullmatch(name) and (free or path.parent not in used) for form, free in forms): continue
+        suffixes = allowed[name.partition('/')[0]]
+        why = 'belongs to no clip' if is_folder or path.suffix.lower() in suffixes else f"is not expected here; allowed are {', '.join(suffixes)}"
+        found.setdefault(why, []).append(name + '/'*is_folder)
+    return found
+
+def _note_surplus(database, report, seen):
+    "One note for each kind of surplus."
+    for what, names in _surplus(database, seen).items():
+        if len(names) == 1: report.add('note', names[0], what, 'surplus')
+        else: report.add('note', f'{len(names)} files', f"{what.replace('belongs', 'belong', 1).replace('is not', 'are not', 1)}: {_some(names)}", 'surplus')
+
+# %% ../../nbs/30_data/60_check.ipynb #3498e4bf
+def _check_options(name, options):
+    "A `ValueError` where the adapter does not take them."
+    allowed = [option for option in database_options(name) if option != 'on_fault'] # a check counts all bad rows
+    unknown = [option for option in options if option not in allowed]
+    if unknown: raise ValueError(f"{name} has no option {unknown[0]!r}, allowed {'are ' + ', '.join(allowed) if allowed else 'is none'}")
+
+def _class_names(database)->dict:
+    "Column -> {id: name} of the classes beside the seven expressions."
+    if database.name == 'own': return {}
+    release = database.manifest.releases.get(database.release)
+    labels = {label.name: label for label in (*database.manifest.labels, *(release.labels if release else ())) if label.name in ('category', 'compound')}
+    firsts = {name: label.first_id if name == 'category' else 0 for name, label in labels.items()} # categories keep the ids of the file
+    return {name: dict(enumerate(label.classes, firsts[name])) for name, label in labels.items()}
+
+def _check_clips(database, report, seen):
+    "Every clip, and the statistics over all of them."
+    opening = database.faults
+    report.clips = pd.DataFrame([check_clip(database, clip, report, seen) for clip in database.clips])
+    _add_opening_faults(database, seen.statistics, opening)
+    report.labels, report.histograms = seen.statistics.table(), seen.statistics.histograms()
+    report.va_density = seen.statistics.density if seen.statistics.both else None
+
+# %% ../../nbs/30_data/60_check.ipynb #c59244eb
 def check_database(
     name:str,               # one of `list_databases()`
     folder:str|os.PathLike, # a copy of it, or a twin
+    **options,              # of the adapter, such as active_from=1
 )->Report:
     "Hold a copy of a database against its manifest; a bad file is a line in the report, not the end."
-    if name not in list_databases(): raise ValueError(f"there is no database {name!r}, there are {', '.join(list_databases())}")
     report = Report(name, str(folder))
-    try: database = open_database(name, folder)
+    _check_options(name, options)
+    try: database = open_database(name, folder, on_fault='skip', **options) # bad rows are left out and counted
     except (ValueError, OSError) as error:
-        report.add('error', folder, str(error))
+        report.add('error', folder, str(error), 'files')
         return report
-    report.clips = pd.DataFrame([check_clip(database, clip, report) for clip in database.clips])
-    synthetic = (database.root/'SYNTHETIC.txt').exists()
-    if synthetic: report.add('note', 'SYNTHETIC.txt', "this is a synthetic twin; no score on it is a benchmark result")
-    _compare_counts(database.manifest, report.clips, report, synthetic, (database.root/'subjects.csv').exists())
-    for file, what in _surplus(database): report.add('note', file, what)
-    for note in database.notes: report.add('note', name, note)
+    report.release, has_images = database.release, _is_of_images(database) and _holds_images(database)
+    seen = _Seen(LabelStatistics(_class_names(database)), has_images, names_in=lru_cache(1024)(_names_in))
+    _check_clips(database, report, seen)
+    _check_media(database, report, has_images)
+    _conclude(database, report, seen)
     return report
+
+def _conclude(database, report, seen):
+    "What takes all clips to be seen."
+    synthetic = (database.root/'SYNTHETIC.txt').exists()
+    _report_faults(database, report)
+    _check_splits(database, report)
+    if synthetic: report.add('note', 'SYNTHETIC.txt', "this is a synthetic twin; no score on it is a benchmark result")
+    _compare_counts(database, report, seen.statistics, synthetic)
+    _note_subjects(database, report)
+    for level, text in doubts(seen.statistics): report.add(level, 'labels', text, 'doubts')
+    for text in _fault_doubts(database, seen.statistics): report.add('note', 'labels', text, 'doubts')
+    _note_surplus(database, report, seen)
+    for note in database.notes: report.add('note', database.name, _shown(database, note), 'adapter')
