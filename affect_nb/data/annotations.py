@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 
 from .manifests import Label
@@ -220,8 +221,10 @@ def read_table(
     table = _parse_table(path, header, wanted, separator, offset, left_out)
     lines = np.arange(offset + 1, offset + 1 + table.num_rows + len(left_out))
     for row, text in left_out: log.fault(path, row, f"{text[:80]!r} has {len(next(csv.reader([text], delimiter=separator)))} cells, allowed are {len(header)}")
-    frame = pd.DataFrame({name: table[name].to_pandas().str.strip() for name in wanted}, columns=wanted).set_axis(np.setdiff1d(lines, [row for row, _ in left_out]))
-    return _without_cut(path, frame[(frame != '').any(axis=1)], separator, log, last_values) # Arrow reads an empty line as empty cells
+    frame = pd.DataFrame({name: pa.compute.utf8_trim_whitespace(table[name]).to_pandas() for name in wanted}, columns=wanted).set_axis(np.setdiff1d(lines, [row for row, _ in left_out]))
+    blank = frame[wanted[0]] == '' # Arrow reads an empty line as empty cells
+    if blank.any(): frame = frame[~blank | (frame != '').any(axis=1)]
+    return _without_cut(path, frame, separator, log, last_values)
 
 # %% ../../nbs/30_data/05_annotations.ipynb #a4e4855a
 def _parse_table(path, header, wanted, separator, offset, left_out):
@@ -251,6 +254,7 @@ def column_numbers(
     "A column of text as numbers; what is not a number is a fault."
     log, text = log or ReadingLog(), table[column]
     values = pd.to_numeric(text, errors='coerce').to_numpy(float)
+    if not np.isnan(values).any(): return values
     wrong = np.isnan(values) & ((text != '').to_numpy(bool) | (not empty))
     for row, cell in text[wrong].items(): log.fault(path, row, f"{column} is {cell!r}, allowed is a number{' or nothing' if empty else ''}")
     return values

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SIDES', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'Database', 'register_database', 'list_databases',
-           'open_database', 'find_videos', 'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of',
-           'label_table', 'matched_length']
+           'database_options', 'open_database', 'find_videos', 'video_of', 'find_texts', 'numbered_images',
+           'read_subjects', 'subject_of', 'label_table', 'matched_length']
 
 # %% ../../nbs/30_data/10_databases.ipynb #0c1c26ac
+import inspect
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -173,13 +174,22 @@ def list_databases()->list[str]: # names, sorted
     "The databases that can be opened."
     return sorted(_DATABASES)
 
+def database_options(
+    name:str,    # one of `list_databases()`
+)->list[str]:    # names of arguments
+    "What the adapter of a database takes beside the folder."
+    if name not in _DATABASES: raise ValueError(f"there is no database {name!r}, there are {', '.join(list_databases())}")
+    return [option for option in inspect.signature(_DATABASES[name].__init__).parameters if option not in ('self', 'root')]
+
 def open_database(
     name:str,             # one of `list_databases()`
     root:str|os.PathLike, # the folder of the release
     **options,            # on_fault, and what the adapter takes beside it
 )->Database:
     "The database `name` in the folder `root`."
-    if name not in _DATABASES: raise ValueError(f"there is no database {name!r}, there are {', '.join(list_databases())}")
+    allowed = database_options(name)
+    unknown = [option for option in options if option not in allowed]
+    if unknown: raise ValueError(f"{name} has no option {unknown[0]!r}, allowed are {', '.join(allowed)}")
     return _DATABASES[name](root, **options)
 
 # %% ../../nbs/30_data/10_databases.ipynb #40cc8248
@@ -244,7 +254,8 @@ def label_table(
 )->pd.DataFrame:     # frame, then the columns
     "The columns of all parts over n frames; what a part lacks is missing."
     table = pd.concat([pd.DataFrame(part).reindex(range(n)) for part in parts], axis=1)
-    for name in table: table[name] = table[name].fillna(-1).astype(np.int16) if name in WHOLE_NUMBERS else table[name].astype(np.float32)
+    whole = [name for name in table if name in WHOLE_NUMBERS]
+    table = table.fillna(dict.fromkeys(whole, -1)).astype({name: np.int16 if name in whole else np.float32 for name in table})
     table.insert(0, 'frame', np.arange(n, dtype=np.int32))
     return table
 

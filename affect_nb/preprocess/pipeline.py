@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import threading
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -149,7 +150,8 @@ def fingerprint(
     path, frames = Path(source), getattr(source, "frames", ())
     files = [file for _, file in frames] if frames else [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
     facts = [file.stat() for file in files]
-    return dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts), changed=max((fact.st_mtime_ns for fact in facts), default=0))
+    numbers = dict(frames=zlib.crc32(repr([(number, str(file)) for number, file in frames]).encode())) if frames else {} # the same files may get other numbers
+    return dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts), changed=max((fact.st_mtime_ns for fact in facts), default=0), **numbers)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #8f6aa238
 @dataclass

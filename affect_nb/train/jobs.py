@@ -10,11 +10,11 @@ import os
 import shutil
 from pathlib import Path
 
-import pandas as pd
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 
 from ..data.databases import Database, open_database
+from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
 from ..data.sequences import SequenceDataset
 from ..data.splits import holdout
@@ -34,17 +34,14 @@ def database_loaders(
     skipped:list|None=None,   # clips that had to be left out are added here
 )->DataLoaders:               # of the official training part; nobody is on both sides
     "Loaders for training and validation on subjects that have nothing in common."
-    left_out = []
-    labels = source.frames("train", "va", left_out)
-    usable = [clip for clip in source.select("train", "va") if clip.name in set(labels["clip"])] if len(labels) else []
+    labels, clips = index_database(source, Path(faces)/"labels"), source.select("train", "va")
+    usable = [clip for clip in clips if clip.name in labels]
+    left_out = [entry for entry in labels.skipped if entry.source in {clip.name for clip in clips}]
     if not usable: raise ValueError(f"{source.root} has no annotated clip to train on; left out: {'; '.join(entry.reason for entry in left_out[:3]) or 'nothing, the split has no annotations'}")
-    sides = [_windows(faces, labels, clips, recipe.length) for clips in holdout(usable, valid_share, recipe.seed)]
+    length, bs = (1, recipe.batch_size*recipe.length) if source.still else (recipe.length, recipe.batch_size) # as many photographs as frames
+    sides = [SequenceDataset(faces, labels.only(clip.name for clip in part), length=length) for part in holdout(usable, valid_share, recipe.seed)]
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
-    return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed)
-
-def _windows(faces, labels:pd.DataFrame, clips:list, length:int)->SequenceDataset:
-    "Windows of some clips."
-    return SequenceDataset(faces, labels[labels["clip"].isin([clip.name for clip in clips])], length=length)
+    return affect_dataloaders(*sides, bs=bs, device=choose_device(device), seed=recipe.seed)
 
 # %% ../../nbs/50_train/30_jobs.ipynb #d16b51cb
 def train_on(
@@ -76,7 +73,7 @@ def train_database(
     "From a database's folder to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     source, out = open_database(database, folder), Path(out)
     device = choose_device(device) # a device that is missing is an error before hours of preprocessing
-    skipped = list(preprocess_database(source, out/"faces", split="train", workers=workers).skipped)
+    skipped = list(preprocess_database(source, out/"faces", split="train", task="va", workers=workers).skipped)
     dls = database_loaders(source, out/"faces", recipe, device=device, skipped=skipped)
     drawn = (source.root/"SYNTHETIC.txt").exists()
     data = f"{source.manifest.title}{' (a drawn twin: the embedded world)' if drawn else ''}"
