@@ -208,14 +208,15 @@ class ImageReader:
     ):
         self.path, self.fps, self.fault, self.n_read = Path(path), fps, None, 0
         if not frames: _must_have_content(self.path)
-        self.files = dict(frames) or dict(enumerate(_images_in(self.path) if self.path.is_dir() else [self.path]))
+        self.files = [file for _, file in frames] or (_images_in(self.path) if self.path.is_dir() else [self.path])
+        self.numbers = [number for number, _ in frames] or range(len(self.files))
         if not self.files: raise ValueError(f"{self.path} holds no image ({' '.join(IMAGE_SUFFIXES)})")
         self.n_frames, self.duration = len(self.files), len(self.files)/fps
         if not self.path.is_dir() and not frames: self.height, self.width = read_image(self.path).shape[:2]
 
     def __iter__(self)->Iterator[VideoFrame]:
         self.fault, self.n_read, unread = None, 0, []
-        for index, file in self.files.items():
+        for index, file in zip(self.numbers, self.files):
             try: image = read_image(file)
             except ValueError as error: unread.append(str(error)); continue
             yield VideoFrame(index, index/self.fps, image)
