@@ -305,10 +305,12 @@ def test_metric_memory_does_not_grow():
     learn = type("Learn", (), dict(pred=torch.randn(4, 80, 2), y=torch.randn(4, 80, 2)))
     for _ in range(20): metric.accumulate(learn)
     gc.collect(); tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(500): metric.accumulate(learn)
-    gc.collect()
-    grown = tracemalloc.get_traced_memory()[0] - before
+    def grows():
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(500): metric.accumulate(learn)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
+    grown = min(grows() for _ in range(3)) # threads of other tests may allocate something beside it, once
     tracemalloc.stop()
     held = sum(field.numel()*field.element_size() for field in vars(metric.sums).values())
     assert grown < 20_000 and held == 6*2*8

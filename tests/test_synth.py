@@ -15,7 +15,7 @@ import pytest
 from affect_nb.core.labels import AUS8, EXPRESSIONS
 from affect_nb.core.relatedness import COGNITIVE
 from affect_nb.files.film import FilmWriter, write_film
-from affect_nb.synth.databases import SIZES, SyntheticSize, list_synthetic, plan_database, present, write_database
+from affect_nb.synth.databases import SIZES, SyntheticSize, get_twin, list_synthetic, plan_database, present, write_database
 from affect_nb.synth.episodes import ACTIVE_FROM, PROTOTYPES, affect_aus, draw_va_path, emotion_probabilities, make_episode
 from affect_nb.synth.faces import DRAWN_AUS
 from affect_nb.synth.voices import make_voice
@@ -264,7 +264,18 @@ def test_wrong_arguments_are_named(tmp_path, wrong, said):
     assert not (tmp_path/"twin").exists()
 
 
+FILMS = ("aff-wild", "aff-wild2", "aff-wild2-2021")
+
+
 @pytest.mark.parametrize("name", list_synthetic())
+def test_every_twin_grows_with_its_size(name):
+    few, many = (plan_database(name, replace(SIZES["smoke"], train=train, validation=2)) for train in (4, 24))
+    assert len(many) > len(few) and len(set(many)) == len(many), "each piece is another one"
+    assert plan_database(name, replace(SIZES["smoke"], train=4, validation=2)) == few != plan_database(name, replace(SIZES["smoke"], train=4, validation=2), seed=1)
+    assert {plan.split for plan in many} <= set(get_twin(name).splits)
+
+
+@pytest.mark.parametrize("name", FILMS)
 def test_plans_scale(name):
     plans = plan_database(name, replace(SIZES["demo"], train=60))
     assert len({plan.name for plan in plans}) == len(plans) == 60 + SIZES["demo"].validation + SIZES["demo"].test
