@@ -14,12 +14,13 @@ from pathlib import Path
 FRAMES, CLIPS = 2_800_000, 558
 
 INDEX = """
-import resource, sys, time
+import sys, time
 from affect_nb.data.databases import open_database
 from affect_nb.data.index import index_database
 start = time.perf_counter()
 index = index_database(open_database("aff-wild2", sys.argv[1]), sys.argv[2])
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, len(index), len(index.clips))
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))/1024
+print(time.perf_counter() - start, peak, len(index), len(index.clips))
 """
 
 REOPEN = """
@@ -36,24 +37,23 @@ index_database(open_database("aff-wild2", sys.argv[2]), sys.argv[1])
 print(opened, time.perf_counter() - start)
 """
 
-# One pass of random windows through a loader and a small network, with the labels of the first so many clips.
+# Random windows through a loader, with the labels of the first so many clips: private memory after it has settled.
 TRAIN = """
 import sys, torch
 from pathlib import Path
 from affect_nb.data.index import LabelIndex
 from affect_nb.data.loaders import AffectDL
 from affect_nb.data.sequences import SequenceDataset
-from affect_nb.models import create_model
 torch.set_num_threads(1)
+def private(): return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))/1024
 index, faces, clips = LabelIndex(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 index = index.only(list(index)[:clips])
+before = private()
 data = SequenceDataset([faces/f"{name}.arrow" for name in index], index, length=80)
-model = create_model("affwildnet_vgg", width=1/16)
-for step, (pictures, landmarks, targets) in enumerate(AffectDL(data, 4, shuffle=True, device=torch.device("cpu"))):
-    model(pictures[:, :8], landmarks[:, :8]).va.sum().backward()
-    if step == 40: break
-anonymous = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
-print(len(data), anonymous/1024)
+dataset = private() - before
+for step, batch in enumerate(AffectDL(data, 4, shuffle=True, device=torch.device("cpu"))):
+    if step == 100: break
+print(len(data), dataset, private())
 """
 
 
@@ -75,7 +75,7 @@ def index_figures(folder: Path) -> dict:
     few, many = (program(TRAIN, folder/"index", faces, count) for count in (len(names)//10, len(names)))
     return dict(index_clips=int(clips), index_frames=int(rows), index_made_s=round(made, 1), index_peak_mb=round(peak), index_mb=round((folder/"index"/"labels.arrow").stat().st_size/2**20),
                 index_opened_s=round(opened, 3), database_and_index_opened_s=round(looked_up, 2),
-                windows=[int(few[0]), int(many[0])], training_memory_mb=[round(few[1], 1), round(many[1], 1)], training_memory_ratio=round(many[1]/few[1], 3))
+                windows=[int(few[0]), int(many[0])], dataset_mb=[round(few[1], 1), round(many[1], 1)], reading_memory_mb=[round(few[2]), round(many[2])], reading_memory_ratio=round(many[2]/few[2], 3))
 
 
 def draw_clip(folder: Path, n: int) -> tuple[Path, Path]:
@@ -140,22 +140,20 @@ def window_rates(folder: Path) -> dict:
 
 
 def model_rates() -> dict:
-    """Images/s of a training step on both cores, at the precision that the learner chooses here."""
-    import torch
-    from affect_nb.core.labels import AffectTargets
-    from affect_nb.core.losses import ccc_loss
-    from affect_nb.models import create_model
-    torch.set_num_threads(2)
+    """Frames/s of training by `affect_learner`, at the precision that it chooses here."""
+    from fastai.callback.core import Callback, CancelValidException
+    from affect_nb.train.learner import affect_learner, toy_dataloaders
+
+    class NoValidation(Callback):
+        def before_validate(self): raise CancelValidException
+
     found = {}
-    for width, frames in ((1., 16), (.125, 160), (.0625, 320)):
-        model = create_model("affwildnet_vgg", width=width).to(memory_format=torch.channels_last)
-        adam, faces, points, truth = torch.optim.Adam(model.parameters(), 1e-4), torch.rand(1, frames, 3, 96, 96), torch.zeros(1, frames, 68, 2), torch.rand(1, frames, 2)
-        def step():
-            with torch.autocast("cpu", torch.bfloat16): out = model(faces, points)
-            ccc_loss(out.va.float(), truth).backward(); adam.step(); adam.zero_grad()
-            return frames
-        step()
-        found[f"training_width_{width:g}_frames_per_s"] = round(best_rate(step), 1)
+    for width, batches in ((1., 1), (.125, 8), (.0625, 16)):
+        learn = affect_learner(toy_dataloaders(n=4*batches, frames=80, size=96, bs=4), width=width, cbs=NoValidation())
+        def epoch():
+            with learn.no_bar(), learn.no_logging(): learn.fit(1)
+            return 320*batches
+        found[f"training_width_{width:g}_frames_per_s"] = round(best_rate(epoch, 3), 1)
     return found
 
 
