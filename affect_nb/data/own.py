@@ -177,7 +177,7 @@ def _hint(name, wrong)->str:
     "What to do where all wrong values are the same."
     values = pd.unique(np.asarray(wrong))
     if len(values) != 1 or (is_numeric_dtype(values) and not float(values[0]).is_integer()): return ""
-    value = int(values[0]) if is_numeric_dtype(values) else values[0]
+    value = int(values[0]) if is_numeric_dtype(values) else str(values[0])
     return f"; all {len(wrong)} such values are {value!r}: if that means no annotation, declare it by missing={{{name!r}: {value!r}}}"
 
 def _values(database, column, label)->np.ndarray:
