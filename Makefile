@@ -29,7 +29,8 @@ smoke: $(READY)
 	$(BIN)/affect_nb run smoke
 
 test: $(READY) notebooks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone
 
 # Experiments and tutorials are run through papermill by tests/; the rest by nbdev itself.
 notebooks: $(READY)

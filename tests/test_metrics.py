@@ -300,6 +300,7 @@ def test_plain_tensors_will_do():
     assert metric.value == pytest.approx(ccc(pred, targ))
 
 
+@pytest.mark.alone
 def test_metric_memory_does_not_grow():
     metric = CCC("valence")
     learn = type("Learn", (), dict(pred=torch.randn(4, 80, 2), y=torch.randn(4, 80, 2)))

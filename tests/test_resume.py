@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from affect_nb.models.weights import load_checkpoint
@@ -29,6 +30,7 @@ def script(folder, kill=-1, seed=0):
     return subprocess.run([sys.executable, "-c", SCRIPT, str(folder), str(kill), str(seed)], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@pytest.mark.alone
 def test_a_killed_training_ends_as_if_it_had_not_been(tmp_path):
     undisturbed = script(tmp_path/"undisturbed")
     assert undisturbed.returncode == 0, undisturbed.stderr

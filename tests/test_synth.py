@@ -76,6 +76,7 @@ def test_film_refuses_wrong_sound(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.alone
 def test_film_memory_does_not_grow(tmp_path):
     script = ("import resource, sys, numpy as np\nfrom affect_nb.files.film import FilmWriter\n"
               "noise = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)\n"
@@ -240,6 +241,7 @@ def test_a_lost_file_comes_back(affwild2):
     assert redrawn == {lost[0]}, "finished videos are not drawn again"
 
 
+@pytest.mark.alone
 def test_kill_and_go_on(tmp_path, affwild):
     script = f"from affect_nb.synth.databases import write_database\nwrite_database('aff-wild', {str(tmp_path/'twin')!r}, progress=False, **{TINY})"
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})

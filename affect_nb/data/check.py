@@ -107,7 +107,8 @@ def _au_line(split, part)->dict:
 def _head(report)->str:
     "All in one line."
     errors, release = sum(finding.level == 'error' for finding in report.findings), f", release {report.release}," if report.release else ''
-    return f"{report.database}{release} in {report.folder}: {'ok' if report.ok else _count(errors, 'error')}, {_count(len(report.findings) - errors, 'note')}"
+    split = f", split {report.split_hash}" if report.split_hash else ''
+    return f"{report.database}{release} in {report.folder}: {'ok' if report.ok else _count(errors, 'error')}, {_count(len(report.findings) - errors, 'note')}{split}"
 
 def _views(report)->list[pd.DataFrame]:
     "Counts and labels, to be looked at."
