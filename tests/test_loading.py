@@ -16,7 +16,7 @@ from affect_nb.data.splits import official_split, protocol_divisions
 from affect_nb.data.store import CroppedAligned, preprocess_database, release_crops
 from affect_nb.preprocess.store import FaceStoreWriter
 from affect_nb.synth.databases import get_twin, list_synthetic, write_database
-from affect_nb.train.jobs import database_loaders
+from affect_nb.train.jobs import database_loaders, train_database
 from affect_nb.train.recipes import affwildnet_recipe
 
 SMALL = dict(train=2, validation=1, test=1, frames_per_clip=14, width=144, height=144, progress=False)
@@ -129,6 +129,10 @@ def test_a_photograph_database_trains(tmp_path):
     dls = database_loaders(database, tmp_path/'faces', affwildnet_recipe('smoke'), device='cpu')
     faces, _, targets = dls.one_batch()
     assert faces.shape[1] == 1 and 1 < len(faces) <= 32 and targets.annotated('va').any()
+    card, skipped = train_database('affectnet', database.root, tmp_path/'out', affwildnet_recipe('smoke', width=1/16), device='cpu')
+    assert card.architecture == 'affwildnet_vgg' and not skipped and (tmp_path/'out'/'weights'/'affwildnet_vgg.safetensors').exists()
+    raf = write_database('raf-db', tmp_path/'raf', media=False, **SMALL)
+    with pytest.raises(ValueError, match='raf-db has nobody with valence and arousal'): train_database('raf-db', raf, tmp_path/'none', affwildnet_recipe('smoke'), device='cpu')
 
 
 def test_a_folder_of_crops_remembers_bytes_not_paths(tmp_path):
