@@ -9,7 +9,7 @@ __all__ = ['ON_FAULT', 'Fault', 'ReadingLog', 'read_text', 'cut_off', 'read_anno
 # %% ../../nbs/30_data/05_annotations.ipynb #60b4283b
 import csv
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 

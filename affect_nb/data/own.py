@@ -9,14 +9,12 @@ __all__ = ['recognise_columns', 'Own', 'images']
 import os
 import posixpath
 import re
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fastcore.basics import patch
 from pandas.api.types import is_numeric_dtype, is_string_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..core.labels import describe
-from .databases import Database, open_database
+from .databases import open_database
 from .sequences import SequenceDataset
 from .store import preprocess_database
 from ..synth.databases import get_twin, write_database
