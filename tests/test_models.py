@@ -45,6 +45,58 @@ def test_a_checkpoint_is_the_same_network(name, tmp_path):
     assert json.loads((tmp_path/"net.json").read_text())["torch_version"] == torch.__version__
 
 
+REMEMBERING = [name for name in list_models() if "rnn" in name or "lstm" in name or "affwildnet" in name or "fusion" in name]
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_what_comes_after_a_sequence_never_changes_it(name):
+    "Padding behind the end, other faces or none, missing landmarks there, and other sequences of the batch."
+    model = create_model(name, width=NARROW).eval()
+    faces, landmarks = batch(sequences=3, frames=6)
+    with torch.no_grad():
+        alone = model(faces[:1, :4], landmarks[:1, :4]).va
+        for fill, points in ((-1., 0.), (1., torch.nan), (0., .5)):
+            padded, there = faces.clone(), landmarks.clone()
+            padded[0, 4:], there[0, 4:] = fill, points
+            padded[1:], there[1:] = padded[1:].flip(1), torch.nan
+            torch.testing.assert_close(model(padded, there).va[:1, :4], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("cuts", [(6,), (3, 3), (1, 4, 1)])
+def test_a_clip_in_windows_with_carried_state_is_the_clip(name, cuts):
+    model = create_model(name, width=NARROW).eval()
+    faces, landmarks = batch(frames=6)
+    with torch.no_grad():
+        said, state = [], None
+        for window, points in zip(faces.split(cuts, 1), landmarks.split(cuts, 1)):
+            output, state = model.continued(window, points, state)
+            said.append(output.va)
+        torch.testing.assert_close(torch.cat(said, 1), model(faces, landmarks).va, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_the_past_counts(name):
+    "Else the two tests above would be passed by a network that remembers nothing."
+    model = create_model(name, width=NARROW).eval()
+    faces, landmarks = batch(frames=6)
+    with torch.no_grad(): assert not torch.allclose(model(faces[:, 3:], landmarks[:, 3:]).va, model(faces, landmarks).va[:, 3:], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in list_models() if getattr(create_model(name, width=NARROW), "landmarks", False)])
+def test_missing_landmarks_are_zeros_and_only_for_their_frame_and_after(name):
+    model = create_model(name, width=NARROW).eval()
+    faces, landmarks = batch(frames=4)
+    gone, zero = landmarks.clone(), landmarks.clone()
+    gone[0, 2], zero[0, 2] = torch.nan, 0
+    with torch.no_grad():
+        whole, said = model(faces, landmarks).va, model(faces, gone).va
+        assert said.isfinite().all() and torch.equal(said, model(faces, zero).va)
+    torch.testing.assert_close(said[0, :2], whole[0, :2], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(said[1], whole[1], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(said[0, 2:], whole[0, 2:])
+
+
 def test_the_papers_size():
     "Hand-computed: 13 convolutions, FC of 4608 + 136 inputs, two GRU layers of 128 (torch's two bias vectors a gate)."
     with torch.device("meta"): model = create_model("affwildnet_vgg")
@@ -55,6 +107,30 @@ def test_the_papers_size():
     assert sum(parameter.numel() for parameter in model.parameters()) == convolutions + fc + gru + 2*128 + 2
     with torch.device("meta"): taps = VGG16(taps=TAPS)(torch.empty(5, 3, 96, 96))
     assert {name: tuple(tap.shape[1:]) for name, tap in taps.items()} == {"2nd-pool": (128, 24, 24), "last-conv": (512, 6, 6), "last-pool": (512, 3, 3)}
+
+
+def rnn_parameters(features, gates=3, layers=2, units=128):
+    "Weights from the inputs and from the frame before, and torch's two bias vectors, of each gate and layer."
+    return sum(gates*units*(before + units + 2) for before in [features] + [units]*(layers - 1))
+
+
+VGG, RESNET = 14_714_688, 23_508_032 # without what comes after the last pooling
+ONE, THREE = VGG + 4745*4096 + rnn_parameters(82_432), VGG + 4745*4096 + rnn_parameters(4096) + rnn_parameters(4608) + rnn_parameters(73_728)
+SIZES = {
+    "vgg16": VGG + 4609*4096 + 4097*4096 + 4097*2, "vgg_face": VGG + 4609*4096 + 4097*4096 + 4097*2, "resnet50": RESNET + 2049*2,
+    "vgg_face_lstm": VGG + 4609*4096 + rnn_parameters(4096, gates=4) + 258, "resnet_rnn": RESNET + rnn_parameters(2048) + 258,
+    "affwildnet_vgg": VGG + 4745*4096 + rnn_parameters(4096) + 258, "affwildnet_resnet": RESNET + 2185*1500 + rnn_parameters(1500) + 258,
+    "cnn_1rnn": ONE + 258, "cnn_3rnn": THREE + 2*385, "decision_fusion": ONE + 258 + THREE + 2*385,
+    "fusion_fc": ONE + THREE + 513*128 + 258, "fusion_rnn": ONE + THREE + rnn_parameters(512, layers=1) + 258,
+}
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_the_size_of_every_network_of_section_5(name):
+    with torch.device("meta"):
+        model = create_model(name)
+        assert model(torch.empty(4, 80, 3, 96, 96), torch.empty(4, 80, 68, 2)).va.shape == (4, 80, 2)
+    assert sum(parameter.numel() for parameter in model.parameters()) == SIZES[name]
 
 
 def test_unknown_names_are_listed():
