@@ -7,8 +7,8 @@ from sklearn.metrics import log_loss
 from torch.autograd import gradcheck
 
 from affect_nb.core.labels import AUS8, AffectOutput, AffectTargets
-from affect_nb.core.losses import au_loss, ccc_loss, expression_loss, multitask_loss, multitask_terms
-from affect_nb.core.metrics import ccc
+from affect_nb.core.losses import au_loss, ccc_loss, expression_loss, multitask_loss, multitask_terms, pooled_ccc_loss
+from affect_nb.core.metrics import CCC, MSE, ccc, pool_frames, va_metrics
 
 NAN = torch.nan
 quick = settings(max_examples=40, deadline=None)
@@ -187,3 +187,86 @@ def test_a_network_without_a_head_has_no_term():
     (lambda: au_loss(torch.zeros(5, 7), torch.zeros(5, 7), over="all"), "'mean'")])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message): call()
+
+
+# --- utterances: one pooled value a sequence
+
+def sequences(batch=6, frames=7, share=.3, seed=0, dtype=torch.float64):
+    rng = torch.Generator().manual_seed(seed)
+    pred, targ = (torch.rand(batch, frames, 2, generator=rng, dtype=dtype)*2 - 1 for _ in range(2))
+    targ[torch.rand(batch, frames, 2, generator=rng) < share] = NAN
+    return pred, targ
+
+
+def slow_pool(pred, targ, pool):
+    "numpy's median or mean of each sequence and dimension, over annotated frames; a list of (pred, targ) a dimension."
+    found = []
+    for dimension in range(2):
+        pairs = []
+        for said, true in zip(pred[..., dimension].numpy(), targ[..., dimension].numpy()):
+            seen = ~np.isnan(true)
+            if seen.any(): pairs.append((getattr(np, pool)(said[seen]), getattr(np, pool)(true[seen])))
+        found.append(pairs)
+    return found
+
+
+def slow_concordance(pairs):
+    x, y = np.array(pairs).T
+    return 2*((x - x.mean())*(y - y.mean())).mean()/(x.var() + y.var() + (x.mean() - y.mean())**2)
+
+
+@quick
+@given(st.integers(0, 10_000), st.integers(2, 7), st.integers(1, 9), st.floats(0, .8), st.sampled_from(["median", "mean"]))
+def test_pooled_loss_and_metrics_are_numpys_loop(seed, batch, frames, share, pool):
+    pred, targ = sequences(batch, frames, share, seed)
+    dimensions = [pairs for pairs in slow_pool(pred, targ, pool) if pairs]
+    rho = [slow_concordance(pairs) if len(pairs) > 1 else 0. for pairs in dimensions]
+    assert pooled_ccc_loss(pred, targ, pool).item() == pytest.approx(1 - np.mean(rho) if rho else 0., abs=1e-6)
+    if len(dimensions) < 2: return
+    measures = {metric.name: metric for metric in [*va_metrics(pool), MSE("mean", pool)]}
+    for metric in measures.values():
+        for part in (slice(0, batch//2), slice(batch//2, batch)): metric.accumulate(type("Learn", (), dict(pred=pred[part].float().double(), y=targ[part])))
+    assert measures["ccc_mean"].value == pytest.approx(np.mean(rho), abs=1e-5)
+    errors = [np.mean([(x - y)**2 for x, y in pairs]) for pairs in dimensions]
+    assert [measures["mse_valence"].value, measures["mse_arousal"].value] == pytest.approx(errors, abs=1e-5)
+    assert measures["mse_mean"].value == pytest.approx(np.mean(errors), abs=1e-5)
+
+
+@pytest.mark.parametrize("pool", ["median", "mean"])
+@pytest.mark.parametrize("frames, share", [(5, 0), (6, 0), (7, .4)])
+def test_pooled_gradient_is_that_of_finite_differences(pool, frames, share):
+    pred, targ = sequences(5, frames, share)
+    targ[2] = NAN # a sequence without annotation
+    assert gradcheck(lambda x: pooled_ccc_loss(x, targ, pool), pred.requires_grad_())
+
+
+@pytest.mark.parametrize("pool", ["median", "mean"])
+@pytest.mark.parametrize("targ, expected", [(torch.full((3, 4, 2), NAN), 0.), (torch.rand(1, 4, 2), 1.), (torch.full((3, 4, 2), .3), 1.)], ids=["nothing annotated", "one sequence", "all alike"])
+def test_pooled_gradient_is_always_finite(pool, targ, expected):
+    for pred in (torch.rand_like(targ), torch.full_like(targ, .3)):
+        pred.requires_grad_()
+        loss = pooled_ccc_loss(pred, targ, pool)
+        loss.backward()
+        assert loss.item() == pytest.approx(expected, abs=1e-4) and pred.grad.isfinite().all()
+
+
+def test_unannotated_predictions_do_not_matter_and_missing_predictions_do():
+    pred, targ = sequences(dtype=torch.float32)
+    gone = targ.isnan()
+    wild = pred.masked_fill(gone, NAN)
+    assert torch.equal(pool_frames(wild, ~gone), pool_frames(pred, ~gone))
+    pred.requires_grad_()
+    pooled_ccc_loss(pred, targ).backward()
+    assert (pred.grad[gone] == 0).all()
+    lost = pred.detach().clone()
+    lost[0] = NAN
+    metric = CCC("mean", "median")
+    metric.accumulate(type("Learn", (), dict(pred=lost, y=targ)))
+    assert np.isnan(metric.value)
+
+
+def test_pooling_says_what_is_wrong():
+    with pytest.raises(ValueError, match="median, mean"): pooled_ccc_loss(torch.zeros(2, 3, 2), torch.zeros(2, 3, 2), "max")
+    with pytest.raises(ValueError, match="median, mean"): CCC("mean", "max")
+    with pytest.raises(ValueError, match="batch, time"): pooled_ccc_loss(torch.zeros(3, 2), torch.zeros(3, 2))
+    assert [metric.name for metric in va_metrics("median")] == [metric.name for metric in va_metrics()]

@@ -116,6 +116,11 @@ def _restore_history(recorder, past):
     for name in _HISTORY: setattr(recorder, name, list(past[name]))
     recorder.smooth_loss.count, recorder.smooth_loss.val = past['smooth'][0], torch.tensor(past['smooth'][1])
 
+def _start_bar(learn):
+    "fastai's bar over the epochs takes its time at epoch 0, and cannot go on without it."
+    bar = getattr(getattr(learn, 'progress', None), 'mbar', None)
+    if bar: bar.update(0)
+
 def _reseed(dls, seed):
     "Start an epoch's random numbers from `seed`: dropout, and the order of the sequences."
     set_seed(seed)
@@ -165,14 +170,15 @@ class ResumeCallback(Callback):
         self.recorder.run = not self.learn.replaying # it would log the skipped epochs once more
         if self.learn.replaying:
             self.recorder.values = self.past['values'][:self.epoch + 1]
+            if self.epoch == 0: _start_bar(self.learn)
             raise CancelEpochException
         if self.past and self.epoch == self.done: _restore_history(self.recorder, self.past)
         if self.seed is not None: _reseed(self.dls, self.seed + self.epoch)
 
     def after_fit(self):
         if self.learn.replaying: _restore_history(self.recorder, self.past) # there was nothing left to do
-        elif len(self.recorder.values) == self.n_epoch: self._save(self.n_epoch)
-        self.learn.replaying = False
+        elif len(self.recorder.values) == self.epoch + 1: self._save(self.epoch + 1) # all epochs, or stopped early after a whole one
+        self.learn.replaying, self.recorder.run = False, True
 
     def _go_on(self):
         tensors, self.past = _read_state(self.path)

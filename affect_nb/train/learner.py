@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['affect_adam', 'available_devices', 'choose_device', 'Precision', 'time_precisions', 'choose_precision',
-           'keep_freed_memory', 'RunPrecision', 'va_of', 'ValenceArousal', 'affect_splitter', 'VALoss',
-           'affect_learner', 'ToyAffect', 'toy_dataloaders']
+           'keep_freed_memory', 'RunPrecision', 'va_of', 'ValenceArousal', 'affect_splitter', 'VALoss', 'cnn_parts',
+           'start_from', 'weights_record', 'freeze_cnn', 'FrozenCNN', 'affect_learner', 'ToyAffect', 'toy_dataloaders']
 
 # %% ../../nbs/50_train/00_learner.ipynb #52203036
 import copy
 import ctypes
+import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 import fastai.callback.progress # progress bars
 import fastai.callback.schedule # lr_find, fit_one_cycle
 import pandas as pd
@@ -28,7 +30,7 @@ from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import Tensor, nn
 from ..core.labels import AffectOutput, AffectTargets
-from ..core.losses import ccc_loss
+from ..core.losses import ccc_loss, pooled_ccc_loss
 from ..core.metrics import va_metrics
 from ..data.loaders import AffectDL
 from ..data.sequences import Sequence
@@ -131,7 +133,7 @@ _measured = {} # what was measured in this process is not measured again
 def _key(model, inputs, candidates):
     "All that decides how fast a step is."
     shapes = tuple(tuple(given.shape) if given is not None else None for given in inputs)
-    sizes = tuple((name, tuple(parameter.shape)) for name, parameter in model.named_parameters())
+    sizes = tuple((name, tuple(parameter.shape), parameter.requires_grad) for name, parameter in model.named_parameters())
     return type(model).__name__, sizes, shapes, str(inputs[0].device), torch.get_num_threads(), tuple(candidates)
 
 def choose_precision(
@@ -219,13 +221,85 @@ def affect_splitter(
     later = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     return [group for group in [*(params(part) for part in early), later] if group]
 
+def _learning_groups(model):
+    "The groups of `affect_splitter` without what is frozen."
+    groups = [[parameter for parameter in group if parameter.requires_grad] for group in affect_splitter(model)]
+    return [group for group in groups if group]
+
 # %% ../../nbs/50_train/00_learner.ipynb #58d4062e
 class VALoss:
     "`loss(pred, targ)` for fastai: called on (..., 2) tensors; decodes predictions into `AffectOutput` for pictures."
-    def __init__(self, loss=ccc_loss): self.loss = loss
-    def __call__(self, pred, targ): return self.loss(pred, targ)
+    def __init__(self, loss=ccc_loss, **options): self.loss, self.options = loss, options
+    def __call__(self, pred, targ): return self.loss(pred, targ, **self.options)
     def decodes(self, pred): return AffectOutput(va=pred)
-    def __repr__(self): return f"VALoss({self.loss.__name__})"
+    def __repr__(self): return f"VALoss({', '.join([self.loss.__name__, *(f'{name}={value!r}' for name, value in self.options.items())])})"
+
+# %% ../../nbs/50_train/00_learner.ipynb #882e88b1
+def cnn_parts(
+    model:nn.Module,
+)->dict[str, nn.Module]: # dotted name -> part
+    "Every part of `model` whose last name is `cnn`; one that members share is listed once."
+    return {name: part for name, part in model.named_modules() if name.split('.')[-1] == 'cnn'}
+
+def _fill_cnns(model, path):
+    "The part `cnn` of a checkpoint into every CNN of `model`."
+    names = cnn_parts(model)
+    if not names: raise ValueError(f"{path} was given for the part 'cnn', and {type(model).__name__} has none; it has {', '.join(name for name, _ in model.named_children())}")
+    for name, part in names.items(): load_weights(model if name == 'cnn' else nn.ModuleDict(dict(cnn=part)), path, parts=('cnn',))
+
+def start_from(
+    model:nn.Module,
+    weights=None, # a path; a dictionary part -> path; a list of paths, one for each member of a fusion
+)->nn.Module:     # `model`
+    "Fill `model`, or parts of it, from checkpoints."
+    if isinstance(weights, (list, tuple)):
+        if not hasattr(model, 'load_members'): raise ValueError(f"weights are a list of {len(weights)} checkpoints: that is for a fusion, one for each member, and {type(model).__name__} is none")
+        model.load_members(list(weights))
+        return model
+    for part, path in _by_part(weights).items():
+        if part == 'cnn': _fill_cnns(model, path)
+        else: load_weights(model, path, parts=(part,) if part else None)
+    return model
+
+def _by_part(weights):
+    "Part -> path; '' is the whole network."
+    return {} if weights is None else dict(weights) if isinstance(weights, Mapping) else {'': weights}
+
+# %% ../../nbs/50_train/00_learner.ipynb #a62ff79e
+def weights_record(
+    weights=None, # as `start_from` takes them
+)->list[dict]:    # part, file and sha256 of each checkpoint
+    "What a training started from: for its card, and to know it again."
+    members = isinstance(weights, (list, tuple))
+    given = {f'members.{number}': path for number, path in enumerate(weights)} if members else _by_part(weights)
+    return [dict(part=part, file=file.name, sha256=_sha256(file)) for part, file in ((part, _tensors_file(path)) for part, path in given.items())]
+
+def _tensors_file(path):
+    "The safetensors file of checkpoint `path`."
+    path = Path(path)
+    file = path if path.suffix == '.safetensors' else path.with_name(f"{path.name.removesuffix('.json')}.safetensors")
+    if not file.is_file(): raise ValueError(f"{file}: no such weights file")
+    return file
+
+def _sha256(file):
+    with open(file, 'rb') as stream: return hashlib.file_digest(stream, 'sha256').hexdigest()
+
+# %% ../../nbs/50_train/00_learner.ipynb #357455f4
+def freeze_cnn(
+    model:nn.Module,
+)->nn.Module: # `model`
+    "No gradients for its CNNs."
+    parts = cnn_parts(model)
+    if not parts: raise ValueError(f"{type(model).__name__} has no part called 'cnn' to freeze; it has {', '.join(name for name, _ in model.named_children())}")
+    for part in parts.values(): part.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()): raise ValueError(f"{type(model).__name__} has nothing that learns besides its CNN")
+    return model
+
+class FrozenCNN(Callback):
+    "Keep the CNNs in evaluation mode while the rest trains."
+    order = 5 # after fastai has put the whole model into training mode
+    def before_train(self):
+        for part in cnn_parts(self.model).values(): part.eval()
 
 # %% ../../nbs/50_train/00_learner.ipynb #582e3bee
 def _example(dls, device):
@@ -242,21 +316,26 @@ def affect_learner(
     channels_last:bool|str='auto', # 'auto' measures; True, False
     winograd:bool|str='auto',      # 'auto' measures; True, False
     device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
-    weights=None,                  # checkpoint to start from
-    loss_func=ccc_loss,            # of (B, T, 2) predictions and targets
-    metrics=None,                  # None: CCC of valence, arousal and both, and their MSE
+    weights=None,                  # checkpoints to start from, as `start_from` takes them
+    loss_func=None,                # of (B, T, 2) predictions and targets; None: CCC, over frames or as `pool` says
+    metrics=None,                  # None: CCC of valence, arousal and both, and their MSE, as `pool` says
+    pool:str|None=None,            # 'median' or 'mean': one value a sequence, as for OMG-Emotion; None: every frame counts
+    frozen:bool=False,             # the CNN keeps the weights it starts from
     cbs=None,                      # further callbacks, one or a list
     path='.',                      # folder of the learner
     **arguments,                   # of the model
 )->Learner:                        # with `.precision`, the `Precision` it runs in
-    "A fastai `Learner` that trains valence and arousal end to end on the CCC loss (eq. 2)."
+    "A fastai `Learner` that trains valence and arousal on the CCC loss (eq. 2), end to end unless the CNN is `frozen`."
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
-    if weights is not None: load_weights(model, weights)
+    start_from(model, weights)
+    if frozen: freeze_cnn(model)
     dls, model = dls.to(device), model.to(device)
     chosen = choose_precision(model, partial(_example, dls, device), precision, channels_last, winograd)
-    learn = Learner(dls, chosen.lay_out(model), VALoss(loss_func), opt_func=affect_adam, lr=lr, splitter=affect_splitter, path=path,
-                    metrics=va_metrics() if metrics is None else metrics, cbs=[ValenceArousal(), RunPrecision(chosen), *L(cbs)])
+    loss = VALoss(loss_func) if loss_func else VALoss(pooled_ccc_loss, pool=pool) if pool else VALoss()
+    learn = Learner(dls, chosen.lay_out(model), loss, opt_func=affect_adam, lr=lr, splitter=_learning_groups if frozen else affect_splitter, path=path,
+                    metrics=va_metrics(pool) if metrics is None else metrics,
+                    cbs=[ValenceArousal(), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)])
     learn.precision = chosen
     return learn
 
