@@ -59,6 +59,7 @@ class FaceTrack:
     n: int             # frames of the clip that count, with or without the face
     labels: dict = field(default_factory=dict) # field -> (n, ...), as from `ClipLabels.along`: views, where the labels are indexed
     au_names: tuple = ()
+    landmarked: bool = True # were landmarks found in the faces that were looked at?
 
     def window(self, start:int, length:int)->tuple[int, int, np.ndarray]:
         "Rows (first, last + 1) in the store of the frames start ... start + length - 1, and the place of each in the window."
@@ -101,18 +102,31 @@ def _open_for(name, stores):
     if stem in stores: return open_faces(stores[stem]), side
     raise ValueError(f"there is no store of its faces, there are {len(stores)}: {', '.join(list(stores)[:5])}, ...")
 
+# %% ../../nbs/30_data/40_sequences.ipynb #ab13e872
+_LOOKED_AT = 8 # rows of a track, evenly spaced
+
+def _landmark_note(clip, store, rows, seen):
+    "What is wrong with the landmarks of a track, or nothing."
+    if isinstance(store, CroppedAligned): return f"{clip}: a folder of crops has no landmarks; networks get zeros"
+    crops = rows.start + np.flatnonzero(seen)
+    crops = crops[np.linspace(0, len(crops) - 1, min(_LOOKED_AT, len(crops))).astype(int)]
+    if any(np.isfinite(store.landmarks(int(row), int(row) + 1)).any() for row in crops): return None
+    return f"{clip}: none of {len(crops)} faces that were looked at has landmarks; networks get zeros" if len(crops) else None
+
 # %% ../../nbs/30_data/40_sequences.ipynb #88f12269
 def _make_track(name, labels, stores, sides_beside=()):
-    "The track of one annotation, and a note where video and labels differ in length."
+    "The track of one annotation, and notes: where video and labels differ in length, and where there are no landmarks."
     store, side = _open_for(name, stores)
     frames = overview(store)
     rows, n, note = store.rows(choose_face(frames, side, sides_beside)), int(frames.frame.max()) + 1, None
     if labels is not None and not labels.whole_clip: n, note = matched_length(name, n, labels.n)
+    seen = store.present(rows.start, rows.stop)
+    lacks = _landmark_note(name, store, rows, seen)
     where = store if isinstance(store, CroppedAligned) and store.clip != store.path.name else Path(store.path)
     track = FaceTrack(labels.database if labels else '', name, (labels.subject if labels else '') or store.subject or name, where, rows.start,
-                      frames.frame.to_numpy(np.int32)[rows.start:rows.stop], store.present(rows.start, rows.stop), n,
-                      labels.along(n) if labels else {}, labels.au_names if labels else ())
-    return track, note
+                      frames.frame.to_numpy(np.int32)[rows.start:rows.stop], seen, n,
+                      labels.along(n) if labels else {}, labels.au_names if labels else (), lacks is None)
+    return track, [one for one in (note, lacks) if one]
 
 def _parts(names, labels):
     "(clip, a function that gives its labels) for each clip, from an index, a table, or the stores alone."
@@ -121,15 +135,15 @@ def _parts(names, labels):
     return {name: partial(clip_labels, part, name) for name, part in labels.groupby('clip', sort=True)}
 
 def _find_tracks(stores, labels):
-    "Tracks of all clips; notes on lengths; what had to be left out."
+    "Tracks of all clips; notes on lengths and landmarks; what had to be left out."
     names, tracks, notes, skipped = _store_names(stores), [], [], []
     parts = _parts(names, labels)
     for name, given in parts.items():
-        try: track, note = _make_track(name, given(), names, _sides_beside(name, parts))
+        try: track, odd = _make_track(name, given(), names, _sides_beside(name, parts))
         except ValueError as error: skipped.append(Skipped(name, str(error)))
         else:
             tracks.append(track)
-            if note: notes.append(note)
+            notes += odd
     return tracks, notes, skipped
 
 # %% ../../nbs/30_data/40_sequences.ipynb #2db991e3
@@ -144,6 +158,11 @@ class Sequence:
     start: int = 0         # frame number of the first
 
     def __len__(self): return len(self.mask)
+
+    @property
+    def landmarked(self)->Tensor: # (T,) bool
+        "Frames that have landmarks; those of the others are zeros."
+        return self.landmarks.flatten(1).any(1)
 
 def scale_landmarks(
     points,             # (..., 68, 2) array or tensor, px in the crop, NaN where there are none
@@ -247,6 +266,11 @@ def people(self:SequenceDataset)->list[dict]:
 def subjects(self:SequenceDataset)->list[str]:
     "Everybody whose face is in it."
     return sorted({track.subject for track in self.tracks})
+
+@patch(as_prop=True)
+def has_landmarks(self:SequenceDataset)->bool:
+    "Does any of its clips have landmarks? Judged by a few faces of each; `notes` names the clips without."
+    return any(track.landmarked for track in self.tracks)
 
 @patch
 def cut(self:SequenceDataset,
