@@ -25,14 +25,15 @@ import affect_nb
 from affect_nb.apps.cli import main
 from affect_nb.apps.predict import CSV_COLUMNS, strip_height
 from affect_nb.files.film import write_film
+from affect_nb.models.backbones import VGG16
 from affect_nb.models.registry import create_model
-from affect_nb.models.weights import save_checkpoint
+from affect_nb.models.weights import read_card, save_checkpoint
 from affect_nb.preprocess.store import FaceStore
 from affect_nb.preprocess.video import VideoReader
 from affect_nb.synth.databases import write_database
 from affect_nb.synth.faces import Identity, Scene, draw_face, expression_aus, render_face, render_frame
 
-COMMANDS = ("synth", "check", "preprocess", "train", "predict", "run", "bench")
+COMMANDS = ("synth", "check", "preprocess", "import-weights", "train", "predict", "run", "bench")
 AFFECT_NB = Path(sys.executable).parent/"affect_nb"
 
 
@@ -370,6 +371,102 @@ def test_killed_job_goes_on(many, tmp_path):
     assert not psutil.wait_procs(children, timeout=10)[1], "workers outlive the job"
     assert list((tmp_path/"faces").glob(".part-*"))
     goes_on(many, tmp_path/"faces")
+
+
+# import-weights and train
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    "A narrow VGG-16 as torchvision would write it, without its classifier."
+    path, convs = tmp_path_factory.mktemp("published")/"vgg16.pth", (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+    torch.manual_seed(3)
+    tensors = list(VGG16(1/16).state_dict().values())
+    torch.save({f"features.{layer}.{what}": tensors[2*number + second] for number, layer in enumerate(convs) for second, what in enumerate(("weight", "bias"))}, path)
+    return path
+
+
+def test_import_weights(published, tmp_path):
+    said = affect("import-weights", published, tmp_path/"imagenet", "--width", 1/16)
+    said.does("imagenet_vgg16: part cnn of vgg16, width 0.0625, from vgg16.pth", "licence: ", "input: RGB", "folded into the first convolution", tmp_path/"imagenet.json")
+    card = read_card(tmp_path/"imagenet")
+    assert card.parts == ("cnn",) and card.input.folded
+    affect("import-weights", published, tmp_path/"plain.safetensors", "--width", 1/16, "--no-fold", "--format", "imagenet_vgg16", "--channels", "BGR", "--mean", .4, .5, .6).does("BGR", "mean 0.4, 0.5, 0.6", "not folded", "remark: ")
+    assert not read_card(tmp_path/"plain").input.folded
+    assert not torch.equal(*(load_file(tmp_path/f"{name}.safetensors")["cnn.block1.conv1_1.weight"] for name in ("imagenet", "plain")))
+
+
+def test_import_weights_refuses(published, media, tmp_path):
+    affect("import-weights", tmp_path/"gone.pth", tmp_path/"out").refuses(tmp_path/"gone.pth")
+    affect("import-weights", media/"letter.mp4", tmp_path/"out").refuses("letter.mp4")
+    affect("import-weights", published, tmp_path/"out").refuses("features.0.weight has shape", "it has (64, 3, 3, 3)")
+    affect("import-weights", published, tmp_path/"out", "--format", "alexnet").refuses("'alexnet'", "vgg_face_matconvnet")
+    affect("import-weights", published, tmp_path/"out", "--width", 1/16, "--channels", "GBR").refuses("'GBR'", "'RGB' or 'BGR'")
+    affect("import-weights", "torchvision:vgg19", tmp_path/"out").refuses("torchvision:vgg19", "torchvision:resnet50")
+    affect("import-weights", published, tmp_path/"out", "--mean", 1, 2).refuses("--mean", code=2)
+    assert not list(tmp_path.glob("out*"))
+
+
+SMALL = ("--recipe", "smoke", "--width", 1/16, "--length", 12, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def trained(published, tmp_path_factory):
+    "A folder with a tiny twin, and what `train` makes of it with an imported CNN that stays as it is."
+    folder = tmp_path_factory.mktemp("trained")
+    write_database("aff-wild", folder/"twin", train=4, test=1, frames_per_clip=24, progress=False)
+    affect("import-weights", published, folder/"imagenet", "--width", 1/16).does()
+    affect("train", "aff-wild", folder/"twin", "--out", folder/"run", *SMALL, "--weights", f"cnn={folder/'imagenet.json'}", "--regime", "cnn_frozen",
+           "--set", "dropout=0.25").does("ccc_mean: ", folder/"run"/"weights"/"affwildnet_vgg.json")
+    return folder
+
+
+def test_train_starts_from_parts(trained):
+    card, cnn = read_card(trained/"run"/"weights"/"affwildnet_vgg"), load_file(trained/"imagenet.safetensors")
+    after = load_file(trained/"run"/"weights"/"affwildnet_vgg.safetensors")
+    assert cnn and all(torch.equal(after[name], tensor) for name, tensor in cnn.items())
+    assert [(one["part"], one["file"]) for one in card.notes["weights"]] == [("cnn", "imagenet.safetensors")]
+    recipe = card.notes["recipe"]
+    assert (recipe["regime"], recipe["arguments"], recipe["length"], recipe["pool"]) == ("cnn_frozen", {"dropout": .25}, 12, None)
+
+
+def test_train_starts_from_members(trained):
+    for arch in ("cnn_1rnn", "cnn_3rnn"): save_checkpoint(trained/arch, create_model(arch, 1/16))
+    affect("train", "aff-wild", trained/"twin", "--out", trained/"run", *SMALL, "--arch", "fusion_fc", "--weights", trained/"cnn_1rnn", "--weights", trained/"cnn_3rnn.json").does("fusion_fc.json")
+    assert [one["file"] for one in read_card(trained/"run"/"weights"/"fusion_fc").notes["weights"]] == ["cnn_1rnn.safetensors", "cnn_3rnn.safetensors"]
+
+
+def test_train_on_utterances(trained, tmp_path):
+    "OMG-Emotion has its own recipe and its own validation part."
+    write_database("omg-emotion", tmp_path/"omg", train=4, validation=3, test=1, frames_per_clip=12, progress=False)
+    affect("train", "omg-emotion", tmp_path/"omg", "--out", tmp_path/"run", *SMALL, "--arch", "affwildnet_vgg", "--weights", trained/"run"/"weights"/"affwildnet_vgg.json").does("ccc_mean: ")
+    recipe = read_card(tmp_path/"run"/"weights"/"affwildnet_vgg").notes["recipe"]
+    assert (recipe["pool"], recipe["remainder"], recipe["regime"]) == ("median", "pad", "end_to_end")
+    assert len(list((tmp_path/"run"/"faces").glob("*.arrow"))) == 7 # the validation part, too; the test part is for the last measurement
+
+
+def test_train_refuses(trained, model, tmp_path):
+    def refuses(*texts, options=(), database="aff-wild", code=1): affect("train", database, trained/"twin", "--out", tmp_path/"run", *SMALL, *options).refuses(*texts, code=code)
+    refuses("'aff-wyld'", "aff-wild, aff-wild2", database="aff-wyld")
+    refuses("'quick'", "'paper', 'demo', 'smoke'", options=("--recipe", "quick"))
+    refuses("'affwildnet'", "affwildnet_vgg", options=("--arch", "affwildnet"))
+    refuses("gone.safetensors: no such weights file", options=("--weights", f"cnn={tmp_path/'gone.json'}"))
+    refuses("gone.safetensors: no such weights file", options=("--weights", tmp_path/"gone"))
+    refuses("--weights is 'cnn='", "cnn=vgg_face.json", options=("--weights", "cnn="))
+    refuses("'cnn' more than once", options=("--weights", f"cnn={model}", "--weights", f"cnn={model}"))
+    refuses("2 whole networks and the part cnn", options=("--weights", model, "--weights", model, "--weights", f"cnn={model}"))
+    refuses("--set dropuot: affwildnet_vgg has no such argument", "dropout", options=("--set", "dropuot=.1"))
+    refuses("--set is 'dropout'", "norm=batch", options=("--set", "dropout"))
+    refuses("--regime", "cnn_frozen", options=("--regime", "frozen"), code=2)
+    refuses("--validation", "official", options=("--validation", "test"), code=2)
+    refuses("aff-wild has nobody", "validation='holdout'", options=("--validation", "official"))
+    assert not (tmp_path/"run").exists()
+
+
+def test_train_says_which_weights_do_not_fit(trained, model):
+    options = ("--out", trained/"run", *SMALL, "--arch", "cnn_1rnn")
+    affect("train", "aff-wild", trained/"twin", *options, "--weights", f"rnn9={model}").refuses("'cnn_1rnn'", "has no part 'rnn9'")
+    affect("train", "aff-wild", trained/"twin", *options, "--weights", model, "--weights", model).refuses("2 checkpoints", "one for each member")
+    affect("train", "aff-wild", trained/"twin", *options, "--regime", "cnn_frozen").refuses("'cnn_frozen'", "give weights")
 
 
 # predict
