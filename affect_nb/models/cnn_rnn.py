@@ -16,6 +16,7 @@ from .inputs import check_inputs, flat_landmarks, full_precision, scale_pixels
 
 # %% ../../nbs/40_models/28_cnn_rnn.ipynb #ea9beaa6
 RNNS = {'gru': nn.GRU, 'lstm': nn.LSTM}
+_REMEMBERS = {'gru': (1., 1., 0.), 'lstm': (0., 1., 0., 0.)} # first biases: reset, update, new; input, forget, cell, output
 
 def make_rnn(
     kind:str,        # 'gru' or 'lstm'
@@ -27,12 +28,11 @@ def make_rnn(
     "A recurrent network that only looks back."
     if kind not in RNNS: raise ValueError(f"rnn is {kind!r}, allowed are {', '.join(RNNS)}")
     rnn = RNNS[kind](features, units, num_layers=layers, batch_first=True, dropout=dropout if layers > 1 else 0.)
-    gates = {'gru': 3, 'lstm': 4}[kind]
     for name, weight in rnn.named_parameters():
-        for gate in weight.data.chunk(gates):
-            if name.startswith('weight_ih'): nn.init.xavier_uniform_(gate)
-            elif name.startswith('weight_hh'): nn.init.orthogonal_(gate)
-            else: nn.init.zeros_(gate)
+        for gate, part in enumerate(weight.data.chunk(len(_REMEMBERS[kind]))):
+            if name.startswith('weight_ih'): nn.init.xavier_uniform_(part)
+            elif name.startswith('weight_hh'): nn.init.orthogonal_(part)
+            else: part.fill_(_REMEMBERS[kind][gate] if name.startswith('bias_ih') else 0.)
     return rnn
 
 # %% ../../nbs/40_models/28_cnn_rnn.ipynb #b5285870
@@ -76,18 +76,20 @@ class CnnRnn(nn.Module):
         self.memory = scaled(128, width)*len(read)
         self.output = nn.Linear(self.memory, 2)
 
-    @property
-    def rnns(self)->dict[str, nn.RNNBase]:
-        "The RNNs by name, from the top down."
-        return {name: part for name, part in self.named_children() if isinstance(part, nn.RNNBase)}
-
-    def features(self, faces:Tensor)->dict[str, Tensor]:
-        "(B, T, 3, H, W) faces to the CNN's maps (B*T, ...), each frame by itself, all taps in one pass."
-        return self.cnn(scale_pixels(faces.flatten(0, 1)))
-
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio=None)->AffectOutput:
         check_inputs(faces, landmarks, audio, self.landmarks)
         return self.continued(faces, landmarks)[0]
+
+# %% ../../nbs/40_models/28_cnn_rnn.ipynb #200004cb
+def _rnns(model:CnnRnn)->dict[str, nn.RNNBase]:
+    "The RNNs by name, from the top down."
+    return {name: part for name, part in model.named_children() if isinstance(part, nn.RNNBase)}
+
+def _features(model:CnnRnn, faces:Tensor)->dict[str, Tensor]:
+    "(B, T, 3, H, W) faces to the CNN's maps (B*T, ...), each frame by itself, all taps in one pass."
+    return model.cnn(scale_pixels(faces.flatten(0, 1)))
+
+CnnRnn.rnns, CnnRnn.features = property(_rnns), _features
 
 # %% ../../nbs/40_models/28_cnn_rnn.ipynb #7a30c43f
 def read_taps(

@@ -7,6 +7,7 @@ __all__ = ['MEMBERS', 'make_members', 'decision_weights', 'DecisionFusion', 'dec
            'fusion_fc', 'fusion_rnn']
 
 # %% ../../nbs/40_models/50_fusion.ipynb #ab9a8574
+import warnings
 from copy import deepcopy
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,11 @@ def decision_weights(
     if ccc.ndim != 2 or ccc.shape[1] != 2: raise ValueError(f"ccc has shape {tuple(ccc.shape)}, it must be (networks, 2): valence and arousal of each")
     if not ccc.isfinite().all() or (ccc.abs() > 1).any(): raise ValueError(f"ccc is {ccc.tolist()}, allowed are numbers in [-1, 1]")
     useful = ccc.clamp(min=0)
-    useless = [name for name, column in zip(('valence', 'arousal'), useful.T) if not column.any()]
-    if useless: raise ValueError(f"no network has a concordance above 0 for {' and '.join(useless)}: {ccc.tolist()}; there is nothing to fuse")
+    useless = ~useful.any(0)
+    if useless.any():
+        names = ' and '.join(name for name, bad in zip(('valence', 'arousal'), useless) if bad)
+        warnings.warn(f"no network has a concordance above 0 for {names} ({ccc.tolist()}): all count alike there")
+        useful[:, useless] = 1
     return useful/useful.sum(0)
 
 # %% ../../nbs/40_models/50_fusion.ipynb #db605c70
@@ -114,24 +118,32 @@ class ModelFusion(nn.Module):
         check_inputs(faces, landmarks, audio, self.landmarks)
         return self.continued(faces, landmarks)[0]
 
-    def _features(self, faces):
-        "For each member the CNN's maps; those of a shared CNN are computed once."
-        if not hasattr(self, 'cnn'): return [member.features(faces) for member in self.members]
-        maps = self.cnn(scale_pixels(faces.flatten(0, 1)))
-        return [{tap: maps[tap] for tap in member.cnn_taps} for member in self.members]
+# %% ../../nbs/40_models/50_fusion.ipynb #3b9da7f0
+def _features(model, faces):
+    "For each member the CNN's maps; those of a shared CNN are computed once."
+    if not hasattr(model, 'cnn'): return [member.features(faces) for member in model.members]
+    maps = model.cnn(scale_pixels(faces.flatten(0, 1)))
+    return [{tap: maps[tap] for tap in member.cnn_taps} for member in model.members]
 
-    def continued(self, faces:Tensor, landmarks:Tensor=None, state:dict=None)->tuple[AffectOutput, dict]:
-        "Predictions for the next frames, and the state after them."
-        check_inputs(faces, landmarks, None, self.landmarks)
-        state, said, after = state or {}, [], []
-        for number, (member, features) in enumerate(zip(self.members, self._features(faces))):
-            out, past = member.remember(features, landmarks, faces.shape[:2], state['members'][number] if state else None)
-            said.append(out); after.append(past)
-        with full_precision(faces.device):
-            joined, last = torch.cat(said, 2).float(), None
-            if hasattr(self, 'fc'): joined = self.fc(joined)
-            else: joined, last = self.rnn1(joined, state.get('rnn1'))
-            return AffectOutput(va=self.output(joined)), dict(members=after, rnn1=last)
+def _continued(
+    model:ModelFusion,
+    faces:Tensor,          # (B, T, 3, H, W) the next frames
+    landmarks:Tensor=None, # (B, T, 68, 2)
+    state:dict=None,       # as the call before has returned it
+)->tuple[AffectOutput, dict]:
+    "Predictions for the next frames, and the state after them."
+    check_inputs(faces, landmarks, None, model.landmarks)
+    state, said, after = state or {}, [], []
+    for number, (member, features) in enumerate(zip(model.members, _features(model, faces))):
+        out, past = member.remember(features, landmarks, faces.shape[:2], state['members'][number] if state else None)
+        said.append(out); after.append(past)
+    with full_precision(faces.device):
+        joined, last = torch.cat(said, 2).float(), None
+        if hasattr(model, 'fc'): joined = model.fc(joined)
+        else: joined, last = model.rnn1(joined, state.get('rnn1'))
+        return AffectOutput(va=model.output(joined)), dict(members=after, rnn1=last)
+
+ModelFusion.continued = _continued
 
 # %% ../../nbs/40_models/50_fusion.ipynb #eae8e014
 def load_members(

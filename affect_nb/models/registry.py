@@ -68,5 +68,6 @@ def create_model(
     _check_arguments(build, arguments)
     if not 0 < width <= 4: raise ValueError(f"width is {width}, it must be above 0 and at most 4 (1.0 is the paper's size)")
     model = _models[build](width=width, **arguments, **variant)
+    arguments.pop('pretrained', None) # a checkpoint brings its own weights, and must not start a download
     model.architecture, model.arguments = name, dict(width=width, **arguments)
     return model

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Preprocessing', 'InputStatistics', 'Card', 'write_tensors', 'save_checkpoint', 'read_card', 'load_weights',
-           'load_checkpoint']
+           'load_checkpoint', 'amend_card']
 
 # %% ../../nbs/40_models/20_weights.ipynb #ae6ae758
 import json
@@ -224,3 +224,15 @@ def load_checkpoint(
     _check_fit(model, tensors, weights)
     model.load_state_dict(tensors, assign=True)
     return model.to(device).eval(), card
+
+# %% ../../nbs/40_models/20_weights.ipynb #5b49277b
+def amend_card(
+    path:str|os.PathLike, # of a checkpoint, with or without a suffix
+    **fields,             # of `Card`, to be replaced
+)->Card:                  # the card as written
+    "Write some fields of a checkpoint's card anew, beside the weights and inside them."
+    weights, beside = _files(path)
+    unknown = sorted(set(fields) - set(Card.model_fields))
+    if unknown: raise ValueError(f"a card has no field {unknown[0]!r}, allowed are {', '.join(Card.model_fields)}")
+    tensors, embedded = _read(weights)
+    return write_tensors(path, tensors, Card(**{**_choose_card(embedded, beside).model_dump(), **fields}))
