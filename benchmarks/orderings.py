@@ -1,0 +1,191 @@
+"""The orderings that the paper claims, on the embedded world: several seeds, each from the first weights to the test part.
+
+Section V.A on the twin of Aff-Wild: landmarks help, GRU against LSTM, end to end against a frozen CNN and against a CNN
+that was trained first. Section V.B on the twin of OMG-Emotion, at utterance level, after training on Aff-Wild:
+CNN-3RNN > CNN-1RNN > ResNet-RNN, and model-level fusion + RNN > + FC > decision-level fusion.
+
+All networks of one seed have the same width, epochs, batches and learning rate, and batch normalisation in the VGGs
+(without it some seeds end in a constant at this learning rate). They start from random weights; in place of VGG-FACE's
+fixed weights stands a CNN that was trained to tell the people of the training part apart. What was trained is kept in
+the work folder, so that a run that was cut off goes on. `python benchmarks/orderings.py` prints the measures; `run()` returns
+them. Scores of drawn faces are no benchmark results.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+HERE = Path(__file__).resolve()
+FUSED = ("decision-level fusion", "model-level fusion + FC", "model-level fusion + RNN")
+CLAIMS = {
+    "aff-wild": {
+        "landmarks help": ("AffWildNet", "AffWildNet without landmarks"),
+        "GRU > LSTM": ("AffWildNet", "AffWildNet with LSTM"),
+        "end to end > CNN frozen, both from the CNN that knows people": ("AffWildNet from the CNN that knows people", "CNN frozen"),
+        "end to end > CNN trained first": ("AffWildNet", "CNN trained first"),
+    },
+    "omg-emotion": {
+        "CNN-1RNN > ResNet-RNN": ("CNN-1RNN", "ResNet-RNN"),
+        "CNN-3RNN > CNN-1RNN": ("CNN-3RNN", "CNN-1RNN"),
+        "decision-level fusion > CNN-3RNN": (FUSED[0], "CNN-3RNN"),
+        "model-level + FC > decision-level": (FUSED[1], FUSED[0]),
+        "model-level + RNN > model-level + FC": (FUSED[2], FUSED[1]),
+    },
+}
+DATA = {"aff-wild": dict(size="demo"), "omg-emotion": dict(size="demo", train=96, validation=24, test=72, frames_per_clip=30)}
+
+
+def prepare(work: Path, name: str, seed: int, difficulty: float, workers: int, **changes):
+    """The twin of one database, drawn, its faces found; an open `Database`."""
+    from affect_nb.data.databases import open_database
+    from affect_nb.data.store import preprocess_database
+    from affect_nb.synth.databases import write_database
+    root = write_database(name, work/"data"/name, seed=seed, difficulty=difficulty, workers=workers, progress=False, **{**DATA[name], **changes})
+    source = open_database(name, root)
+    preprocess_database(source, work/"faces"/name, task="va", workers=workers)
+    return source
+
+
+class Laboratory:
+    """One seed: recipes, loaders, and what each network predicts for the test part."""
+    def __init__(self, work: Path, name: str, seed: int, width: float, epochs: int, length: int):
+        from affect_nb.data.databases import open_database
+        from affect_nb.train.jobs import database_loaders
+        from affect_nb.train.recipes import affwildnet_recipe, omg_recipe
+        self.name, self.seed, self.faces, self.out = name, seed, work/"faces"/name, work/f"seed{seed}"
+        self.source = open_database(name, work/"data"/name)
+        changes = dict(width=width, epochs=epochs, length=length, seed=seed, lr=1e-3)
+        self.recipe = affwildnet_recipe("demo", **changes) if name == "aff-wild" else omg_recipe("demo", **changes)
+        # the split is that of seed 0 for all, so that seeds differ in weights, dropout and batches alone
+        self.dls = database_loaders(self.source, self.faces, self.recipe.model_copy(update=dict(seed=0)), device="cpu", validation="official" if name == "omg-emotion" else "holdout")
+
+    def train(self, method: str, arch: str, weights=None, **changes) -> Path:
+        """The checkpoint of a trained network; `changes` of the recipe."""
+        from affect_nb.models.registry import model_arguments
+        from affect_nb.train.recipes import train
+        takes, wanted = model_arguments(arch), {**self.recipe.arguments, "norm": "batch", **changes.pop("arguments", {})}
+        arguments = {key: value for key, value in wanted.items() if key in takes or "common" in takes} # a fusion hands its own to its members
+        out = self.out/self.name/method.lower().replace(" ", "_")
+        train(self.recipe.model_copy(update=dict(arch=arch, arguments=arguments, **changes)), self.dls, out, dict(data=f"embedded world, twin of {self.name}"), weights=weights)
+        return out/"best"
+
+    def table(self, checkpoint: Path, split: str):
+        """Its predictions for one part: frames, or utterances where the labels are theirs."""
+        from affect_nb.analysis.utterances import utterance_predictions
+        from affect_nb.apps.predict import Predictor
+        predictor = Predictor.load(checkpoint, device="cpu")
+        predictions, skipped = predictor.predict_clips(self.source, self.source.select(split, "va"), self.faces)
+        if skipped: raise RuntimeError(f"{checkpoint}: {skipped[0].source}: {skipped[0].reason}")
+        if self.name == "aff-wild": return predictions
+        return utterance_predictions(predictions, self.recipe.length).assign(frame=0)
+
+
+def section_a(work: Path, seed: int, width: float, epochs: int, length: int) -> dict:
+    """AffWildNet and its variants on Aff-Wild: method -> test table."""
+    from affect_nb.train.identity import pretrain_on_identities
+    lab = Laboratory(work, "aff-wild", seed, width, epochs, length)
+    people = {"cnn": pretrain_on_identities(lab.dls.train.dataset, lab.out/"people", width=width, norm="batch", epochs=max(1, epochs//2), seed=seed, device="cpu")}
+    trained = {
+        "AffWildNet": lab.train("AffWildNet", "affwildnet_vgg"),
+        "AffWildNet without landmarks": lab.train("no landmarks", "affwildnet_vgg", arguments=dict(landmarks=False)),
+        "AffWildNet with LSTM": lab.train("LSTM", "affwildnet_vgg", arguments=dict(rnn="lstm")),
+        "AffWildNet from the CNN that knows people": lab.train("from people", "affwildnet_vgg", people),
+        "CNN frozen": lab.train("CNN frozen", "affwildnet_vgg", people, regime="cnn_frozen"),
+        "CNN trained first": lab.train("CNN first", "affwildnet_vgg", regime="cnn_first", cnn_epochs=epochs),
+    }
+    lab.train("ResNet-RNN", "resnet_rnn")
+    return {method: lab.table(path, "test") for method, path in trained.items()}
+
+
+def section_b(work: Path, seed: int, width: float, epochs: int, length: int) -> dict:
+    """The multi-component networks on OMG-Emotion, adapted from Aff-Wild: method -> test table."""
+    from affect_nb.analysis.compare import fuse_decisions, seed_scores
+    lab = Laboratory(work, "omg-emotion", seed, width, epochs, length)
+    before = lab.out/"aff-wild"
+    start = {"cnn": before/"affwildnet"/"best", "fc": before/"affwildnet"/"best"}
+    trained = {"ResNet-RNN": lab.train("ResNet-RNN", "resnet_rnn", before/"resnet-rnn"/"best"),
+               "CNN-1RNN": lab.train("CNN-1RNN", "cnn_1rnn", start), "CNN-3RNN": lab.train("CNN-3RNN", "cnn_3rnn", start)}
+    members = [trained["CNN-1RNN"], trained["CNN-3RNN"]]
+    trained |= {FUSED[1]: lab.train("fusion fc", "fusion_fc", members), FUSED[2]: lab.train("fusion rnn", "fusion_rnn", members)}
+    tables = {method: lab.table(path, "test") for method, path in trained.items()}
+    valid = seed_scores({str(number): [lab.table(path, "validation")] for number, path in enumerate(members)})[["ccc_valence", "ccc_arousal"]]
+    tables[FUSED[0]] = fuse_decisions([tables["CNN-1RNN"], tables["CNN-3RNN"]], valid.to_numpy())
+    return tables
+
+
+def work_on(section: str, work: Path, seed: int, **size) -> None:
+    """Train what one section needs of one seed, and leave its test tables as Parquet."""
+    import torch
+    torch.set_num_threads(1)
+    tables = (section_a if section == "aff-wild" else section_b)(work, seed, **size)
+    for method, table in tables.items():
+        path = work/"tables"/section/f"{method}.{seed}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(path)
+
+
+def in_turns(commands: list, processes: int) -> None:
+    """Run commands, so many at a time; the first that fails ends it."""
+    running = []
+    for command in commands:
+        while len(running) >= processes: running = _still(running)
+        running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL))
+    while running: running = _still(running)
+
+
+def _still(running: list) -> list:
+    """Wait for one to end."""
+    import time
+    while all(process.poll() is None for process in running): time.sleep(.5)
+    failed = [process for process in running if process.poll() not in (None, 0)]
+    if failed:
+        for process in running: process.terminate()
+        raise RuntimeError(f"{' '.join(map(str, failed[0].args[2:]))} ended with {failed[0].returncode}; its message is above")
+    return [process for process in running if process.poll() is None]
+
+
+def report(work: Path, seeds: int) -> dict:
+    """A table of the networks and a table of the claims, from the test tables of all seeds."""
+    import pandas as pd
+    from affect_nb.analysis.compare import differences, over_seeds, seed_scores
+    networks, found = [], []
+    for section, claims in CLAIMS.items():
+        methods = list(dict.fromkeys(method for pair in claims.values() for method in pair))
+        tables = {method: [pd.read_parquet(work/"tables"/section/f"{method}.{seed}.parquet") for seed in range(seeds)] for method in methods}
+        compared, each = over_seeds(tables).set_index(["method", "score"]), seed_scores(tables)
+        for method in methods:
+            row = {"network": method, "data": section}
+            for score in ("ccc_valence", "ccc_arousal", "ccc_mean"):
+                row |= {score: compared.value[method, score], f"{score}_spread": compared.spread[method, score]}
+            networks.append(row | {"low": compared.low[method, "ccc_mean"], "high": compared.high[method, "ccc_mean"], "seeds": each.loc[method].ccc_mean.round(4).tolist()})
+        found += [{"claim": claim} | row[["difference", "spread", "seeds_for", "n_seeds", "holds"]].to_dict() for claim, row in differences(each, claims).iterrows()]
+    return {"networks": networks, "claims": found}
+
+
+def run(seeds: int = 3, width: float = .125, epochs: int = 5, length: int = 20, difficulty: float = .3, processes: int = 2, work: str = "runs/orderings", changes: dict | None = None) -> dict:
+    """Every network and seed, then means, spreads and whether each ordering was found."""
+    work = Path(work).resolve()
+    with redirect_stdout(sys.stderr):
+        for name in DATA: prepare(work, name, 7, difficulty, processes, **(changes or {}).get(name, {}))
+    size = dict(width=width, epochs=epochs, length=length)
+    for section in DATA:
+        in_turns([[sys.executable, HERE, "--section", section, str(work), str(seed), json.dumps(size)] for seed in range(seeds)], processes)
+    return {"data": f"embedded world, difficulty {difficulty}; no benchmark result", "seeds": seeds, "width": width, "epochs": epochs, "length": length, **report(work, seeds)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--section", nargs=4, metavar=("SECTION", "WORK", "SEED", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
+    parser.add_argument("--width", type=float, default=.125, help="of the networks; 1 is the paper's size")
+    parser.add_argument("--epochs", type=int, default=5, help="of each training")
+    parser.add_argument("--processes", type=int, default=2, help="trainings at a time, a core each")
+    parser.add_argument("--work", default="runs/orderings", help="folder for data, weights and tables")
+    given = parser.parse_args()
+    if given.section:
+        section, work, seed, size = given.section
+        with redirect_stdout(sys.stderr): work_on(section, Path(work), int(seed), **json.loads(size))
+    else: print(json.dumps(run(given.seeds, given.width, given.epochs, processes=given.processes, work=given.work), indent=2))
