@@ -62,69 +62,86 @@ class Laboratory:
         # the split is that of seed 0 for all, so that seeds differ in weights, dropout and batches alone
         self.dls = database_loaders(self.source, self.faces, self.recipe.model_copy(update=dict(seed=0)), device="cpu", validation="official" if name == "omg-emotion" else "holdout")
 
-    def train(self, method: str, arch: str, weights=None, **changes) -> Path:
+    def checkpoint(self, method: str) -> Path:
+        """Where the weights of a method are."""
+        return self.out/self.name/method.lower().replace(" ", "_")/"best"
+
+    def train(self, method: str, arch: str, changes: dict) -> Path:
         """The checkpoint of a trained network; `changes` of the recipe."""
         from affect_nb.models.registry import model_arguments
         from affect_nb.train.recipes import train
-        takes, wanted = model_arguments(arch), {**self.recipe.arguments, "norm": "batch", **changes.pop("arguments", {})}
+        takes, wanted = model_arguments(arch), {**self.recipe.arguments, "norm": "batch", **changes.get("arguments", {})}
         arguments = {key: value for key, value in wanted.items() if key in takes or "common" in takes} # a fusion hands its own to its members
-        out = self.out/self.name/method.lower().replace(" ", "_")
-        train(self.recipe.model_copy(update=dict(arch=arch, arguments=arguments, **changes)), self.dls, out, dict(data=f"embedded world, twin of {self.name}"), weights=weights)
-        return out/"best"
+        recipe = self.recipe.model_copy(update={**changes, "arch": arch, "arguments": arguments, "cnn_epochs": self.recipe.epochs})
+        train(recipe, self.dls, self.checkpoint(method).parent, dict(data=f"embedded world, twin of {self.name}"), weights=start_of(self, method))
+        return self.checkpoint(method)
 
     def table(self, checkpoint: Path, split: str):
         """Its predictions for one part: frames, or utterances where the labels are theirs."""
-        from affect_nb.analysis.utterances import utterance_predictions
+        from affect_nb.analysis.utterances import utterance_predictions, videos_as_clips
         from affect_nb.apps.predict import Predictor
         predictor = Predictor.load(checkpoint, device="cpu")
         predictions, skipped = predictor.predict_clips(self.source, self.source.select(split, "va"), self.faces)
         if skipped: raise RuntimeError(f"{checkpoint}: {skipped[0].source}: {skipped[0].reason}")
         if self.name == "aff-wild": return predictions
-        return utterance_predictions(predictions, self.recipe.length).assign(frame=0)
+        return videos_as_clips(utterance_predictions(predictions, self.recipe.length)) # intervals draw videos
 
 
-def section_a(work: Path, seed: int, width: float, epochs: int, length: int) -> dict:
-    """AffWildNet and its variants on Aff-Wild: method -> test table."""
-    from affect_nb.train.identity import pretrain_on_identities
-    lab = Laboratory(work, "aff-wild", seed, width, epochs, length)
-    people = {"cnn": pretrain_on_identities(lab.dls.train.dataset, lab.out/"people", width=width, norm="batch", epochs=max(1, epochs//2), seed=seed, device="cpu")}
-    trained = {
-        "AffWildNet": lab.train("AffWildNet", "affwildnet_vgg"),
-        "AffWildNet without landmarks": lab.train("no landmarks", "affwildnet_vgg", arguments=dict(landmarks=False)),
-        "AffWildNet with LSTM": lab.train("LSTM", "affwildnet_vgg", arguments=dict(rnn="lstm")),
-        "AffWildNet from the CNN that knows people": lab.train("from people", "affwildnet_vgg", people),
-        "CNN frozen": lab.train("CNN frozen", "affwildnet_vgg", people, regime="cnn_frozen"),
-        "CNN trained first": lab.train("CNN first", "affwildnet_vgg", regime="cnn_first", cnn_epochs=epochs),
-    }
-    lab.train("ResNet-RNN", "resnet_rnn")
-    return {method: lab.table(path, "test") for method, path in trained.items()}
+PEOPLE, AFFWILDNET = "the people of the training part", "AffWildNet"
+ARCHS = { # database -> method -> network and what of the recipe differs
+    "aff-wild": {
+        AFFWILDNET: ("affwildnet_vgg", {}),
+        "AffWildNet without landmarks": ("affwildnet_vgg", dict(arguments=dict(landmarks=False))),
+        "AffWildNet with LSTM": ("affwildnet_vgg", dict(arguments=dict(rnn="lstm"))),
+        "AffWildNet from the CNN that knows people": ("affwildnet_vgg", {}),
+        "CNN frozen": ("affwildnet_vgg", dict(regime="cnn_frozen")),
+        "CNN trained first": ("affwildnet_vgg", dict(regime="cnn_first")),
+        "ResNet-RNN": ("resnet_rnn", {}),
+    },
+    "omg-emotion": {"CNN-1RNN": ("cnn_1rnn", {}), "CNN-3RNN": ("cnn_3rnn", {}), "ResNet-RNN": ("resnet_rnn", {}), FUSED[1]: ("fusion_fc", {}), FUSED[2]: ("fusion_rnn", {})},
+}
+STAGES = ( # what may be trained side by side
+    [("aff-wild", PEOPLE)],
+    [("aff-wild", method) for method in ARCHS["aff-wild"]],
+    [("omg-emotion", method) for method in ("CNN-1RNN", "CNN-3RNN", "ResNet-RNN")],
+    [("omg-emotion", method) for method in FUSED],
+)
 
 
-def section_b(work: Path, seed: int, width: float, epochs: int, length: int) -> dict:
-    """The multi-component networks on OMG-Emotion, adapted from Aff-Wild: method -> test table."""
-    from affect_nb.analysis.compare import fuse_decisions, seed_scores
-    lab = Laboratory(work, "omg-emotion", seed, width, epochs, length)
+def start_of(lab: Laboratory, method: str):
+    """What a network starts from: nothing, a CNN, parts of AffWildNet, a whole network, or its members."""
+    if method in ("AffWildNet from the CNN that knows people", "CNN frozen"): return {"cnn": lab.out/"people"}
+    if lab.name == "aff-wild": return None
+    if method in FUSED: return [lab.checkpoint("CNN-1RNN"), lab.checkpoint("CNN-3RNN")]
     before = lab.out/"aff-wild"
-    start = {"cnn": before/"affwildnet"/"best", "fc": before/"affwildnet"/"best"}
-    trained = {"ResNet-RNN": lab.train("ResNet-RNN", "resnet_rnn", before/"resnet-rnn"/"best"),
-               "CNN-1RNN": lab.train("CNN-1RNN", "cnn_1rnn", start), "CNN-3RNN": lab.train("CNN-3RNN", "cnn_3rnn", start)}
-    members = [trained["CNN-1RNN"], trained["CNN-3RNN"]]
-    trained |= {FUSED[1]: lab.train("fusion fc", "fusion_fc", members), FUSED[2]: lab.train("fusion rnn", "fusion_rnn", members)}
-    tables = {method: lab.table(path, "test") for method, path in trained.items()}
+    return before/"resnet-rnn"/"best" if method == "ResNet-RNN" else dict.fromkeys(["cnn", "fc"], before/"affwildnet"/"best")
+
+
+def learn_people(lab: Laboratory, width: float, epochs: int) -> None:
+    """The CNN that stands in the place of VGG-FACE's."""
+    from affect_nb.train.identity import pretrain_on_identities
+    pretrain_on_identities(lab.dls.train.dataset, lab.out/"people", width=width, norm="batch", epochs=epochs, seed=lab.seed, device="cpu")
+
+
+def fuse(lab: Laboratory):
+    """The test table of decision-level fusion."""
+    from affect_nb.analysis.compare import fuse_decisions, seed_scores
+    members = [lab.checkpoint("CNN-1RNN"), lab.checkpoint("CNN-3RNN")]
     valid = seed_scores({str(number): [lab.table(path, "validation")] for number, path in enumerate(members)})[["ccc_valence", "ccc_arousal"]]
-    tables[FUSED[0]] = fuse_decisions([tables["CNN-1RNN"], tables["CNN-3RNN"]], valid.to_numpy())
-    return tables
+    return fuse_decisions([lab.table(path, "test") for path in members], valid.to_numpy())
 
 
-def work_on(section: str, work: Path, seed: int, **size) -> None:
-    """Train what one section needs of one seed, and leave its test tables as Parquet."""
+def work_on(section: str, method: str, work: Path, seed: int, **size) -> None:
+    """Train one network with one seed, and leave its test table as Parquet."""
     import torch
     torch.set_num_threads(1)
-    tables = (section_a if section == "aff-wild" else section_b)(work, seed, **size)
-    for method, table in tables.items():
-        path = work/"tables"/section/f"{method}.{seed}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_parquet(path)
+    path = work/"tables"/section/f"{method}.{seed}.parquet"
+    if path.exists(): return
+    lab = Laboratory(work, section, seed, **size)
+    if method == PEOPLE: return learn_people(lab, size["width"], size["epochs"])
+    table = fuse(lab) if method == FUSED[0] else lab.table(lab.train(method, *ARCHS[section][method]), "test")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(path)
 
 
 def in_turns(commands: list, processes: int) -> None:
@@ -165,27 +182,27 @@ def report(work: Path, seeds: int) -> dict:
     return {"networks": networks, "claims": found}
 
 
-def run(seeds: int = 3, width: float = .125, epochs: int = 5, length: int = 20, difficulty: float = .3, processes: int = 2, work: str = "runs/orderings", changes: dict | None = None) -> dict:
+def run(seeds: int = 3, width: float = .125, epochs: int = 4, length: int = 20, difficulty: float = .3, processes: int = 2, work: str = "runs/orderings", changes: dict | None = None) -> dict:
     """Every network and seed, then means, spreads and whether each ordering was found."""
     work = Path(work).resolve()
     with redirect_stdout(sys.stderr):
         for name in DATA: prepare(work, name, 7, difficulty, processes, **(changes or {}).get(name, {}))
     size = dict(width=width, epochs=epochs, length=length)
-    for section in DATA:
-        in_turns([[sys.executable, HERE, "--section", section, str(work), str(seed), json.dumps(size)] for seed in range(seeds)], processes)
+    for stage in STAGES:
+        in_turns([[sys.executable, HERE, "--one", section, method, str(work), str(seed), json.dumps(size)] for seed in range(seeds) for section, method in stage], processes)
     return {"data": f"embedded world, difficulty {difficulty}; no benchmark result", "seeds": seeds, "width": width, "epochs": epochs, "length": length, **report(work, seeds)}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--section", nargs=4, metavar=("SECTION", "WORK", "SEED", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=5, metavar=("SECTION", "METHOD", "WORK", "SEED", "SIZE"), help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
     parser.add_argument("--width", type=float, default=.125, help="of the networks; 1 is the paper's size")
-    parser.add_argument("--epochs", type=int, default=5, help="of each training")
+    parser.add_argument("--epochs", type=int, default=4, help="of each training")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time, a core each")
     parser.add_argument("--work", default="runs/orderings", help="folder for data, weights and tables")
     given = parser.parse_args()
-    if given.section:
-        section, work, seed, size = given.section
-        with redirect_stdout(sys.stderr): work_on(section, Path(work), int(seed), **json.loads(size))
+    if given.one:
+        section, method, work, seed, size = given.one
+        with redirect_stdout(sys.stderr): work_on(section, method, Path(work), int(seed), **json.loads(size))
     else: print(json.dumps(run(given.seeds, given.width, given.epochs, processes=given.processes, work=given.work), indent=2))

@@ -40,6 +40,9 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_kept(tmp_path):
     assert {path.name: path.stat().st_mtime_ns for path in (out/"faces").glob("[!.]*.arrow")} == faces
     metrics = json.loads((out/"metrics.json").read_text())
     assert "embedded" in metrics["20_table2_affwildnet"]["data"]
+    assert "embedded" in metrics["30_table3_multi_rnn"]["data"]
+    assert {"VGG-16: ccc_mean", "ResNet-50: ccc_mean", "VGG-FACE: ccc_mean", "VGG-FACE-LSTM: ccc_mean", "AffWildNet: ccc_mean"} <= metrics["20_table2_affwildnet"].keys()
+    assert {"Decision-Level Fusion: ccc_mean", "Model-Level Fusion + FC: ccc_mean", "Model-Level Fusion + RNN: ccc_mean"} <= metrics["30_table3_multi_rnn"].keys()
     assert (out/"weights"/"affwildnet_vgg.safetensors").exists() and (out/"weights"/"affwildnet_vgg.json").exists()
     page = (out/"report.html").read_text()
     assert "embedded world" in page and "data:image/png;base64" in page and "is missing" not in page

@@ -237,3 +237,12 @@ def test_precision_is_measured_on_the_frozen_network():
     before = state(learn.model.cnn)
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
     assert not moved(before, state(learn.model.cnn)) and learn.precision.name
+
+
+def test_a_network_that_reads_landmarks_warns_where_there_are_none(recwarn):
+    dls = toy_dataloaders(n=2, frames=4, bs=2)
+    dls.train.dataset.has_landmarks = False
+    affect_learner(dls, "affwildnet_vgg", width=1/16, size=32, precision="float32", channels_last=False, landmarks=False)
+    assert not [one for one in recwarn if "landmarks" in str(one.message)]
+    with pytest.warns(UserWarning, match="affwildnet_vgg reads landmarks, and none of the faces has any"):
+        affect_learner(dls, "affwildnet_vgg", width=1/16, size=32, precision="float32", channels_last=False)

@@ -260,6 +260,7 @@ _INTERRUPTED = 130 # what shells give a command that Ctrl-C has ended; typer mak
 def main(arguments:list[str]|None=None):
     "Run a command and end the process; bad input is one sentence on stderr, unless AFFECT_NB_TRACEBACK is set."
     if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning) # of libraries, meant for their developers
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive") # a thread that spins while it waits makes an RNN 20 times slower on cores that others use too
     try: app(arguments, prog_name="affect_nb", standalone_mode=True)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != _INTERRUPTED: raise

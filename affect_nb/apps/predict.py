@@ -33,6 +33,7 @@ from ..data.store import open_faces, overview
 from ..files.atomic import Skipped, whole
 from ..files.film import FilmWriter
 from ..models.inputs import has_landmarks
+from ..models.inputs import reads_landmarks
 from ..models.weights import load_checkpoint
 from ..preprocess.frames import FRAME_COLUMNS
 from ..preprocess.pipeline import preprocess
@@ -91,7 +92,7 @@ class Predictor:
     @property
     def reads_landmarks(self)->bool:
         "Does the network, or a member of it, read landmarks?"
-        return any(getattr(part, "landmarks", False) is True for part in self.model.modules())
+        return reads_landmarks(self.model)
 
 # %% ../../nbs/70_apps/00_predict.ipynb #5f808606
 def frame_chain(

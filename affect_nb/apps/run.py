@@ -108,7 +108,8 @@ def execute(
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     start, log = time.perf_counter(), output.with_suffix(".kernel.log")
-    try: papermill.execute_notebook(str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=progress, cwd=str(output.parent),
+    try: papermill.execute_notebook(str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=progress, cwd=str(Path.cwd()), # paths among the parameters are meant from here
+                                   
                                     kernel_manager_class=_kernel_that_logs(log))
     except PapermillExecutionError as error:
         raise RuntimeError(f"{notebook.stem} stopped: {error.ename}: {error.evalue}\nwhole traceback: {failed}") from None

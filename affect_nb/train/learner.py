@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from ..core.losses import ccc_loss, pooled_ccc_loss
 from ..core.metrics import va_metrics
 from ..data.loaders import AffectDL
 from ..data.sequences import Sequence
+from ..models.inputs import reads_landmarks
 from ..models.registry import create_model
 from ..models.weights import load_weights
 from ..models.winograd import use_winograd
@@ -307,6 +309,11 @@ def _example(dls, device):
     with torch.random.fork_rng(devices=[]): batch = dls.valid.one_batch()
     return tuple(given if given is None else given.to(device) for given in batch[:getattr(dls, 'n_inp', len(batch) - 1)])
 
+def _check_landmarks(model, dls):
+    "A warning where a network reads landmarks and there are none."
+    if reads_landmarks(model) and getattr(getattr(dls.train, 'dataset', None), 'has_landmarks', True) is False:
+        warnings.warn(f"{getattr(model, 'architecture', 'the network')} reads landmarks, and none of the faces has any: zeros stand for them; landmarks=False builds it without")
+
 def affect_learner(
     dls:DataLoaders,               # batches (faces, landmarks), targets
     arch:str|nn.Module='affwildnet_vgg', # a name of `list_models()`, or a model that `create_model` made
@@ -329,6 +336,7 @@ def affect_learner(
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
     start_from(model, weights)
+    _check_landmarks(model, dls)
     if frozen: freeze_cnn(model)
     dls, model = dls.to(device), model.to(device)
     chosen = choose_precision(model, partial(_example, dls, device), precision, channels_last, winograd)
