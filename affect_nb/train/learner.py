@@ -314,6 +314,7 @@ def _check_landmarks(model, dls):
     if reads_landmarks(model) and getattr(getattr(dls.train, 'dataset', None), 'has_landmarks', True) is False:
         warnings.warn(f"{getattr(model, 'architecture', 'the network')} reads landmarks, and none of the faces has any: zeros stand for them; landmarks=False builds it without")
 
+# %% ../../nbs/50_train/00_learner.ipynb #5454b8e9
 def affect_learner(
     dls:DataLoaders,               # batches (faces, landmarks), targets
     arch:str|nn.Module='affwildnet_vgg', # a name of `list_models()`, or a model that `create_model` made
