@@ -247,7 +247,7 @@ def run(
 # %% ../../nbs/70_apps/40_cli.ipynb #12d545d8
 @app.command()
 def bench(
-    names: Annotated[Optional[list[str]], typer.Argument(help="Which benchmarks; none: all.")] = None,
+    names: Annotated[Optional[list[str]], typer.Argument(help="Which benchmarks; none: all but the long ones (orderings).")] = None,
     out: Annotated[Path, typer.Option(file_okay=False, help="Where the figures go, a JSON file a benchmark.")] = Path("runs/bench"),
 ):
     "Measure speed and memory as ratios in one run, and write the figures with the machine's name."
