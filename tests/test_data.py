@@ -1,5 +1,8 @@
 """Room 30_data: adapters against hand-made fixtures (not against our own writer), windows, loaders, the check."""
+import os
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -197,6 +200,14 @@ def test_folds_share_no_subject_and_no_video():
         check_split(train, valid)
         assert len(train) + len(valid) == len(clips)
     assert split_hash(holdout(clips)) == split_hash(holdout(clips[::-1])) != split_hash(holdout(clips, seed=1))
+
+
+def test_a_split_is_the_same_in_every_process():
+    "Python draws the order of a set anew in each; a training that goes on in another process must find its people again."
+    code = ("from types import SimpleNamespace as Clip; from affect_nb.data.splits import holdout, split_hash; "
+            "print(split_hash(holdout([Clip(database='d', name=f'c{n}', subject=f's{n % 17}', stem=f'c{n}') for n in range(40)])))")
+    said = {subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONHASHSEED': str(number)}, capture_output=True, text=True, check=True).stdout for number in range(3)}
+    assert len(said) == 1
 
 
 # faces and windows

@@ -67,7 +67,7 @@ def test_it_learns_and_fastais_tools_work():
     learn = learner()
     with learn.no_bar(), learn.no_logging():
         before = learn.validate()[0]
-        learn.fit_one_cycle(6, 4e-3)
+        learn.fit_one_cycle(12, 4e-3)
         after = learn.validate()[0]
         learn.show_results(max_n=1)
         assert learn.lr_find(num_it=5, show_plot=False)

@@ -76,7 +76,8 @@ def check_split(
 def _groups(clips):
     "(n,) number of the group of each clip: linked by subjects and videos."
     people = [_person(clip) for clip in clips]
-    names = {key: number for number, key in enumerate({(what, person[what]) for person in people for what in ('subject', 'video')})}
+    keys = dict.fromkeys((what, person[what]) for person in people for what in ('subject', 'video')) # in the order of the clips: a set's order is another in every process
+    names = {key: number for number, key in enumerate(keys)}
     ends = [[names[what, person[what]] for person in people] for what in ('subject', 'video')]
     linked = coo_array((np.ones(len(people)), ends), shape=(len(names), len(names)))
     return connected_components(linked, directed=False)[1][ends[0]]
