@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['fully_connected', 'FrameNetwork', 'vgg16', 'vgg_face', 'resnet50', 'timm']
 
-# %% ../../nbs/40_models/25_baselines.ipynb #0752749a
-import torch
+# %% ../../nbs/40_models/25_baselines.ipynb #94a6415f
 from torch import Tensor, nn
 from ..core.labels import AffectOutput
 from .backbones import he_init, scaled

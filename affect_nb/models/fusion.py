@@ -15,7 +15,6 @@ from ..core.labels import AffectOutput
 from .backbones import TAPS, scaled
 from .baselines import fully_connected
 from .cnn_rnn import CnnRnn, make_rnn
-from .cnns import make_cnn
 from .inputs import check_inputs, full_precision, scale_pixels
 from .registry import create_model, model_arguments, register_model
 from .weights import load_weights
