@@ -8,6 +8,8 @@ import torch.nn.functional as F
 
 from affect_nb.models import create_model, list_models
 from affect_nb.models.backbones import TAPS, VGG16
+from affect_nb.models.inputs import hears, sees
+from affect_nb.models.outputs import AffectLayer, aus_of, tasks_of
 from affect_nb.models.weights import load_checkpoint, save_checkpoint
 from affect_nb.models.winograd import WinogradConvolution
 
@@ -19,12 +21,27 @@ def batch(sequences=2, frames=3):
     return torch.rand(sequences, frames, 3, 96, 96)*2 - 1, torch.rand(sequences, frames, 68, 2)*2 - 1
 
 
+def sound_of(faces):
+    "The sound at each frame: it follows from the face, so that whatever changes one changes the other."
+    return (faces[:, :, :1] + faces[:, :, 1:2])/2
+
+
+def call(model, faces, landmarks):
+    "The network's output for what it reads."
+    return model(faces, landmarks, sound_of(faces) if hears(model) else None)
+
+
+def go_on(model, faces, landmarks, state):
+    return model.continued(faces, landmarks, state, **(dict(audio=sound_of(faces)) if hears(model) else {}))
+
+
 @pytest.mark.parametrize("name", list_models())
 def test_shapes_and_finite_gradients(name):
     model = create_model(name, width=NARROW)
-    va = model(*batch()).va
-    assert va.shape == (2, 3, 2)
-    va.square().sum().backward()
+    output = call(model, *batch())
+    shapes = dict(va=(2, 3, 2), expression=(2, 3, 7), aus=(2, 3, len(aus_of(model))))
+    assert {task: getattr(output, task).shape for task in output.present} == {task: shapes[task] for task in tasks_of(model)}
+    sum(getattr(output, task).square().sum() for task in output.present).backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
@@ -32,7 +49,7 @@ def test_shapes_and_finite_gradients(name):
 def test_a_sequence_does_not_see_its_neighbours(name):
     model = create_model(name, width=NARROW).eval()
     faces, landmarks = batch()
-    with torch.no_grad(): torch.testing.assert_close(model(faces, landmarks).va[1:], model(faces[1:], landmarks[1:]).va, atol=1e-5, rtol=1e-4)
+    with torch.no_grad(): torch.testing.assert_close(call(model, faces, landmarks).va[1:], call(model, faces[1:], landmarks[1:]).va, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -40,12 +57,12 @@ def test_a_checkpoint_is_the_same_network(name, tmp_path):
     model = create_model(name, width=NARROW).eval()
     save_checkpoint(tmp_path/"net", model, {"data": "none"})
     back, card = load_checkpoint(tmp_path/"net.json")
-    with torch.no_grad(): assert torch.equal(back(*batch()).va, model(*batch()).va)
+    with torch.no_grad(): assert torch.equal(call(back, *batch()).va, call(model, *batch()).va)
     assert (card.architecture, card.width) == (name, NARROW)
     assert json.loads((tmp_path/"net.json").read_text())["torch_version"] == torch.__version__
 
 
-REMEMBERING = [name for name in list_models() if "rnn" in name or "lstm" in name or "affwildnet" in name or "fusion" in name]
+REMEMBERING = [name for name in list_models() if "rnn" in name or "lstm" in name or "affwildnet" in name or "fusion" in name or "gru" in name]
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -54,12 +71,12 @@ def test_what_comes_after_a_sequence_never_changes_it(name):
     model = create_model(name, width=NARROW).eval()
     faces, landmarks = batch(sequences=3, frames=6)
     with torch.no_grad():
-        alone = model(faces[:1, :4], landmarks[:1, :4]).va
+        alone = call(model, faces[:1, :4], landmarks[:1, :4]).va
         for fill, points in ((-1., 0.), (1., torch.nan), (0., .5)):
             padded, there = faces.clone(), landmarks.clone()
             padded[0, 4:], there[0, 4:] = fill, points
             padded[1:], there[1:] = padded[1:].flip(1), torch.nan
-            torch.testing.assert_close(model(padded, there).va[:1, :4], alone, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(call(model, padded, there).va[:1, :4], alone, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -70,9 +87,9 @@ def test_a_clip_in_windows_with_carried_state_is_the_clip(name, cuts):
     with torch.no_grad():
         said, state = [], None
         for window, points in zip(faces.split(cuts, 1), landmarks.split(cuts, 1)):
-            output, state = model.continued(window, points, state)
+            output, state = go_on(model, window, points, state)
             said.append(output.va)
-        torch.testing.assert_close(torch.cat(said, 1), model(faces, landmarks).va, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(torch.cat(said, 1), call(model, faces, landmarks).va, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", REMEMBERING)
@@ -80,7 +97,7 @@ def test_the_past_counts(name):
     "Else the two tests above would be passed by a network that remembers nothing."
     model = create_model(name, width=NARROW).eval()
     faces, landmarks = batch(frames=6)
-    with torch.no_grad(): assert not torch.allclose(model(faces[:, 3:], landmarks[:, 3:]).va, model(faces, landmarks).va[:, 3:], atol=1e-5)
+    with torch.no_grad(): assert not torch.allclose(call(model, faces[:, 3:], landmarks[:, 3:]).va, call(model, faces, landmarks).va[:, 3:], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in list_models() if getattr(create_model(name, width=NARROW), "landmarks", False)])
@@ -131,6 +148,67 @@ def test_the_size_of_every_network_of_section_5(name):
         model = create_model(name)
         assert model(torch.empty(4, 80, 3, 96, 96), torch.empty(4, 80, 68, 2)).va.shape == (4, 80, 2)
     assert sum(parameter.numel() for parameter in model.parameters()) == SIZES[name]
+
+
+STREAM = VGG + 4609*4096 + rnn_parameters(4096)
+MULTITASK = {"mt_vgg": VGG + 4609*4096 + 4097*4096 + 4097*17, "mt_vgg_gru": STREAM + 129*17, "mt_vgg_gru_audio": STREAM + 129*17,
+             "av_mt_vgg_gru": 2*STREAM + rnn_parameters(256) + 129*17}
+
+
+@pytest.mark.parametrize("name", sorted(MULTITASK))
+def test_the_size_of_every_network_of_section_6a(name):
+    with torch.device("meta"):
+        model = create_model(name)
+        output = model(torch.empty(10, 90, 3, 96, 96), None, torch.empty(10, 90, 1, 96, 96) if hears(model) else None)
+    assert (output.va.shape, output.expression.shape, output.aus.shape) == ((10, 90, 2), (10, 90, 7), (10, 90, 8))
+    assert sum(parameter.numel() for parameter in model.parameters()) == MULTITASK[name]
+    assert (sees(model), hears(model)) == (name != "mt_vgg_gru_audio", name in ("mt_vgg_gru_audio", "av_mt_vgg_gru"))
+
+
+def test_every_network_of_the_paper_so_far_is_in_the_lists_of_sizes():
+    assert {*SIZES, *MULTITASK} == set(list_models())
+
+
+@pytest.mark.parametrize("name", sorted(MULTITASK))
+@pytest.mark.parametrize("tasks, aus", [(("va",), (1,)), (("expression",), (1,)), (("va", "aus"), (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26))])
+def test_any_tasks_and_any_vocabulary_and_a_card_that_knows_them(name, tasks, aus, tmp_path):
+    model = create_model(name, NARROW, tasks=tasks, au_names=aus).eval()
+    save_checkpoint(tmp_path/"net", model, {"data": "none"})
+    back, _ = load_checkpoint(tmp_path/"net")
+    assert tuple(call(back, *batch()).present) == tasks == tasks_of(back) and aus_of(back) == (aus if "aus" in tasks else ())
+
+
+def test_the_units_of_the_output_layer_are_where_their_names_say():
+    layer = AffectLayer(3, ("aus", "va", "expression"), (4, 12))
+    features = torch.randn(5, 3)
+    plain, named = features@layer.weight.T + layer.bias, layer(features)
+    for task, columns in dict(va=slice(0, 2), expression=slice(2, 9), aus=slice(9, 11)).items():
+        assert layer.rows(task) == columns
+        torch.testing.assert_close(getattr(named, task), plain[:, columns])
+
+
+def test_the_streams_of_the_audio_visual_network_are_two_that_were_trained_alone(tmp_path):
+    torch.manual_seed(3)
+    for name in ("mt_vgg_gru", "mt_vgg_gru_audio"): save_checkpoint(tmp_path/name, create_model(name, NARROW), {"data": "none"})
+    both = create_model("av_mt_vgg_gru", NARROW).load_members([tmp_path/"mt_vgg_gru", tmp_path/"mt_vgg_gru_audio"])
+    for stream, name in ((both.visual, "mt_vgg_gru"), (both.audio, "mt_vgg_gru_audio")):
+        alone = load_checkpoint(tmp_path/name)[0].state_dict()
+        assert all(torch.equal(tensor, alone[key]) for key, tensor in stream.state_dict().items())
+        assert {key for key in alone if not key.startswith("output")} == set(stream.state_dict())
+
+
+def test_what_is_heard_counts_and_silence_is_a_missing_track():
+    model = create_model("av_mt_vgg_gru", NARROW).eval()
+    faces, _ = batch(frames=5)
+    sound = sound_of(faces)
+    gone = sound.clone()
+    gone[0, 3] = -1
+    with torch.no_grad(): whole, part = model(faces, audio=sound).expression, model(faces, audio=gone).expression
+    torch.testing.assert_close(part[1], whole[1])
+    torch.testing.assert_close(part[0, :3], whole[0, :3])
+    assert not torch.allclose(part[0, 3:], whole[0, 3:])
+    bytes_of = lambda scaled: (scaled*127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
+    with torch.no_grad(): assert torch.equal(model(bytes_of(faces), audio=bytes_of(gone)).va, model((bytes_of(faces).float() - 127.5)/127.5, audio=(bytes_of(gone).float() - 127.5)/127.5).va)
 
 
 def test_unknown_names_are_listed():

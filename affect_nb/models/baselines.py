@@ -7,10 +7,11 @@ __all__ = ['fully_connected', 'FrameNetwork', 'vgg16', 'vgg_face', 'resnet50', '
 
 # %% ../../nbs/40_models/25_baselines.ipynb #94a6415f
 from torch import Tensor, nn
-from ..core.labels import AffectOutput
+from ..core.labels import AUS8, AffectOutput
 from .backbones import he_init, scaled
 from .cnns import make_cnn
-from .inputs import check_inputs, scale_pixels
+from .inputs import check_inputs, check_modality, read_images, scale_pixels
+from .outputs import AffectLayer
 from .registry import register_model
 
 # %% ../../nbs/40_models/25_baselines.ipynb #de4011e7
@@ -34,23 +35,29 @@ class FrameNetwork(nn.Module):
         norm:str|None=None,     # of a VGG: None as in the paper, or 'batch'
         size:int=96,            # px, height and width of a face
         pretrained:bool=False,  # of timm: download its weights
+        tasks:tuple=('va',),    # of 'va', 'expression', 'aus'
+        au_names:tuple=AUS8,    # the AUs of the task 'aus'
+        modality:str='visual',  # 'visual': reads faces; 'audio': the spectrogram
     ):
         super().__init__()
+        check_modality(modality)
+        self.modality = modality
         self.cnn = make_cnn(cnn, width, ('last-pool',), norm, size, pretrained)
         channels, height, across = self.cnn.tap_shape('last-pool', size)
         features, units = channels*height*across, [scaled(layer, width) for layer in units]
         if units: self.fc = fully_connected(features, units, dropout)
-        self.output = nn.Linear(units[-1] if units else features, 2)
+        self.output = AffectLayer(units[-1] if units else features, tasks, au_names)
 
-    def forward(self, faces:Tensor, landmarks:Tensor=None, audio=None)->AffectOutput:
-        check_inputs(faces, landmarks, audio, wants_landmarks=False)
-        features = self.cnn(scale_pixels(faces.flatten(0, 1)))['last-pool'].flatten(1)
+    def forward(self, faces:Tensor, landmarks:Tensor=None, audio:Tensor=None)->AffectOutput:
+        check_inputs(faces, landmarks, audio, False, self.modality == 'audio')
+        images = read_images(self.modality, faces, audio)
+        features = self.cnn(scale_pixels(images.flatten(0, 1)))['last-pool'].flatten(1)
         if hasattr(self, 'fc'): features = self.fc(features)
-        return AffectOutput(va=self.output(features).unflatten(0, faces.shape[:2]))
+        return self.output(features.unflatten(0, faces.shape[:2]))
 
-    def continued(self, faces:Tensor, landmarks:Tensor=None, state=None)->tuple[AffectOutput, None]:
+    def continued(self, faces:Tensor, landmarks:Tensor=None, state=None, audio:Tensor=None)->tuple[AffectOutput, None]:
         "As the networks that remember are called; there is nothing to remember."
-        return self(faces, landmarks), None
+        return self(faces, landmarks, audio), None
 
 # %% ../../nbs/40_models/25_baselines.ipynb #e354717b
 @register_model
