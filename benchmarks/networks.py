@@ -1,11 +1,11 @@
-"""Every network of Section V at full width: images/s, the share of this machine's matrix products, memory, and the RNNs' part.
+"""Every network of Sections V and VI.A at full width: images/s, the share of this machine's matrix products, memory, and the RNNs' part.
 
 `python benchmarks/networks.py` prints the measures; `run()` returns them, with one row a network. Each network is in a
 process of its own, which reports its peak memory less what the imports took. Between its steps the parent process
 multiplies matrices, so that a slower minute of the machine is slow for both; of everything the fastest time counts,
 because other jobs only slow it down.
 
-- A training step: forward, CCC loss, backward, fused Adam. Inference: evaluation mode, `torch.inference_mode`.
+- A training step: forward, CCC loss (of several tasks eq. 4 + 5 + 6), backward, fused Adam. Inference: evaluation mode, `torch.inference_mode`.
 - `choose_precision` measures once for the networks on VGG and once for those on ResNet-50.
 - A share is floating point operations over time over the rate of `torch.mm`. Operations are those of the layers as they
   are defined, whichever algorithm computes them: Winograd's is credited with the multiplications that it saves.
@@ -24,6 +24,7 @@ NETWORKS = { # title -> its name if it is another, its arguments, is the CNN fro
     **{name: {} for name in ("vgg16", "vgg_face_lstm", "affwildnet_vgg", "resnet50", "resnet_rnn", "affwildnet_resnet", "cnn_1rnn", "cnn_3rnn", "fusion_fc", "fusion_rnn")},
     "fusion_rnn, one frozen CNN": dict(name="fusion_rnn", arguments=dict(share_cnn=True), frozen=True),
     "decision_fusion": dict(trained=False),
+    **{name: {} for name in ("mt_vgg", "mt_vgg_gru", "mt_vgg_gru_audio", "av_mt_vgg_gru")},
 }
 COMPARED = { # in pairs, a process for each pair
     "torchvision": dict(name="torchvision"),
@@ -64,19 +65,23 @@ def build(title: str, width: float, size: int = 96):
     return model
 
 
-def draw_batch(sequences: int, frames: int, size: int, device: str = "cpu"):
-    """Random faces, landmarks and targets."""
+def draw_batch(model, sequences: int, frames: int, size: int, device: str = "cpu"):
+    """Random inputs (faces, landmarks, sound where the network hears) and targets of all tasks."""
     import torch
-    faces = torch.randint(0, 256, (sequences, frames, 3, size, size), dtype=torch.uint8, device=device)
+    from affect_nb.core.labels import AffectTargets
+    from affect_nb.models.inputs import hears
+    pictures = lambda channels: torch.randint(1, 256, (sequences, frames, channels, size, size), dtype=torch.uint8, device=device)
+    faces, sound = pictures(3), (pictures(1),) if hears(model) else ()
     landmarks, va = (torch.rand(sequences, frames, *shape, device=device)*2 - 1 for shape in ((68, 2), (2,)))
-    return (faces, landmarks), va
+    drawn = lambda classes, *shape: torch.randint(0, classes, (sequences, frames, *shape), device=device)
+    return (faces, landmarks, *sound), AffectTargets(va, drawn(7), drawn(2, 17).float())
 
 
-def step(model, inputs, va, precision, optimiser=None):
+def step(model, inputs, targets, precision, optimiser=None):
     """One training step."""
-    from affect_nb.core.losses import ccc_loss
-    with precision.autocast(va.device): output = model(*inputs)
-    ccc_loss(output.va, va).backward()
+    from affect_nb.core.losses import multitask_loss
+    with precision.autocast(targets.device): output = model(*inputs)
+    multitask_loss(output, targets, over="sum").backward()
     if optimiser: optimiser.step()
     model.zero_grad()
 
@@ -89,7 +94,9 @@ def count_flop(model, inputs, trained: bool = True) -> dict:
     with FlopCounterMode(display=False) as counter, torch.no_grad(): model(*inputs)
     found["inference"] = counter.get_total_flops()
     if trained:
-        with FlopCounterMode(display=False) as counter: model(*inputs).va.sum().backward()
+        with FlopCounterMode(display=False) as counter:
+            output = model(*inputs)
+            sum(getattr(output, task).sum() for task in output.present).backward()
         found["training"] = counter.get_total_flops()
     return found
 
@@ -132,9 +139,9 @@ class Bench:
         from affect_nb.train.learner import Precision, keep_freed_memory
         torch.manual_seed(0)
         self.keep_freed_memory = keep_freed_memory
-        (self.inputs, self.va), self.trained = draw_batch(*batch), {**NETWORKS, **COMPARED}[title].get("trained", True)
         self.precision = Precision(getattr(torch, precision[0]), *precision[1:]) if precision else Precision()
         with torch.device("meta"): self.meta = build(title, width, batch[2])
+        (self.inputs, self.targets), self.trained = draw_batch(self.meta, *batch), {**NETWORKS, **COMPARED}[title].get("trained", True)
         self.model = self.precision.lay_out(build(title, width, batch[2]))
         self.optimiser = torch.optim.Adam([parameter for parameter in self.model.parameters() if parameter.requires_grad], lr=1e-4, fused=True)
 
@@ -147,21 +154,21 @@ class Bench:
         import torch
         self.model.eval()
         start = time.perf_counter()
-        with torch.inference_mode(), self.precision.autocast(self.va.device): self.model(*self.inputs)
+        with torch.inference_mode(), self.precision.autocast(self.targets.device): self.model(*self.inputs)
         return time.perf_counter() - start
 
     def training(self) -> float:
         self.keep_freed_memory() # as `affect_learner` does
         self.model.train()
         start = time.perf_counter()
-        step(self.model, self.inputs, self.va, self.precision, self.optimiser)
+        step(self.model, self.inputs, self.targets, self.precision, self.optimiser)
         return time.perf_counter() - start
 
     def recurrent(self) -> float:
         """Seconds of the RNNs alone."""
         import torch
         seconds = 0.
-        for name, (shape, further) in recurrent_inputs(self.meta, draw_batch(*self._shape(), device="meta")[0]).items():
+        for name, (shape, further) in recurrent_inputs(self.meta, draw_batch(self.meta, *self._shape(), device="meta")[0]).items():
             rnn, features = self.model.get_submodule(name), torch.randn(shape, requires_grad=further)
             start = time.perf_counter()
             rnn(features)[0].sum().backward()
@@ -171,7 +178,7 @@ class Bench:
 
     def _shape(self): return (*self.inputs[0].shape[:2], self.inputs[0].shape[-1])
 
-    def flop(self) -> dict: return count_flop(self.meta, draw_batch(*self._shape(), device="meta")[0], self.trained)
+    def flop(self) -> dict: return count_flop(self.meta, draw_batch(self.meta, *self._shape(), device="meta")[0], self.trained)
 
     def parameters(self) -> int: return sum(parameter.numel() for parameter in self.model.parameters())
 

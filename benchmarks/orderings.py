@@ -12,8 +12,6 @@ them. Scores of drawn faces are no benchmark results.
 """
 import argparse
 import json
-import os
-import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -144,26 +142,6 @@ def work_on(section: str, method: str, work: Path, seed: int, **size) -> None:
     table.to_parquet(path)
 
 
-def in_turns(commands: list, processes: int) -> None:
-    """Run commands, so many at a time; the first that fails ends it."""
-    running = []
-    for command in commands:
-        while len(running) >= processes: running = _still(running)
-        running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL))
-    while running: running = _still(running)
-
-
-def _still(running: list) -> list:
-    """Wait for one to end."""
-    import time
-    while all(process.poll() is None for process in running): time.sleep(.5)
-    failed = [process for process in running if process.poll() not in (None, 0)]
-    if failed:
-        for process in running: process.terminate()
-        raise RuntimeError(f"{' '.join(map(str, failed[0].args[2:]))} ended with {failed[0].returncode}; its message is above")
-    return [process for process in running if process.poll() is None]
-
-
 def report(work: Path, seeds: int) -> dict:
     """A table of the networks and a table of the claims, from the test tables of all seeds."""
     import pandas as pd
@@ -184,12 +162,13 @@ def report(work: Path, seeds: int) -> dict:
 
 def run(seeds: int = 3, width: float = .125, epochs: int = 4, length: int = 20, difficulty: float = .3, processes: int = 2, work: str = "runs/orderings", changes: dict | None = None) -> dict:
     """Every network and seed, then means, spreads and whether each ordering was found."""
+    from affect_nb.files.workers import run_commands
     work = Path(work).resolve()
     with redirect_stdout(sys.stderr):
         for name in DATA: prepare(work, name, 7, difficulty, processes, **(changes or {}).get(name, {}))
     size = dict(width=width, epochs=epochs, length=length)
     for stage in STAGES:
-        in_turns([[sys.executable, HERE, "--one", section, method, str(work), str(seed), json.dumps(size)] for seed in range(seeds) for section, method in stage], processes)
+        run_commands([[sys.executable, HERE, "--one", section, method, str(work), str(seed), json.dumps(size)] for seed in range(seeds) for section, method in stage], processes)
     return {"data": f"embedded world, difficulty {difficulty}; no benchmark result", "seeds": seeds, "width": width, "epochs": epochs, "length": length, **report(work, seeds)}
 
 

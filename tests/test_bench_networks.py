@@ -45,13 +45,13 @@ def by_hand(model, inputs):
 def test_operations_are_those_counted_by_hand(bench):
     for title in ("vgg16", "vgg_face_lstm", "affwildnet_resnet", "cnn_1rnn", "cnn_3rnn", "fusion_fc", "fusion_rnn, one frozen CNN"):
         with torch.device("meta"): model = bench.build(title, WIDTH, 64)
-        inputs, _ = bench.draw_batch(2, 4, 64, device="meta")
+        inputs, _ = bench.draw_batch(model, 2, 4, 64, device="meta")
         assert bench.count_flop(model, inputs) == pytest.approx(by_hand(model, inputs), rel=.002), title
 
 
 def test_the_rnns_are_timed_on_what_they_read(bench):
     with torch.device("meta"): model = bench.build("fusion_rnn, one frozen CNN", WIDTH, 32)
-    found = bench.recurrent_inputs(model, bench.draw_batch(1, 3, 32, device="meta")[0])
+    found = bench.recurrent_inputs(model, bench.draw_batch(model, 1, 3, 32, device="meta")[0])
     assert set(found) == {"members.0.rnn1", "members.1.rnn1", "members.1.rnn2", "members.1.rnn3", "rnn1"}
     assert all(shape[:2] == (1, 3) for shape, _ in found.values())
     assert found["members.1.rnn1"][1] and not found["members.1.rnn2"][1] # fc learns, the frozen CNN's last pooling does not
