@@ -17,7 +17,7 @@ import pandas as pd
 from fastai.data.core import DataLoaders
 
 from ..core.labels import AUS17
-from .loaders import PIXEL_SCALE, AffectDL, ToNetwork, find_device
+from .loaders import PIXEL_SCALE, AffectDL, ToNetwork, check_sound, find_device
 from .sequences import Sequence, SequenceDataset
 from .splits import check_split, split_hash
 
@@ -35,6 +35,7 @@ class LabelSet:
         unknown = sorted(set(fields or ()) - {'va', 'expression', 'aus'})
         if unknown: raise ValueError(f"fields holds {unknown[0]!r}, allowed are va, expression, aus")
         self.length, self.au_names, self.fields = lengths[0], tuple(au_names), fields
+        self.has_sound = any(dataset.has_sound for dataset in self.datasets)
         self._ends = list(accumulate(map(len, self.datasets)))
 
     def __len__(self): return self._ends[-1]
@@ -46,7 +47,8 @@ class LabelSet:
         window = self.datasets[which][index - (self._ends[which - 1] if which else 0)]
         targets = window.targets.with_aus(self.au_names)
         if self.fields is not None: targets = replace(targets, **{name: None for name in targets.present if name not in self.fields})
-        return replace(window, targets=targets)
+        window = replace(window, targets=targets)
+        return window.with_audio() if self.has_sound else window
 
     @property
     def people(self)->list[dict]: return [person for dataset in self.datasets for person in dataset.people]
@@ -76,6 +78,7 @@ class _Rounds:
         self.sets, self.sizes = sets, sizes
         self.n = max(math.ceil(len(data)/sizes[name]) for name, data in sets.items())
         self.order = {name: np.arange(len(data)) for name, data in sets.items()}
+        self.has_sound = any(data.has_sound for data in sets.values())
 
     def __len__(self): return self.n
     def shuffle(self, rng): self.order = {name: rng.permutation(len(data)) for name, data in self.sets.items()}
@@ -87,7 +90,8 @@ class _Rounds:
 
     def __getitem__(self, step):
         if not 0 <= step < self.n: raise IndexError(f"step {step}, there are {self.n}")
-        return [data[int(index)] for name, data in self.sets.items() for index in self.part(name, step)]
+        windows = [data[int(index)] for name, data in self.sets.items() for index in self.part(name, step)]
+        return [window.with_audio() for window in windows] if self.has_sound else windows
 
 # %% ../../nbs/30_data/52_joint.ipynb #646a779e
 class JointDL(AffectDL):
@@ -137,6 +141,7 @@ def joint_dataloaders(
     device, valid = find_device(device), valid if isinstance(valid, LabelSet) else LabelSet(valid)
     shared = dict(num_workers=num_workers, device=device, pin_memory=device.type == 'cuda', after_batch=[ToNetwork(pixel_scale)])
     joint = JointDL(train, sizes, total, seed=seed, **shared)
+    check_sound(joint.dataset, valid)
     people = [person for data in joint.dataset.sets.values() for person in data.people]
     check_split(people, valid.people, allow_overlap)
     dls = DataLoaders(joint, AffectDL(valid, valid_bs, **shared), device=device)

@@ -10,7 +10,7 @@ __all__ = ['REMAINDERS', 'choose_face', 'FaceTrack', 'Sequence', 'scale_landmark
 import os
 from collections import Counter, OrderedDict
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from .databases import Database, matched_length, split_side
 from .index import LabelIndex, au_columns, clip_labels, index_database, label_arrays
 from .store import CroppedAligned, list_faces, open_faces, overview, release_crops
 from ..files.atomic import Skipped
+from ..preprocess.sound import SoundStore
+from ..preprocess.spectrogram import N_BANDS, N_COLUMNS
 from ..preprocess.store import CROP_SIZE
 
 # %% ../../nbs/30_data/40_sequences.ipynb #5b91b801
@@ -60,6 +62,8 @@ class FaceTrack:
     labels: dict = field(default_factory=dict) # field -> (n, ...), as from `ClipLabels.along`: views, where the labels are indexed
     au_names: tuple = ()
     landmarked: bool = True # were landmarks found in the faces that were looked at?
+    sound: object = None    # path of the clip's `.sound` file, None where it has none
+    clock: object = None    # what places it: path of a face store that knows the times of the frames, or Hz
 
     def window(self, start:int, length:int)->tuple[int, int, np.ndarray]:
         "Rows (first, last + 1) in the store of the frames start ... start + length - 1, and the place of each in the window."
@@ -113,20 +117,53 @@ def _landmark_note(clip, store, rows, seen):
     if any(np.isfinite(store.landmarks(int(row), int(row) + 1)).any() for row in crops): return None
     return f"{clip}: none of {len(crops)} faces that were looked at has landmarks; networks get zeros" if len(crops) else None
 
+# %% ../../nbs/30_data/40_sequences.ipynb #03abfe81
+def _find_sound(name, store, folder=True):
+    "The `.sound` file of a clip, what places it, and what is wrong with them."
+    store_name = Path(store.path).name.removesuffix('.arrow')
+    folder = Path(store.path).parent if folder is True else Path(folder)
+    path = next((path for stem in (store_name, name, split_side(name)[0]) if (path := folder/f'{stem}.sound').is_file()), None)
+    if path is None: return None, None, [f"{name}: no sound in {folder}; networks get zeros"]
+    try: fault = SoundStore.open(path).about.get('fault')
+    except ValueError as error: return None, None, [f"{name}: {error}; networks get zeros"]
+    notes = [f"{name}: {fault}"] if fault else []
+    if not isinstance(store, CroppedAligned): return path, Path(store.path), notes
+    if path.with_suffix('.arrow').is_file(): return path, path.with_suffix('.arrow'), notes
+    return path, float(store.fps), [*notes, f"{name}: a folder of crops has no times; its sound is placed at {store.fps:g} frames a second"]
+
+def _frame_times(
+    frames,    # (n,) ascending frame numbers
+    known,     # (m,) ascending frame numbers whose times are known
+    times,     # (m,) s
+):             # (n,) s; between known frames straight lines, beyond them their mean distance
+    "When frames were shown."
+    good = np.isfinite(times)
+    known, times = known[good], times[good]
+    step = (times[-1] - times[0])/max(1, known[-1] - known[0])
+    return np.interp(frames, known, times) + (frames - frames.clip(known[0], known[-1]))*step
+
+def _clip_times(store, frames):
+    "(n,) s: when these frames of a clip were shown, by the rows of all its faces."
+    known, rows = np.unique(store.table['frame'].to_numpy(), return_index=True)
+    times = store.table['time'].to_numpy()[rows]
+    if np.isnan(times).all(): raise ValueError(f"{store.path}: no frame has a time, so its sound cannot be placed")
+    return _frame_times(frames, known, times)
+
 # %% ../../nbs/30_data/40_sequences.ipynb #88f12269
-def _make_track(name, labels, stores, sides_beside=()):
-    "The track of one annotation, and notes: where video and labels differ in length, and where there are no landmarks."
+def _make_track(name, labels, stores, sides_beside=(), sound=False):
+    "The track of one annotation, and notes: where video and labels differ in length, and where there are no landmarks or no sound."
     store, side = _open_for(name, stores)
     frames = overview(store)
     rows, n, note = store.rows(choose_face(frames, side, sides_beside)), int(frames.frame.max()) + 1, None
     if labels is not None and not labels.whole_clip: n, note = matched_length(name, n, labels.n)
     seen = store.present(rows.start, rows.stop)
     lacks = _landmark_note(name, store, rows, seen)
+    path, clock, odd = _find_sound(name, store, sound) if sound else (None, None, [])
     where = store if isinstance(store, CroppedAligned) and store.clip != store.path.name else Path(store.path)
     track = FaceTrack(labels.database if labels else '', name, (labels.subject if labels else '') or store.subject or name, where, rows.start,
                       frames.frame.to_numpy(np.int32)[rows.start:rows.stop], seen, n,
-                      labels.along(n) if labels else {}, labels.au_names if labels else (), lacks is None)
-    return track, [one for one in (note, lacks) if one]
+                      labels.along(n) if labels else {}, labels.au_names if labels else (), lacks is None, path, clock)
+    return track, [one for one in (note, lacks, *odd) if one]
 
 def _parts(names, labels):
     "(clip, a function that gives its labels) for each clip, from an index, a table, or the stores alone."
@@ -134,12 +171,12 @@ def _parts(names, labels):
     if isinstance(labels, LabelIndex): return {name: partial(labels.__getitem__, name) for name in labels}
     return {name: partial(clip_labels, part, name) for name, part in labels.groupby('clip', sort=True)}
 
-def _find_tracks(stores, labels):
-    "Tracks of all clips; notes on lengths and landmarks; what had to be left out."
+def _find_tracks(stores, labels, sound=False):
+    "Tracks of all clips; notes on lengths, landmarks and sound; what had to be left out."
     names, tracks, notes, skipped = _store_names(stores), [], [], []
     parts = _parts(names, labels)
     for name, given in parts.items():
-        try: track, odd = _make_track(name, given(), names, _sides_beside(name, parts))
+        try: track, odd = _make_track(name, given(), names, _sides_beside(name, parts), sound)
         except ValueError as error: skipped.append(Skipped(name, str(error)))
         else:
             tracks.append(track)
@@ -156,13 +193,22 @@ class Sequence:
     mask: Tensor           # (T,) bool: is there a face?
     clip: str = ''
     start: int = 0         # frame number of the first
+    audio: Tensor = None   # (T, 1, 96, 96) uint8, what is heard around each frame; zeros where nothing is; None: not asked for
 
     def __len__(self): return len(self.mask)
+    def with_audio(self)->'Sequence':
+        "The same window, with zeros for its sound where none was asked for."
+        return self if self.audio is not None else replace(self, audio=torch.zeros(len(self), 1, N_BANDS, N_COLUMNS, dtype=torch.uint8))
 
     @property
     def landmarked(self)->Tensor: # (T,) bool
         "Frames that have landmarks; those of the others are zeros."
         return self.landmarks.flatten(1).any(1)
+
+    @property
+    def heard(self)->Tensor: # (T,) bool
+        "Frames around which there is sound; the images of the others are zeros."
+        return torch.zeros(len(self), dtype=torch.bool) if self.audio is None else self.audio.flatten(1).any(1)
 
 def scale_landmarks(
     points,             # (..., 68, 2) array or tensor, px in the crop, NaN where there are none
@@ -172,14 +218,14 @@ def scale_landmarks(
     if isinstance(points, Tensor): return (points.float()*(2/(size - 1)) - 1).nan_to_num(0.)
     return np.nan_to_num(points*np.float32(2/(size - 1)) - 1, nan=0.).astype(np.float32)
 
-# %% ../../nbs/30_data/40_sequences.ipynb #76667c61
+# %% ../../nbs/30_data/40_sequences.ipynb #8d0d34c9
 class _OpenStores:
     "The last stores that this process has read from."
-    def __init__(self, most=64): self.most, self.pid, self.stores = most, None, OrderedDict()
-    def __getstate__(self): return dict(most=self.most, pid=None, stores=OrderedDict())
+    def __init__(self, open_store=open_faces, most=64): self.open_store, self.most, self.pid, self.stores = open_store, most, None, OrderedDict()
+    def __getstate__(self): return dict(self.__dict__, pid=None, stores=OrderedDict())
     def __call__(self, path):
         if self.pid != os.getpid(): self.pid, self.stores = os.getpid(), OrderedDict()
-        if path not in self.stores: self.stores[path] = open_faces(path)
+        if path not in self.stores: self.stores[path] = self.open_store(path)
         self.stores.move_to_end(path)
         if len(self.stores) > self.most: self.stores.popitem(last=False)
         return self.stores[path]
@@ -220,6 +266,20 @@ def _placed(rows, places, length, missing=0):
     window[places] = rows
     return window
 
+# %% ../../nbs/30_data/40_sequences.ipynb #ccfe8ebf
+def _window_times(track, frames, rows, open_store):
+    "(n,) s: when these frames were shown; the window's own rows say it, where each frame has one."
+    if isinstance(track.clock, float): return frames/track.clock
+    store, own = open_store(track.clock), track.clock == track.path and len(rows) == len(frames)
+    times = store.table['time'].slice(rows.start, len(rows)).to_numpy() if own else np.nan
+    return times if np.isfinite(times).all() else _clip_times(store, frames)
+
+def _read_audio(track, start, length, rows, open_store, open_sound):
+    "(T, 1, 96, 96) uint8: the sound around the frames of a window."
+    audio, frames = np.zeros((length, N_BANDS, N_COLUMNS), np.uint8), np.arange(start, min(start + length, track.n))
+    if track.sound is not None: audio[:len(frames)] = open_sound(track.sound).images(_window_times(track, frames, rows, open_store))
+    return torch.from_numpy(audio)[:, None]
+
 # %% ../../nbs/30_data/40_sequences.ipynb #5931242d
 class SequenceDataset:
     "Windows of the faces in `stores`, with labels by frame number; an item is a `Sequence`."
@@ -229,10 +289,13 @@ class SequenceDataset:
         length:int=80,            # frames of a window
         step:int=None,            # frames from one window to the next; None: `length`
         remainder:str='drop',     # 'drop' or 'pad'
+        sound=False,              # True: with the `.sound` file beside each store; a folder: with those in it
     ):
-        self.tracks, self.notes, self.skipped = _find_tracks(stores, labels)
+        if sound and sound is not True and not Path(sound).is_dir(): raise ValueError(f"sound is {sound}, which is not a folder; allowed are True, False, and a folder of .sound files")
+        self.has_sound = bool(sound) # do its windows come with sound? `notes` names the clips that have none
+        self.tracks, self.notes, self.skipped = _find_tracks(stores, labels, sound)
         if not self.tracks: raise ValueError(f"no clip has what is needed; left out: {'; '.join(f'{one.source}: {one.reason}' for one in self.skipped[:3]) or 'nothing'}")
-        self._open, self._track_notes = _OpenStores(), self.notes
+        self._open, self._open_sound, self._track_notes = _OpenStores(), _OpenStores(SoundStore.open), self.notes
         self._index(length, step, remainder)
 
     def _index(self, length, step, remainder):
@@ -244,7 +307,7 @@ class SequenceDataset:
         self._tracks = np.repeat(np.arange(len(found), dtype=np.int32), [len(starts) for starts, _ in found])
 
     def __len__(self): return len(self._starts)
-    def __repr__(self): return f"SequenceDataset({len(self)} windows of {self.length} frames, {len(self.tracks)} clips, {len(self.subjects)} subjects)"
+    def __repr__(self): return f"SequenceDataset({len(self)} windows of {self.length} frames, {len(self.tracks)} clips, {len(self.subjects)} subjects{', with sound' if self.has_sound else ''})"
 
     def __getitem__(self, index:int)->Sequence:
         if not -len(self) <= index < len(self): raise IndexError(f"window {index}, there are {len(self)}")
@@ -254,7 +317,8 @@ class SequenceDataset:
         faces, points, seen = (_placed(rows, places, self.length, missing) for rows, missing in
                                ((store.read(first, last), 0), (store.landmarks(first, last), np.nan), (store.present(first, last), False)))
         return Sequence(torch.from_numpy(faces).permute(0, 3, 1, 2), torch.from_numpy(scale_landmarks(points)),
-                        track.targets(start, seen), torch.from_numpy(seen), track.clip, start)
+                        track.targets(start, seen), torch.from_numpy(seen), track.clip, start,
+                        _read_audio(track, start, self.length, range(first, last), self._open, self._open_sound) if self.has_sound else None)
 
 # %% ../../nbs/30_data/40_sequences.ipynb #4ab58ba5
 @patch(as_prop=True)
@@ -271,6 +335,11 @@ def subjects(self:SequenceDataset)->list[str]:
 def has_landmarks(self:SequenceDataset)->bool:
     "Does any of its clips have landmarks? Judged by a few faces of each; `notes` names the clips without."
     return any(track.landmarked for track in self.tracks)
+
+@patch(as_prop=True)
+def sounding(self:SequenceDataset)->list[str]:
+    "The clips whose sound was found."
+    return [track.clip for track in self.tracks if track.sound is not None]
 
 @patch
 def cut(self:SequenceDataset,
@@ -290,7 +359,7 @@ def sequences_of(
     split:str='train',  # one of SPLITS; None: all
     task:str=None,      # 'va', 'expression', 'aus' where each has its own split
     index=None,         # a folder for the `LabelIndex`, so that labels are read once and stay in a file; None: they are read into memory
-    **kwargs,           # length, step, remainder of `SequenceDataset`
+    **kwargs,           # length, step, remainder, sound of `SequenceDataset`
 )->SequenceDataset:
     "The windows of one split; a clip whose annotation is wrong is left out and listed in `skipped`."
     labels, skipped = _labels_of(database, split, task, index)

@@ -61,15 +61,22 @@ def show_faces(
     columns:int=4,
     axes=None,   # None: new ones
 )->np.ndarray:   # of axes
-    "Faces from all over a dataset, the first frame of a window each, with their labels."
+    "Faces from all over a dataset, the first frame of a window each, with their labels; below them what is heard, where there is sound."
     chosen = [dataset[index] for index in np.linspace(0, len(dataset) - 1, min(n, len(dataset))).round().astype(int)]
-    if axes is None: _, axes = plt.subplots(-(-len(chosen)//columns), columns, figsize=(1.6*columns, 1.9*-(-len(chosen)//columns)), dpi=54, squeeze=False, layout='constrained')
+    rows, height = -(-len(chosen)//columns), 2.6 if dataset.has_sound else 1.9
+    if axes is None: _, axes = plt.subplots(rows, columns, figsize=(1.6*columns, height*rows), dpi=48 if dataset.has_sound else 54, squeeze=False, layout='constrained')
     for axis in axes.flat: axis.axis('off')
     for axis, window in zip(axes.flat, chosen):
-        axis.imshow(window.faces[0].permute(1, 2, 0).numpy())
+        axis.imshow(_face_and_sound(window))
         said = describe(window.targets[0])
         axis.set_title('\n'.join(_wrapped(said)), fontsize=6)
     return axes
+
+def _face_and_sound(window):
+    "(96 or 144, 96, 3) uint8: the first face of a window, and below it, half as high, the spectrogram around it in colour."
+    face = window.faces[0].permute(1, 2, 0).numpy()
+    if window.audio is None: return face
+    return np.concatenate([face, plt.get_cmap('magma')(window.audio[0, 0, ::2].numpy(), bytes=True)[..., :3]])
 
 def _wrapped(said, width=24):
     "A few short lines."
@@ -82,12 +89,13 @@ def show_twin(
     twin:str,        # one of `list_synthetic()`
     n:int=4,         # faces
     size:int=192,    # px of the pictures
+    sound:bool=False,# with the sound of the videos?
     **options,       # of the adapter
 )->np.ndarray:       # of axes
     "A batch of single frames of a small twin: drawn, found, aligned, and with the labels that the adapter reads."
     with tempfile.TemporaryDirectory() as folder:
         root = write_database(twin, Path(folder)/'twin', train=2, validation=1, test=1, frames_per_clip=12, width=size, height=size, difficulty=0., progress=False)
         database = open_database(get_twin(twin).database, root, **options)
-        preprocess_database(database, Path(folder)/'faces', progress=False)
-        dataset = SequenceDataset(Path(folder)/'faces', database.frames(), length=1, step=1 if database.still else 4)
+        preprocess_database(database, Path(folder)/'faces', sound=sound, progress=False)
+        dataset = SequenceDataset(Path(folder)/'faces', database.frames(), length=1, step=1 if database.still else 4, sound=sound)
         return show_faces(dataset, n)
