@@ -1,4 +1,5 @@
-"""Speed of preprocessing, as ratios within one run: end to end against decoding alone and against detection on every frame.
+"""Speed of preprocessing, as ratios within one run: end to end against decoding alone and against detection on every frame,
+and with the clip's sound against without.
 
 `python benchmarks/preprocess.py [VIDEO]` prints the measures; `run()` returns them.
 """
@@ -15,6 +16,7 @@ from affect_nb.preprocess.detect import create_detector
 from affect_nb.preprocess.frames import landmarks_array
 from affect_nb.preprocess.landmarks import Landmarks68, landmark_error
 from affect_nb.preprocess.pipeline import Settings, preprocess_clip
+from affect_nb.preprocess.sound import sound_beside
 from affect_nb.preprocess.video import VideoReader
 
 VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"
@@ -62,8 +64,17 @@ def difference(video: Path, store) -> float:
     return float(np.nanmean(error))
 
 
+def with_and_without_sound(video: Path, folder: Path, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+    """(2,) best seconds by the clock and of the processor, with sound and without, in turn, so that other jobs slow both."""
+    def make(sound: bool) -> tuple[float, float]:
+        start = time.perf_counter(), time.process_time()
+        preprocess_clip(video, folder/"turn.arrow", Settings(sound=sound))
+        return time.perf_counter() - start[0], time.process_time() - start[1]
+    return tuple(np.array([[make(sound) for sound in (True, False)] for _ in range(repeats)]).min(0))
+
+
 def run(video: str | Path = VIDEO, repeats: int = 3) -> dict:
-    """Rates in frames/s, their ratios, and how far the landmarks are from those of detection on every frame."""
+    """Rates in frames/s (end to end: with sound), their ratios, what share of the time sound adds, and how far the landmarks are from those of detection on every frame."""
     video = Path(video)
     if not video.exists(): return dict(skipped=f"{video} is not there")
     with tempfile.TemporaryDirectory() as folder:
@@ -71,9 +82,11 @@ def run(video: str | Path = VIDEO, repeats: int = 3) -> dict:
         store = make()  # the models are loaded
         frames = store.frames.frame.nunique()
         decoding = rate(lambda: count_decoded(video), repeats)
-        whole = rate(lambda: make().frames.frame.nunique(), repeats)
+        sound, silent = with_and_without_sound(video, Path(folder), repeats)
+        whole, adds = frames/sound[0], (sound/silent - 1).round(3).tolist()
         detecting = rate(lambda: count_detections(video), 1)
         return dict(video=video.name, frames=int(frames), decoding_per_s=round(decoding, 1), end_to_end_per_s=round(whole, 1),
+                    without_sound_per_s=round(frames/silent[0], 1), sound_adds_share=adds[0], sound_adds_processor_share=adds[1], has_sound=sound_beside(store.path) is not None,
                     detection_on_every_frame_per_s=round(detecting, 1), times_detection=round(whole/detecting, 2),
                     share_of_decoding=round(whole/decoding, 3), landmark_difference=round(difference(video, store), 4))
 

@@ -17,9 +17,10 @@ from affect_nb.files.film import write_film
 from affect_nb.preprocess.align import FRONTAL, align_face, estimate_transform
 from affect_nb.preprocess.audio import read_audio
 from affect_nb.preprocess.detect import box_overlap, create_detector, list_detectors
-from affect_nb.preprocess.frames import FRAME_COLUMNS, STATUS, landmarks_array
+from affect_nb.preprocess.frames import FRAME_COLUMNS, SOUND, STATUS, landmarks_array
 from affect_nb.preprocess.landmarks import landmark_error
 from affect_nb.preprocess.pipeline import preprocess, preprocess_clip
+from affect_nb.preprocess.sound import sound_beside
 from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.track import FaceTracker
 from affect_nb.preprocess.video import VideoReader, read_image
@@ -140,6 +141,14 @@ def test_sound_of_real_clips(real):
     assert np.abs(audio.samples).max() <= 1
 
 
+def test_sound_of_a_real_clip_in_the_frame_table(real, tmp_path):
+    "The sound of this clip starts 10 ms after the picture."
+    result = preprocess(real/"videos"/"street_crowd.mp4", tmp_path, **SMALL)
+    assert abs(sound_beside(result.stores[0].path).about["start"] - .01) < .001
+    assert result.frames.sound.iloc[0] == "ok" and set(result.frames.sound) <= set(SOUND)
+    assert set(result.frames.sound_tracks) == {1} and set(result.frames.sound_channels) == {2}
+
+
 # bad input
 
 def test_bad_files_are_named(tmp_path):
@@ -258,6 +267,7 @@ def test_store_keeps_order_with_many_faces(tmp_path):
     assert keys == sorted(keys)
     assert (store.read(0, len(store))[:, 0, 0, 0] == [10*face + frame % 10 for face, frame in keys]).all()
     assert tuple(store.frames.columns) == FRAME_COLUMNS and set(store.frames.status) <= set(STATUS)
+    assert set(store.frames.sound) == {""}
 
 
 def test_store_travels_to_another_process(tmp_path):

@@ -17,7 +17,7 @@ from ..core.labels import EXPRESSIONS
 from .annotations import ReadingLog, _header_names, _must_be_text, column_numbers, read_table
 from ..files.atomic import sweep
 from ..preprocess.align import TRANSFORMS, align_frame
-from ..preprocess.frames import FRAME_SCHEMA, frames_dataframe, landmarks_array
+from ..preprocess.frames import FRAME_SCHEMA, NO_SOUND, frames_dataframe, landmarks_array
 from ..preprocess.pipeline import fingerprint
 from ..preprocess.store import FaceStore, FaceStoreWriter
 from ..preprocess.video import open_clip
@@ -77,7 +77,7 @@ def _frame_table(path, clip, subject, columns, points, labels, log, tool):
     broken = np.isnan(points).any((1, 2))
     columns['status'] = np.where((columns['status'] == 'ok') & broken & ~np.isnan(points).all(), 'degenerate', columns['status'])
     points = np.where((broken | (columns['status'] != 'ok'))[:, None, None], np.float32('nan'), points).reshape(n, 136)
-    columns |= dict(database='', clip=clip or path.stem, subject=subject, landmarks=list(points), crop_landmarks=[np.full(136, np.nan, np.float32)]*n)
+    columns |= dict(database='', clip=clip or path.stem, subject=subject, **NO_SOUND, landmarks=list(points), crop_landmarks=[np.full(136, np.nan, np.float32)]*n)
     kinds = frames_dataframe(FRAME_SCHEMA.empty_table()).dtypes.to_dict() | dict(landmarks=object, crop_landmarks=object)
     table = pd.DataFrame({name: pd.Series(columns[name], index=range(n)).astype(kind) for name, kind in kinds.items()})
     table = pd.concat([table, pd.DataFrame(labels).astype(np.float32)], axis=1)

@@ -28,6 +28,8 @@ from ..files.workers import in_parallel
 from .align import TRANSFORMS, align_frame
 from .detect import create_detector
 from .frames import FRAME_SCHEMA, frames_dataframe
+from .sound import SoundStore, sound_path, write_sound
+from .spectrogram import Spectrogram
 from .store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, TrackedFace, TrackLimits
 from .video import VIDEO_SUFFIXES, ImageReader, Source, VideoFrame, list_sources, open_clip
@@ -79,10 +81,13 @@ class Settings:
     encoding: str = "jpeg"     # or 'raw'
     quality: int = 95          # of the JPEG
     limits: dict = field(default_factory=dict) # of `TrackLimits`, where not the default
+    sound: bool = True         # of videos
+    spectrogram: dict = field(default_factory=dict) # arguments of `Spectrogram`, where not the default
 
     def __post_init__(self):
         if self.transform not in TRANSFORMS: raise ValueError(f"transform is {self.transform!r}, allowed are {', '.join(TRANSFORMS)}")
         create_detector(self.detector, **self.detector_options)
+        Spectrogram(**self.spectrogram)
 
     def tracker(self, stills:bool)->FaceTracker: # of a photograph, or of images that need not follow each other
         "The tracker of one clip."
@@ -112,6 +117,26 @@ def _crop(frame:VideoFrame, face:TrackedFace, transform:str)->dict:
     except ValueError: return dict(status="degenerate")
     return dict(crop=crop, crop_landmarks=landmarks)
 
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #566ef581
+def _sound_of(
+    source:str|os.PathLike,
+    path:Path,       # of the face store
+    settings:Settings,
+    pictures:bool,   # images have no sound
+)->tuple[SoundStore|None, dict]:
+    "The sound of a clip, written beside its faces, and what its face store is told of it: status, is there a file, fault."
+    sound_path(path).unlink(missing_ok=True) # of an earlier source or setting
+    if pictures or not settings.sound: return None, dict(status="", file=False)
+    try: sound = write_sound(source, sound_path(path), Spectrogram(**settings.spectrogram))
+    except Exception as error: return None, dict(status="broken", file=False, fault=f"{source}: the sound could not be read: {error}")
+    if sound is None: return None, dict(status="no_track", file=False)
+    return sound, dict(sound.about, status="ok", file=True)
+
+def _heard(sound:SoundStore|None, about:dict, time:float)->dict:
+    "What the rows of one frame are told of the sound."
+    if sound is None: return dict(sound=about["status"])
+    return dict(sound=sound.status([time])[0], sound_tracks=about["tracks"], sound_channels=about["channels"])
+
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #255f7457
 def _decoded(reader)->Iterator[VideoFrame]:
     "Frames whose grey is ready."
@@ -126,18 +151,19 @@ def preprocess_clip(
     names:dict=None,        # clip, database, subject; clip defaults to the name of the store
     progress:bool=False,
 )->FaceStore:
-    "Decode, track, align and store one clip."
+    "Decode, track, align and store one clip, and its sound beside it."
     path, reader = Path(path), open_clip(source)
     unrelated = getattr(source, "still", False)
     stills = isinstance(reader, ImageReader) and (unrelated or not getattr(source, "frames", ()))
     tracker = settings.tracker(stills)
-    about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps)
+    sound, heard = _sound_of(source, path, settings, isinstance(reader, ImageReader))
+    about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=heard)
     def tracked():
         for frame in tqdm(ahead(_decoded(reader)), path.stem, reader.n_frames or None, leave=False, unit="frame", disable=not progress):
             yield frame, tracker.update(frame)
     with FaceStoreWriter(path, about=about, encoding=settings.encoding, quality=settings.quality, **(dict(clip=path.stem) | (names or {}))) as writer:
         for frame, faces in ahead(tracked()):
-            for row in _rows(frame, _by_size(faces) if unrelated else faces, settings.transform): writer.add(**row)
+            for row in _rows(frame, _by_size(faces) if unrelated else faces, settings.transform): writer.add(**row, **_heard(sound, heard, frame.time))
         if not writer.n_rows: raise ValueError(reader.fault or f"{source} holds no frame")
         writer.about["fault"] = reader.fault
     return FaceStore.open(path)
@@ -185,9 +211,11 @@ class _Task:
     progress: bool
 
     def is_done(self)->bool:
-        "Is there a store of this source with these settings?"
+        "Is there a store of this source with these settings, and its sound?"
         if not self.path.exists(): return False
-        try: about = FaceStore.open(self.path).about
+        try:
+            about = FaceStore.open(self.path).about
+            if about.get("sound", {}).get("file"): SoundStore.open(sound_path(self.path))
         except ValueError: return False
         wanted = dict(source=fingerprint(self.source), settings=asdict(self.settings))
         return {name: about.get(name) for name in wanted} == json.loads(json.dumps(wanted))
@@ -221,7 +249,7 @@ def _in_parallel(tasks:list[_Task], workers:int)->Iterator[tuple[_Task, str|None
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #79d8a9f9
 def preprocess(
     source,                  # a file, a folder of clips, a folder of images, a pattern, or a list of them
-    dest:str|os.PathLike,    # folder for <clip>.arrow, frames.parquet and skipped.json
+    dest:str|os.PathLike,    # folder for <clip>.arrow, <clip>.sound, frames.parquet and skipped.json
     detector:str="dlib_hog", # see `list_detectors()`
     detect_every:int=15,     # frames between searches of the whole frame; 1: the slow reference
     transform:str="affine",  # or 'similarity'
@@ -230,10 +258,11 @@ def preprocess(
     max_faces:int=None,      # at most so many at a time, the largest; None: all
     database:str="",         # name that goes into the frame table
     subjects:dict=None,      # {clip: subject}
-    **options,               # further `Settings`: encoding, quality, detector_options, limits
+    sound:bool=True,         # read the sound of videos too, into <clip>.sound
+    **options,               # further `Settings`: encoding, quality, detector_options, limits, spectrogram
 )->Preprocessed:
     "Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError."
-    settings = Settings(detector, detect_every=detect_every, transform=transform, max_faces=max_faces, **options)
+    settings = Settings(detector, detect_every=detect_every, transform=transform, max_faces=max_faces, sound=sound, **options)
     sources, dest = list_sources(source), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
     sweep(dest)
@@ -266,6 +295,7 @@ def _finish(dest:Path, tasks:list[_Task], failed:dict, passed:list[Skipped])->Pr
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
     skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + passed
     skipped += [Skipped(store.about["source"]["path"], f"kept in part: {store.about['fault']}") for store in stores if store.about.get("fault")]
+    skipped += [Skipped(store.about["source"]["path"], f"sound kept in part: {fault}") for store in stores if (fault := store.about.get("sound", {}).get("fault"))]
     write_json(dest/"skipped.json", [asdict(entry) for entry in skipped])
     _write_frames(dest/"frames.parquet", stores)
     return Preprocessed(dest, stores, skipped)

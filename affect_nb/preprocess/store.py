@@ -18,7 +18,7 @@ import pyarrow as pa
 from fastcore.basics import patch
 
 from ..files.atomic import whole
-from .frames import FRAME_SCHEMA, _points_of, frame_row, frames_dataframe, frames_table
+from .frames import FRAME_SCHEMA, _completed, _points_of, frame_row, frames_dataframe, frames_table
 
 # %% ../../nbs/20_preprocess/65_store.ipynb #b3a3a642
 ENCODINGS = ("jpeg", "raw")
@@ -120,7 +120,7 @@ def add(self:FaceStoreWriter,
     face_id:int=-1,
     status:str="no_face",
     crop=None,     # (96, 96, 3) uint8 RGB, or nothing
-    **row,         # box, score, landmarks, crop_landmarks: see `frame_row`
+    **row,         # box, score, landmarks, crop_landmarks, sound: see `frame_row`
 ):
     "One frame of one face, or one frame without."
     data = None if crop is None else encode_crop(crop, self.encoding, self.quality)
@@ -152,7 +152,7 @@ class FaceStore:
 
     @cached_property
     def _table(self)->pa.Table:
-        try: return pa.ipc.open_file(pa.memory_map(str(self.path))).read_all()
+        try: return _completed(pa.ipc.open_file(pa.memory_map(str(self.path))).read_all())
         except FileNotFoundError: raise ValueError(f"{self.path}: no such file; a face store is an .arrow file") from None
         except pa.ArrowInvalid as error: raise ValueError(f"{self.path} is not a face store: {error}") from None
 
