@@ -114,7 +114,7 @@ def report(work: Path, seeds: int) -> dict:
     return {"networks": networks, "claims": found}
 
 
-def run(seeds: int = 3, width: float = .125, epochs: int = 5, length: int = 25, difficulty: float = .3, processes: int = 2, work: str = "runs/multitask", **changes) -> dict:
+def run(seeds: int = 3, width: float = .125, epochs: int = 8, length: int = 16, difficulty: float = .3, processes: int = 2, work: str = "runs/multitask", **changes) -> dict:
     """Every network and seed, then means, spreads and whether each claim was found."""
     from affect_nb.files.workers import run_commands
     work = Path(work).resolve()
@@ -130,7 +130,7 @@ if __name__ == "__main__":
     parser.add_argument("--one", nargs=4, metavar=("NETWORK", "WORK", "SEED", "SIZE"), help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
     parser.add_argument("--width", type=float, default=.125, help="of the networks; 1 is the paper's size")
-    parser.add_argument("--epochs", type=int, default=5, help="of each training")
+    parser.add_argument("--epochs", type=int, default=8, help="of each training")
     parser.add_argument("--difficulty", type=float, default=.3, help="of the drawn scenes, 0 to 1")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time, a core each")
     parser.add_argument("--work", default="runs/multitask", help="folder for data, weights and tables")

@@ -67,9 +67,9 @@ class Laboratory:
     def train(self, method: str, arch: str, changes: dict) -> Path:
         """The checkpoint of a trained network; `changes` of the recipe."""
         from affect_nb.models.registry import model_arguments
-        from affect_nb.train.recipes import train
-        takes, wanted = model_arguments(arch), {**self.recipe.arguments, "norm": "batch", **changes.get("arguments", {})}
-        arguments = {key: value for key, value in wanted.items() if key in takes or "common" in takes} # a fusion hands its own to its members
+        from affect_nb.train.recipes import fitting_arguments, train
+        wanted = {**self.recipe.arguments, "norm": "batch", **changes.get("arguments", {})}
+        arguments = wanted if "common" in model_arguments(arch) else fitting_arguments(arch, wanted) # a fusion hands its own to its members
         recipe = self.recipe.model_copy(update={**changes, "arch": arch, "arguments": arguments, "cnn_epochs": self.recipe.epochs})
         train(recipe, self.dls, self.checkpoint(method).parent, dict(data=f"embedded world, twin of {self.name}"), weights=start_of(self, method))
         return self.checkpoint(method)

@@ -7,6 +7,7 @@ __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'R
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
 import json
+import math
 import os
 import random
 from pathlib import Path
@@ -18,6 +19,7 @@ from fastai.torch_core import set_seed
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from ..files.atomic import sweep, whole
+from ..models.outputs import aus_of
 from ..models.weights import load_weights, save_checkpoint
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #af69519f
@@ -50,7 +52,7 @@ class SaveCheckpointCallback(TrackerCallback):
     def __init__(self,
         path:str|os.PathLike,     # of the checkpoint, without suffix
         card:dict=None,           # data, licence, preprocessing, notes of `Card`
-        monitor:str='ccc_mean',   # a metric of the learner
+        monitor:str='ccc_mean',   # a metric of the learner; `task_mean` where several tasks are learned
         restore:bool=True,        # load the best weights when the training ends
         **kwargs,                 # of `TrackerCallback`
     ):
@@ -71,11 +73,14 @@ class SaveCheckpointCallback(TrackerCallback):
 
     def _save(self):
         names = list(self.recorder.metric_names[2:]) # after epoch and training loss
-        measures = dict(zip(names, map(float, self.recorder.values[-1][1:])))
-        save_checkpoint(self.path, self.model, {**self.card, 'measures': measures, 'notes': {**self.card.get('notes', {}), 'epoch': self.epoch}})
+        measures = {name: None if math.isnan(value) else float(value) for name, value in zip(names, self.recorder.values[-1][1:])} # NaN: not annotated
+        own = dict(au_names=aus_of(self.model)) if aus_of(self.model) else {}
+        save_checkpoint(self.path, self.model, {**self.card, **own, 'measures': measures, 'notes': {**self.card.get('notes', {}), 'epoch': self.epoch}})
 
     def after_fit(self):
         if self.saved and self.restore: load_weights(self.model, self.path)
+        scores = [values[self.idx] for values in self.recorder.values if len(values) > self.idx] if self.run and not self.saved else []
+        if scores and all(map(math.isnan, scores)): raise ValueError(f"{self.monitor} is NaN after every epoch, so none is the best: the validation part has no label of what is learned, or the network says NaN")
         super().after_fit()
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #efe84828

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['affect_adam', 'available_devices', 'choose_device', 'Precision', 'time_precisions', 'choose_precision',
-           'keep_freed_memory', 'RunPrecision', 'va_of', 'ValenceArousal', 'affect_splitter', 'VALoss', 'cnn_parts',
+           'keep_freed_memory', 'RunPrecision', 'va_of', 'ValenceArousal', 'complete_targets', 'Multitask',
+           'affect_splitter', 'VALoss', 'MultitaskLoss', 'TaskMean', 'multitask_metrics', 'monitor_of', 'cnn_parts',
            'start_from', 'weights_record', 'freeze_cnn', 'FrozenCNN', 'affect_learner', 'ToyAffect', 'toy_dataloaders']
 
 # %% ../../nbs/50_train/00_learner.ipynb #52203036
@@ -25,17 +26,18 @@ import pandas as pd
 import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
+from fastai.learner import Learner, Metric
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import Tensor, nn
 from ..core.labels import AffectOutput, AffectTargets
-from ..core.losses import ccc_loss, pooled_ccc_loss
-from ..core.metrics import va_metrics
+from ..core.losses import ccc_loss, multitask_loss, pooled_ccc_loss
+from ..core.metrics import CCC, AUMetric, ExpressionMetric, va_metrics
 from ..data.loaders import AffectDL
 from ..data.sequences import Sequence
-from ..models.inputs import reads_landmarks
+from ..models.inputs import hears, reads_landmarks
+from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model
 from ..models.weights import load_weights
 from ..models.winograd import use_winograd
@@ -144,12 +146,14 @@ def choose_precision(
     precision:str='auto',          # 'auto' measures; 'float32', 'bfloat16'
     channels_last:bool|str='auto', # 'auto' measures; True, False
     winograd:bool|str='auto',      # 'auto' measures; True, False
-    images:int=16,                 # frames of one sequence to measure with
+    images:int=16,                 # frames to measure with, of one sequence where these are longer than a frame
 )->Precision:                      # with `.table` if there was something to measure
     "The fastest number format and layout for `model` on this machine, among those allowed; measured once a process."
     candidates = _candidates(precision, channels_last, winograd, use_winograd(model, False) and next(model.parameters()).device.type == 'cpu')
     if len(candidates) == 1: return candidates[0]
-    inputs = tuple(given if given is None else given[:1, :images] for given in (inputs() if callable(inputs) else inputs))
+    inputs = inputs() if callable(inputs) else inputs
+    sequences = images if inputs[0].shape[1] == 1 else 1 # single frames: as many of them
+    inputs = tuple(given if given is None else given[:sequences, :images] for given in inputs)
     key = _key(model, inputs, candidates)
     if key not in _measured: _measured[key] = time_precisions(model, inputs, candidates)
     return _fastest(candidates, _measured[key])
@@ -211,6 +215,29 @@ class ValenceArousal(Callback):
         if self.yb: self.learn.yb = (va_of(self.yb[0]).to(self.xb[0].device),)
     def after_pred(self): self.learn.pred = va_of(self.pred).float()
 
+# %% ../../nbs/50_train/00_learner.ipynb #97172e42
+def complete_targets(
+    targets:AffectTargets,
+    tasks:tuple,           # of 'va', 'expression', 'aus'
+    au_names:tuple,        # the network's AUs; () where it predicts none
+    shape:tuple=None,      # leading shape, for targets without any field; None: their own
+)->AffectTargets:          # with a field for each task, and no other
+    "Targets as a network of these tasks reads them: what is not annotated is missing."
+    au_names = tuple(au_names) or targets.au_names
+    blank, targets = AffectTargets.missing(shape or targets.shape, tasks, au_names, targets.device), targets.with_aus(au_names)
+    given = {task: getattr(targets if task in targets.present else blank, task) for task in tasks}
+    return AffectTargets(**given, au_names=au_names)
+
+class Multitask(Callback):
+    "Hand fastai outputs in float32, and targets that have a field for each task of the network."
+    order = 8
+    def __init__(self, tasks:tuple, au_names:tuple): self.tasks, self.au_names = tasks, au_names
+    def before_batch(self):
+        if self.yb: self.learn.yb = (complete_targets(self.yb[0], self.tasks, self.au_names, self.xb[0].shape[:2]).to(self.xb[0].device),)
+    def after_pred(self): self.learn.pred = self.pred.float()
+    def after_loss(self):
+        if not self.training: self.learn.pred, self.learn.yb = self.pred.detach().cpu(), (self.yb[0].cpu(),) # what is gathered does not fill a GPU
+
 # %% ../../nbs/50_train/00_learner.ipynb #23a20633
 affect_adam = partial(OptimWrapper, opt=torch.optim.Adam, fused=True)
 
@@ -235,6 +262,49 @@ class VALoss:
     def __call__(self, pred, targ): return self.loss(pred, targ, **self.options)
     def decodes(self, pred): return AffectOutput(va=pred)
     def __repr__(self): return f"VALoss({', '.join([self.loss.__name__, *(f'{name}={value!r}' for name, value in self.options.items())])})"
+
+# %% ../../nbs/50_train/00_learner.ipynb #900e428e
+class MultitaskLoss:
+    "`loss(output, targets)` for fastai: eq. 4 + `lambda_au` eq. 5 + `lambda_va` eq. 6, each over the frames that have its labels."
+    def __init__(self,
+        lambda_au:float=1.,  # weight of the AUs
+        lambda_va:float=1.,  # weight of valence and arousal
+        au_over:str='sum',   # over the AUs of a frame: 'sum' (eq. 5) or 'mean' (eq. 7)
+    ): self.lambda_au, self.lambda_va, self.au_over = lambda_au, lambda_va, au_over
+    def __call__(self, output, targets): return multitask_loss(output, targets, self.lambda_au, self.lambda_va, over=self.au_over)
+    def decodes(self, output): return output
+    def __repr__(self): return f"MultitaskLoss(lambda_au={self.lambda_au:g}, lambda_va={self.lambda_va:g}, au_over={self.au_over!r})"
+
+# %% ../../nbs/50_train/00_learner.ipynb #4038f862
+_HEADLINES = dict(va=partial(CCC, 'mean'), expression=partial(ExpressionMetric, 'expression_score'), aus=partial(AUMetric, 'au_score'))
+_MEASURES = dict(va=[partial(CCC, 'valence'), partial(CCC, 'arousal'), _HEADLINES['va']],
+                 expression=[_HEADLINES['expression'], partial(ExpressionMetric, 'macro_f1'), partial(ExpressionMetric, 'accuracy')],
+                 aus=[_HEADLINES['aus'], partial(AUMetric, 'au_f1'), partial(AUMetric, 'au_accuracy')])
+
+class TaskMean(Metric):
+    "fastai metric `task_mean`: the mean of `ccc_mean`, `expression_score` and `au_score` over those of `tasks` that have labels; NaN where none has."
+    name = 'task_mean'
+    def __init__(self, tasks:tuple): self.parts = [_HEADLINES[task]() for task in tasks]
+    def reset(self):
+        for part in self.parts: part.reset()
+    def accumulate(self, learn):
+        for part in self.parts: part.accumulate(learn)
+    @property
+    def value(self):
+        scores = [score for part in self.parts if (score := part.value) is not None and score == score]
+        return sum(scores)/len(scores) if scores else float('nan')
+
+def multitask_metrics(
+    tasks:tuple, # of 'va', 'expression', 'aus'
+)->list:         # of fastai metrics
+    "The measures shown while several tasks are learned: three a task, and `task_mean`."
+    return [make() for task in tasks for make in _MEASURES[task]] + [TaskMean(tasks)]
+
+def monitor_of(
+    tasks:tuple, # of a network
+)->str:          # name of a metric of its learner
+    "What decides which epoch is the best: `ccc_mean` for valence and arousal alone, else `task_mean`."
+    return 'ccc_mean' if tuple(tasks) == ('va',) else 'task_mean'
 
 # %% ../../nbs/50_train/00_learner.ipynb #882e88b1
 def cnn_parts(
@@ -314,9 +384,30 @@ def _check_landmarks(model, dls):
     if reads_landmarks(model) and getattr(getattr(dls.train, 'dataset', None), 'has_landmarks', True) is False:
         warnings.warn(f"{getattr(model, 'architecture', 'the network')} reads landmarks, and none of the faces has any: zeros stand for them; landmarks=False builds it without")
 
+# %% ../../nbs/50_train/00_learner.ipynb #902952c5
+def _check_sound(model, dls):
+    "A `ValueError` where a network hears and the loaders give no sound."
+    n_inp = getattr(dls, 'n_inp', 2)
+    if hears(model) and n_inp < 3: raise ValueError(f"{getattr(model, 'architecture', 'the network')} hears, and the batches hold no sound: make the datasets with sound=True")
+
+def _learns(model, pool, loss_func, metrics, **weights):
+    "Loss, metrics and the callback that suits them."
+    tasks = tasks_of(model)
+    if tasks == ('va',):
+        loss = VALoss(loss_func) if loss_func else VALoss(pooled_ccc_loss, pool=pool) if pool else VALoss()
+        return loss, va_metrics(pool) if metrics is None else metrics, ValenceArousal()
+    if pool: raise ValueError(f"pool is {pool!r}, and the network learns {', '.join(tasks)}: one value a sequence is for valence and arousal alone")
+    return loss_func or MultitaskLoss(**weights), multitask_metrics(tasks) if metrics is None else metrics, Multitask(tasks, aus_of(model))
+
+class _AffectLearner(Learner):
+    "A `Learner` whose predictions are `AffectOutput`: fastai can put tensors alone into another order."
+    def get_preds(self, ds_idx=1, dl=None, reorder=True, **kwargs):
+        if reorder and hasattr(dl, 'get_idxs'): dl = dl.new(shuffle=False, drop_last=False)
+        return super().get_preds(ds_idx, dl, reorder=False, **kwargs)
+
 # %% ../../nbs/50_train/00_learner.ipynb #5454b8e9
 def affect_learner(
-    dls:DataLoaders,               # batches (faces, landmarks), targets
+    dls:DataLoaders,               # batches faces, landmarks, audio where there is sound, targets
     arch:str|nn.Module='affwildnet_vgg', # a name of `list_models()`, or a model that `create_model` made
     width:float=1.0,               # scales the channels; 1.0 is the paper's size
     lr:float=1e-4,                 # Adam's learning rate
@@ -325,28 +416,39 @@ def affect_learner(
     winograd:bool|str='auto',      # 'auto' measures; True, False
     device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
     weights=None,                  # checkpoints to start from, as `start_from` takes them
-    loss_func=None,                # of (B, T, 2) predictions and targets; None: CCC, over frames or as `pool` says
-    metrics=None,                  # None: CCC of valence, arousal and both, and their MSE, as `pool` says
+    loss_func=None,                # of predictions and targets, (B, T, 2) or, for several tasks, containers; None: CCC, or `MultitaskLoss`
+    metrics=None,                  # None: by the network's tasks, `va_metrics(pool)` or `multitask_metrics(tasks)`
     pool:str|None=None,            # 'median' or 'mean': one value a sequence, as for OMG-Emotion; None: every frame counts
+    lambda_au:float=1., lambda_va:float=1., au_over:str='sum', # of `MultitaskLoss`
     frozen:bool=False,             # the CNN keeps the weights it starts from
     cbs=None,                      # further callbacks, one or a list
     path='.',                      # folder of the learner
     **arguments,                   # of the model
 )->Learner:                        # with `.precision`, the `Precision` it runs in
-    "A fastai `Learner` that trains valence and arousal on the CCC loss (eq. 2), end to end unless the CNN is `frozen`."
+    "A fastai `Learner` that trains a network's tasks, valence and arousal alone on the CCC loss (eq. 2), end to end unless the CNN is `frozen`."
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
     start_from(model, weights)
     _check_landmarks(model, dls)
+    _check_sound(model, dls)
+    loss, metrics, suits = _learns(model, pool, loss_func, metrics, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
     if frozen: freeze_cnn(model)
     dls, model = dls.to(device), model.to(device)
     chosen = choose_precision(model, partial(_example, dls, device), precision, channels_last, winograd)
-    loss = VALoss(loss_func) if loss_func else VALoss(pooled_ccc_loss, pool=pool) if pool else VALoss()
-    learn = Learner(dls, chosen.lay_out(model), loss, opt_func=affect_adam, lr=lr, splitter=_learning_groups if frozen else affect_splitter, path=path,
-                    metrics=va_metrics(pool) if metrics is None else metrics,
-                    cbs=[ValenceArousal(), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)])
+    kind = Learner if isinstance(suits, ValenceArousal) else _AffectLearner
+    learn = kind(dls, chosen.lay_out(model), loss, opt_func=affect_adam, lr=lr, splitter=_learning_groups if frozen else affect_splitter, path=path,
+                 metrics=metrics, cbs=[suits, RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)])
     learn.precision = chosen
     return learn
+
+# %% ../../nbs/50_train/00_learner.ipynb #d8ab68c7
+_TOY_AUS, _TOY_LEVELS = (1, 2, 4, 12), (-.6, -.2, .2, .6) # an AU is active from this valence on
+
+def _toy_targets(va, tasks):
+    "What is annotated of a toy world: all of `tasks` follow from valence."
+    expression = ((va[..., 0] + 1)*3.5).long().clamp(0, 6)
+    aus = (va[..., :1] > torch.tensor(_TOY_LEVELS)).float()
+    return AffectTargets(**{task: field for task, field in dict(va=va, expression=expression, aus=aus).items() if task in tasks}, au_names=_TOY_AUS)
 
 # %% ../../nbs/50_train/00_learner.ipynb #dddab603
 class ToyAffect:
@@ -356,16 +458,20 @@ class ToyAffect:
         frames=8,  # of each
         size=32,   # px
         seed=0,
+        tasks=('va',), # that are annotated: also 'expression', 'aus'
+        sound=False,   # True: spectrograms, whose brightness is the arousal
     ):
         draw = torch.Generator().manual_seed(seed)
-        self.va = torch.rand(n, frames, 2, generator=draw)*2 - 1
+        self.va, self.tasks, self.has_sound = torch.rand(n, frames, 2, generator=draw)*2 - 1, tasks, sound
         noise = torch.randn(n, frames, 3, size, size, generator=draw)*20
         self.faces = (127.5 + 100*self.va[..., :1, None, None] + noise).clamp(0, 255).to(torch.uint8)
 
     def __len__(self): return len(self.va)
     def __getitem__(self, index):
-        landmarks = self.va[index, :, 1, None, None].expand(-1, 68, 2).contiguous()
-        return Sequence(self.faces[index], landmarks, AffectTargets(va=self.va[index]), torch.ones(self.va.shape[1], dtype=torch.bool))
+        va, faces = self.va[index], self.faces[index]
+        landmarks, there = va[:, 1, None, None].expand(-1, 68, 2).contiguous(), torch.ones(len(va), dtype=torch.bool)
+        heard = dict(audio=(127.5 + 100*va[:, 1:, None, None]).to(torch.uint8).expand(-1, 1, *faces.shape[-2:]).contiguous()) if self.has_sound else {}
+        return Sequence(faces, landmarks, _toy_targets(va, self.tasks), there, **heard)
 
 def toy_dataloaders(
     n:int=16,      # sequences to train on; half as many, other ones, to validate
@@ -373,7 +479,8 @@ def toy_dataloaders(
     size:int=32,   # px
     bs:int=4,      # sequences in a batch
     seed:int=0,
+    **options,     # tasks, sound of `ToyAffect`
 )->DataLoaders:    # on the CPU
     "`DataLoaders` over two `ToyAffect` worlds."
-    train, valid = ToyAffect(n, frames, size, seed), ToyAffect(max(1, n//2), frames, size, seed + 1)
+    train, valid = ToyAffect(n, frames, size, seed, **options), ToyAffect(max(1, n//2), frames, size, seed + 1, **options)
     return DataLoaders(AffectDL(train, bs, shuffle=True, seed=seed, drop_last=True), AffectDL(valid, bs), device='cpu')
