@@ -28,6 +28,7 @@ from affect_nb.files.film import write_film
 from affect_nb.models.backbones import VGG16
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import read_card, save_checkpoint
+from affect_nb.preprocess.audio import read_audio
 from affect_nb.preprocess.store import FaceStore
 from affect_nb.preprocess.video import VideoReader
 from affect_nb.synth.databases import write_database
@@ -476,13 +477,44 @@ def test_predict_writes_table_film_and_plot(media, model, tmp_path):
     said.does(*(tmp_path/f"good.{suffix}" for suffix in ("csv", "mp4", "png")))
     assert "Warning" not in said.err
     table = pd.read_csv(tmp_path/"good.csv")
-    assert list(table) == list(CSV_COLUMNS.values()) and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
+    assert list(table) == list(CSV_COLUMNS.values())[:12] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
     assert len(table) == 40 and table[["valence", "arousal"]].abs().lt(1.5).all(axis=None)
     assert np.allclose(np.diff(table.time_s), 1/25, atol=1e-3)
     film = VideoReader(tmp_path/"good.mp4")
     assert (film.width, film.height, sum(1 for _ in film)) == (160, 160 + strip_height(160), 40)
     assert Image.open(tmp_path/"good.png").size == (900, 280)
     assert not list(tmp_path.rglob(".part-*"))
+
+
+@pytest.fixture(scope="module")
+def hearing(tmp_path_factory):
+    "The card of a tiny network that sees and hears, beside the visual one that it names."
+    folder = tmp_path_factory.mktemp("hearing")
+    save_checkpoint(folder/"mt_vgg_gru", create_model("mt_vgg_gru", width=1/16))
+    save_checkpoint(folder/"av_mt_vgg_gru", create_model("av_mt_vgg_gru", width=1/16), {"notes": {"visual": "mt_vgg_gru"}})
+    return folder/"av_mt_vgg_gru.json"
+
+
+def test_predict_all_tasks_with_sound(hearing, tmp_path):
+    tone = np.sin(2*np.pi*440*np.arange(44100)/44100).astype(np.float32)
+    write_film(tmp_path/"talk.mp4", smile(25), 25, tone)
+    said = affect("predict", tmp_path/"talk.mp4", "--model", hearing, "--out", tmp_path/"out").does("talk.csv", "talk.mp4", "talk.png")
+    assert "note:" not in said.err and "Warning" not in said.err
+    table = pd.read_csv(tmp_path/"out"/"talk.csv")
+    assert list(table)[:12] == list(CSV_COLUMNS.values())[:12] and list(table)[-3:] == ["expression", "sound", "scored_with"]
+    assert table.filter(like="prob_").shape[1] == 7 + 8 and table.filter(like="prob_").min(axis=None) >= 0
+    assert set(table.scored_with) == {"faces and sound"} and set(table.sound) == {"ok"}
+    assert len(read_audio(tmp_path/"out"/"talk.mp4").samples) >= .95*44100
+    assert Image.open(tmp_path/"out"/"talk.png").size[0] == 900 and Image.open(tmp_path/"out"/"talk.png").size[1] > 500
+
+
+def test_predict_without_sound_says_so(media, hearing, tmp_path):
+    said = affect("predict", media/"good.mp4", "--model", hearing, "--out", tmp_path, "--no-film").does("good.csv")
+    assert "note: good: it has no sound track; face 0: scored by the visual network mt_vgg_gru" in said.err
+    assert set(pd.read_csv(tmp_path/"good.csv").scored_with) == {"faces"}
+    assert "note: good: sound is switched off" in affect("predict", media/"good.mp4", "--model", hearing, "--out", tmp_path, "--no-film", "--no-sound").err
+    affect("predict", media/"good.mp4", "--model", hearing, "--out", tmp_path, "--sound-face", "left").refuses("sound_face is 'left'", "'all'")
+    affect("predict", media/"good.mp4", "--model", hearing, "--out", tmp_path, "--precision", "half").refuses("'half'", "bfloat16")
 
 
 def test_predict_finds_nobody(media, model, tmp_path):

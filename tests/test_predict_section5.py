@@ -60,8 +60,9 @@ def short(tmp_path_factory):
 @pytest.mark.parametrize("carry", [False, True])
 @pytest.mark.parametrize("name", list_models())
 def test_every_network(short, name, carry):
-    table = predictor_of(name, carry=carry).predict_store(short)
-    seen = table.status == "ok"
+    predictor = predictor_of(name, carry=carry)
+    if predictor.hears: pytest.skip("tests/test_predict_tasks.py is about networks that hear")
+    table, seen = predictor.predict_store(short), short.frames.sort_values(["frame", "face_id"], ignore_index=True).status == "ok"
     assert len(table) == len(short) and table.loc[seen, VA].notna().all(axis=None) and table.loc[~seen, VA].isna().all(axis=None)
     assert table.landmarks.equals(seen.rename("landmarks")) and table.valence.dtype == np.float32
 

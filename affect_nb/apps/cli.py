@@ -220,12 +220,18 @@ def predict(
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
     carry: Annotated[bool, typer.Option("--carry", help="The memory goes on from window to window of a face, instead of starting anew as in training.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="What the network says, without the chain of steps in its card.")] = False,
+    sound: Annotated[bool, typer.Option(help="Let a network that hears do so; without, its visual network beside it is asked.")] = True,
+    sound_face: Annotated[Optional[str], typer.Option(help="The face that the sound is given to: its number, or all; none: the one that is seen most.")] = None,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: the faster on this machine.")] = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
 ):
-    "Predict valence and arousal of every face in every frame: a table, an annotated film and a plot."
+    "Predict all that the network has learned (valence and arousal, expressions, action units) of every face in every frame: a table, an annotated film and a plot."
     _check_model(model)
     from affect_nb.apps.predict import predict_files
-    written, skipped = predict_files(video, model, out, detector=detector, film=film, device=device, carry=carry, postprocess=not raw)
+    with warnings.catch_warnings(record=True) as said:
+        written, skipped = predict_files(video, model, out, detector=detector, film=film, device=device, precision=precision, carry=carry, postprocess=not raw,
+                                         sound=sound, sound_face=int(sound_face) if (sound_face or "").isdigit() else sound_face)
+    for note in dict.fromkeys(str(one.message) for one in said if issubclass(one.category, UserWarning)): print(f"note: {note}", file=sys.stderr)
     for path in written: print(path)
     _report_skipped(skipped)
     raise typer.Exit(1 if skipped and not written else 0)

@@ -14,7 +14,7 @@ from .inputs import check_inputs, check_modality, read_images, scale_pixels
 from .outputs import AffectLayer
 from .registry import register_model
 
-# %% ../../nbs/40_models/25_baselines.ipynb #de4011e7
+# %% ../../nbs/40_models/25_baselines.ipynb #d90012c6
 def fully_connected(
     features:int,  # numbers that come in
     units:list,    # of each layer
@@ -25,6 +25,7 @@ def fully_connected(
     for before, after in zip((features, *units), units): layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
     return nn.Sequential(*layers).apply(he_init)
 
+# %% ../../nbs/40_models/25_baselines.ipynb #de4011e7
 class FrameNetwork(nn.Module):
     "A CNN that judges each frame by itself: `cnn`, `fc`, `output`. Landmarks may be given, and are not read."
     def __init__(self,

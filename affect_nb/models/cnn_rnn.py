@@ -96,7 +96,7 @@ def _features(model:CnnRnn, images:Tensor)->dict[str, Tensor]:
 
 CnnRnn.rnns, CnnRnn.features = property(_rnns), _features
 
-# %% ../../nbs/40_models/28_cnn_rnn.ipynb #7a30c43f
+# %% ../../nbs/40_models/28_cnn_rnn.ipynb #1ff750d9
 def read_taps(
     model:CnnRnn,
     features:dict,   # tap -> (B*T, ...) maps of the CNN
@@ -110,6 +110,7 @@ def read_taps(
     inputs = [read[tap] for tap in model.taps]
     return inputs if len(model.rnns) == len(inputs) else [torch.cat([part.flatten(1) for part in inputs], 1)]
 
+# %% ../../nbs/40_models/28_cnn_rnn.ipynb #1b909937
 def remember(
     model:CnnRnn,
     features:dict,   # tap -> (B*T, ...) maps of the CNN

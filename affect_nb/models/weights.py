@@ -21,6 +21,7 @@ from torch import nn
 from .. import __version__
 from ..core.labels import AUS17
 from ..files.atomic import whole, write_json
+from .outputs import aus_of
 from .registry import create_model
 
 # %% ../../nbs/40_models/20_weights.ipynb #96eca8cc
@@ -96,7 +97,7 @@ def _complete_card(model, card):
     "`card` as a `Card`, with what the model knows about itself."
     if not hasattr(model, 'architecture'): raise ValueError(f"the {type(model).__name__} was not made by `create_model`: a checkpoint could not rebuild it")
     arguments = dict(model.arguments)
-    own = dict(architecture=model.architecture, width=arguments.pop('width', 1.0), arguments=arguments)
+    own = dict(architecture=model.architecture, width=arguments.pop('width', 1.0), arguments=arguments, **(dict(au_names=aus_of(model)) if aus_of(model) else {}))
     given = card.model_dump() if isinstance(card, Card) else dict(card or {})
     return Card(**{**given, **own})
 

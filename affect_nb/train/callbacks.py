@@ -19,7 +19,6 @@ from fastai.torch_core import set_seed
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from ..files.atomic import sweep, whole
-from ..models.outputs import aus_of
 from ..models.weights import load_weights, save_checkpoint
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #af69519f
@@ -74,8 +73,7 @@ class SaveCheckpointCallback(TrackerCallback):
     def _save(self):
         names = list(self.recorder.metric_names[2:]) # after epoch and training loss
         measures = {name: None if math.isnan(value) else float(value) for name, value in zip(names, self.recorder.values[-1][1:])} # NaN: not annotated
-        own = dict(au_names=aus_of(self.model)) if aus_of(self.model) else {}
-        save_checkpoint(self.path, self.model, {**self.card, **own, 'measures': measures, 'notes': {**self.card.get('notes', {}), 'epoch': self.epoch}})
+        save_checkpoint(self.path, self.model, {**self.card, 'measures': measures, 'notes': {**self.card.get('notes', {}), 'epoch': self.epoch}})
 
     def after_fit(self):
         if self.saved and self.restore: load_weights(self.model, self.path)
