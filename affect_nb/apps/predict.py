@@ -254,7 +254,7 @@ def _as_visual(predictor:Predictor, model:torch.nn.Module, card, path:Path)->Pre
     "Another network with the same options."
     return replace(predictor, model=model, card=card, path=path, length=card.notes.get("recipe", {}).get("length", predictor.length))
 
-_SILENCE = {"": "no sound was read with its faces", "no_track": "it has no sound track", "silent": "its sound is silent", "outside": "its sound lies outside of the picture", "broken": "its sound is broken"}
+_SILENCE = {"": "no sound was read with its faces", "no_track": "it has no sound track", "silent": "its sound is silent", "outside": "its sound lies outside of the picture", "broken": "its sound is broken", "ok": "its .sound file is gone"}
 
 def _main_faces(store:FaceStore)->list[int]:
     "The face that is seen most, of two the lower number; where nobody is seen, it does not matter."

@@ -245,7 +245,7 @@ def window_starts(
     if remainder not in REMAINDERS: raise ValueError(f"remainder is {remainder!r}, allowed are {', '.join(REMAINDERS)}")
     full = max(0, (n - length)//step + 1)
     covered = (full - 1)*step + length if full else 0
-    return np.arange(full + (remainder == 'pad' and covered < n), dtype=np.int32)*step
+    return np.arange(full + (remainder == 'pad' and covered < n and full*step < n), dtype=np.int32)*step
 
 # %% ../../nbs/30_data/40_sequences.ipynb #841087c4
 def _useful_starts(track, length, step, remainder):
