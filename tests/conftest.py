@@ -20,3 +20,8 @@ def real():
     "Images and clips of real people; they are not part of the repository."
     if not REAL.is_dir(): pytest.skip("../shared/data is absent: no real images and videos to test on")
     return REAL
+
+
+def pytest_collection_modifyitems(items):
+    "What takes minutes begins first, so that no worker waits for the other at the end."
+    items.sort(key=lambda item: not ("test_lesson" in item.nodeid or "empty_environment" in item.nodeid))

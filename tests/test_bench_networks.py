@@ -26,7 +26,7 @@ def by_hand(model, inputs):
     def count(layer, given, out):
         reads = given[0]
         if isinstance(layer, nn.Conv2d): read = flop = 2*out.numel()*layer.in_channels*math.prod(layer.kernel_size)
-        elif isinstance(layer, nn.Linear): read = flop = 2*out.numel()*layer.in_features
+        elif isinstance(layer, nn.Linear): read = flop = 2*reads.numel()*layer.out_features
         else:
             unit = 2*reads.shape[0]*reads.shape[1]*GATES[type(layer)]*layer.hidden_size # for each number that a layer reads
             read = unit*reads.shape[-1] # what the first layer reads from outside
@@ -43,7 +43,7 @@ def by_hand(model, inputs):
 
 
 def test_operations_are_those_counted_by_hand(bench):
-    for title in ("vgg16", "vgg_face_lstm", "affwildnet_resnet", "cnn_1rnn", "cnn_3rnn", "fusion_fc", "fusion_rnn, one frozen CNN"):
+    for title in ("vgg16", "vgg_face_lstm", "affwildnet_resnet", "cnn_1rnn", "cnn_3rnn", "fusion_fc", "fusion_rnn, one frozen CNN", "mt_vgg", "mt_vgg_gru_audio", "av_mt_vgg_gru"):
         with torch.device("meta"): model = bench.build(title, WIDTH, 64)
         inputs, _ = bench.draw_batch(model, 2, 4, 64, device="meta")
         assert bench.count_flop(model, inputs) == pytest.approx(by_hand(model, inputs), rel=.002), title
