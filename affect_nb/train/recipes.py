@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AFFWILDNET', 'OMG', 'MT_VGG', 'MT_VGG_GRU', 'AV_MT_VGG_GRU', 'Recipe', 'fitting_arguments', 'affwildnet_recipe',
            'omg_recipe', 'mt_vgg_recipe', 'mt_vgg_gru_recipe', 'av_mt_vgg_gru_recipe', 'recipe_network',
-           'recipe_learner', 'fit_recipe', 'frame_network', 'train', 'copy_best']
+           'recipe_monitor', 'recipe_learner', 'fit_recipe', 'frame_network', 'train', 'copy_best']
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0312bd93
 import os
@@ -161,6 +161,12 @@ def recipe_network(
     "The network of a recipe: shapes only."
     with torch.device('meta'): return create_model(recipe.arch, recipe.width, **recipe.arguments)
 
+def recipe_monitor(
+    recipe:Recipe,
+)->str: # name of a metric
+    "What decides which epoch of a recipe is the best."
+    return monitor_of(tasks_of(recipe_network(recipe)))
+
 # %% ../../nbs/50_train/20_recipes.ipynb #7ef6893b
 def _callbacks(recipe, monitor):
     "What the recipe adds to fastai's loop."
@@ -178,7 +184,7 @@ def recipe_learner(
     path='.',         # folder of the learner
 )->Learner:
     "The learner of a recipe, its first weights drawn from the recipe's seed."
-    monitor = monitor_of(tasks_of(recipe_network(recipe)))
+    monitor = recipe_monitor(recipe)
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd, device, weights,
                           pool=recipe.pool, lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over,
@@ -206,7 +212,7 @@ def _train_stage(recipe, dls, out, card, device, weights, cbs):
     record = weights_record(weights)
     card = {**card, 'notes': {**card.get('notes', {}), 'sequence': recipe.length, 'recipe': recipe.model_dump(), 'weights': record}}
     facts = dict(recipe=recipe.model_dump(), weights=record, split=getattr(dls, 'split_hash', ''))
-    monitor = monitor_of(tasks_of(recipe_network(recipe)))
+    monitor = recipe_monitor(recipe)
     keep = [SaveCheckpointCallback(out/'best', card, monitor), ResumeCallback(out/'state', recipe.seed, facts)]
     return fit_recipe(recipe_learner(recipe, dls, device, weights, [*keep, *L(cbs)], out), recipe)
 
