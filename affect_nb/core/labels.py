@@ -77,7 +77,9 @@ class _Fields:
 # %% ../../nbs/00_core/00_labels.ipynb #5f695984
 class _Affect(_Fields):
     "What one can do with `AffectTargets` and `AffectOutput`; an index reaches the leading axes."
-    def _map(self, function): return replace(self, **{name: function(getattr(self, name)) for name in self.present})
+    @property
+    def _carried(self): return [*self.present, *(['au_weights'] if getattr(self, 'au_weights', None) is not None else [])]
+    def _map(self, function): return replace(self, **{name: function(getattr(self, name)) for name in self._carried})
 
     def __len__(self): return self.shape[0] if self.shape else 0
     def __getitem__(self, index): return self._map(lambda field: field[index])
@@ -112,10 +114,13 @@ class AffectTargets(_Affect):
     expression:Optional[Tensor] = None # (...) long: position in `EXPRESSIONS`
     aus:Optional[Tensor] = None        # (..., A) float: 1 active, 0 inactive
     au_names:tuple = AUS17             # (A,) the AU of each column
+    au_weights:Optional[Tensor] = None # (..., A) float: what each AU's label counts in a loss; None: 1
 
     def __post_init__(self):
         super().__post_init__()
-        self.expression = _tensor(self.expression, None)
+        self.expression, self.au_weights = _tensor(self.expression, None), _floating(self.au_weights)
+        if self.au_weights is not None and (self.aus is None or self.au_weights.shape != self.aus.shape):
+            raise ValueError(f"AffectTargets: au_weights has shape {tuple(self.au_weights.shape)}, it must be that of aus, {self.aus if self.aus is None else tuple(self.aus.shape)}")
         if self.expression is not None and self.expression.is_floating_point():
             raise ValueError(f"AffectTargets: expression is {self.expression.dtype}, it must be class ids 0 to 6 or -1 (integers)")
         if self.expression is not None: self.expression = self.expression.long()
@@ -179,24 +184,26 @@ def with_aus(
     absent = [au for au in au_names if au not in affect.au_names]
     if absent and isinstance(affect, AffectOutput):
         raise ValueError(f"the output has no unit for AU {absent}; it predicts {affect.au_names}")
-    padded = torch.cat([affect.aus, torch.full_like(affect.aus[..., :1], torch.nan)], -1)
     where = [affect.au_names.index(au) if au in affect.au_names else -1 for au in au_names]
-    return replace(affect, aus=padded[..., where], au_names=au_names)
+    columns = lambda values, absent: torch.cat([values, torch.full_like(values[..., :1], absent)], -1)[..., where]
+    weights = dict(au_weights=columns(affect.au_weights, 1.)) if 'au_weights' in affect._carried else {}
+    return replace(affect, aus=columns(affect.aus, torch.nan), au_names=au_names, **weights)
 
 # %% ../../nbs/00_core/00_labels.ipynb #cddc7c61
 def _union(items):
     "Fields and vocabulary that hold every one of `items`."
-    names = {name for item in items for name in item.present}
+    names = {name for item in items for name in item._carried}
     holders = [item.au_names for item in items if item.aus is not None] or [items[0].au_names]
     return names, holders[0] if len(set(holders)) == 1 else tuple(sorted({au for aus in holders for au in aus}))
 
 def _complete(item, names, au_names):
-    "`item` with every field of `names`, missing entries where it had none."
+    "`item` with every field of `names`, missing entries where it had none, weights of 1."
     item = with_aus(item, au_names)
-    lacking = [name for name in names if name not in item.present]
+    lacking = [name for name in names if name not in item._carried]
     if lacking and isinstance(item, AffectOutput): raise ValueError(f"AffectOutput without {lacking} cannot join outputs that have it")
-    blank = AffectTargets.missing(item.shape, lacking, au_names, item.device)
-    return replace(item, **{name: getattr(blank, name) for name in lacking})
+    fields = {name: getattr(AffectTargets.missing(item.shape, [name], au_names, item.device), name) for name in lacking if name != 'au_weights'}
+    if 'au_weights' in lacking: fields['au_weights'] = torch.ones_like(fields['aus'] if 'aus' in fields else item.aus)
+    return replace(item, **fields)
 
 def _join(cls, how, items, dim):
     "Join `items` field by field with `how`, torch.cat or torch.stack."

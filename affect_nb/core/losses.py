@@ -82,15 +82,16 @@ def au_loss(
     logits:Tensor,   # (..., A) one score for each AU
     targ:Tensor,     # (..., A) 1 active, 0 inactive (or a probability), NaN where there is no annotation
     over:str='mean', # of the annotated AUs of one frame: 'mean' (eq. 7) or 'sum' (eq. 5)
+    weights:Tensor=None, # (..., A) what each label counts, in place of delta, as for co-annotated AUs; None: 1
 )->Tensor:           # scalar, at least 0; 0 where nothing is annotated
     "Binary cross entropy over the annotated AUs of each frame, then the mean over frames that have any (eq. 7, eq. 5)."
     if over not in ('mean', 'sum'): raise ValueError(f"over is {over!r}, it must be 'mean' (eq. 7) or 'sum' (eq. 5)")
     with _without_autocast(logits):
         logits, targ, seen = _seen(logits, targ)
-        frame = (F.binary_cross_entropy_with_logits(logits, targ, reduction='none')*seen).sum(-1)
-        annotated = seen.sum(-1)
-        if over == 'mean': frame = frame/annotated.clamp(min=1)
-        return frame.sum()/(annotated > 0).sum().clamp(min=1)
+        if weights is not None: seen = seen*weights.to(seen.dtype)
+        frame, counted = (F.binary_cross_entropy_with_logits(logits, targ, reduction='none')*seen).sum(-1), seen.sum(-1)
+        if over == 'mean': frame = frame/counted.masked_fill(counted == 0, 1)
+        return frame.sum()/(counted > 0).sum().clamp(min=1)
 
 # %% ../../nbs/00_core/30_losses.ipynb #a9677195
 def multitask_terms(
@@ -102,7 +103,7 @@ def multitask_terms(
     if not output.present: raise ValueError("the output predicts nothing: va, expression and aus are all None")
     blank = AffectTargets.missing(output.shape, output.present, output.au_names, output.device)
     targets = targets.with_aus(output.au_names)
-    losses = dict(expression=expression_loss, aus=partial(au_loss, over=over), va=ccc_loss)
+    losses = dict(expression=expression_loss, aus=partial(au_loss, over=over, weights=targets.au_weights), va=ccc_loss)
     label = lambda name: getattr(targets, name) if name in targets.present else getattr(blank, name)
     return {name: loss(getattr(output, name), label(name)) for name, loss in losses.items() if name in output.present}
 
