@@ -32,7 +32,7 @@ from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import Tensor, nn
 from ..core.labels import AffectOutput, AffectTargets
-from ..core.losses import ccc_loss, multitask_loss, pooled_ccc_loss
+from ..core.losses import ccc_loss, multitask_terms, pooled_ccc_loss
 from ..core.metrics import CCC, AUMetric, ExpressionMetric, va_metrics
 from ..data.loaders import AffectDL
 from ..data.sequences import Sequence
@@ -271,7 +271,13 @@ class MultitaskLoss:
         lambda_va:float=1.,  # weight of valence and arousal
         au_over:str='sum',   # over the AUs of a frame: 'sum' (eq. 5) or 'mean' (eq. 7)
     ): self.lambda_au, self.lambda_va, self.au_over = lambda_au, lambda_va, au_over
-    def __call__(self, output, targets): return multitask_loss(output, targets, self.lambda_au, self.lambda_va, over=self.au_over)
+
+    def terms(self, output, targets)->dict: # name of the task -> scalar, in the graph
+        "What the loss is the sum of, each with its weight."
+        weights = dict(expression=1., aus=self.lambda_au, va=self.lambda_va)
+        return {name: weights[name]*term for name, term in multitask_terms(output, targets, self.au_over).items()}
+
+    def __call__(self, output, targets): return sum(self.terms(output, targets).values())
     def decodes(self, output): return output
     def __repr__(self): return f"MultitaskLoss(lambda_au={self.lambda_au:g}, lambda_va={self.lambda_va:g}, au_over={self.au_over!r})"
 
