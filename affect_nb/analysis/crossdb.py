@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'study_databases', 'database_measures', 'database_tasks', 'tested_on', 'dash_reasons', 'study_division',
-           'study_aus', 'SomeWindows', 'SomePhotographs', 'study_loaders', 'output_left_out', 'cross_table']
+           'study_aus', 'study_loaders', 'output_left_out', 'cross_table']
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #30fc680b
 import os
@@ -21,8 +21,9 @@ from ..core.labels import AUS8
 from ..data.databases import Database
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
+from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
-from ..data.splits import Division, holdout, protocol_divisions, subject_kfold
+from ..data.splits import Division, protocol_divisions, subject_kfold
 from ..models.inputs import hears
 from ..train.jobs import recipe_for
 from ..train.learner import choose_device
@@ -102,26 +103,6 @@ def study_aus(
     "The AUs that a network is to predict: those of the protocol, else all that are annotated; AUS8 where none is."
     return tuple(division.aus or source.au_names or AUS8)
 
-# %% ../../nbs/60_analysis/35_crossdb.ipynb #a1d4982c
-class SomeWindows:
-    "Some of the windows of a dataset."
-    def __init__(self,
-        dataset, # a `SequenceDataset`
-        chosen,  # numbers of windows
-    ): self.dataset, self.chosen = dataset, np.asarray(chosen)
-
-    def __len__(self): return len(self.chosen)
-    def __getitem__(self, index): return self.dataset[int(self.chosen[index])]
-    def __getattr__(self, name):
-        if name in ('dataset', 'chosen'): raise AttributeError(name) # while it is unpickled
-        return getattr(self.dataset, name)
-    def __repr__(self): return f"{type(self).__name__}({len(self)} of {self.dataset})"
-
-class SomePhotographs(SomeWindows):
-    "Some of the photographs of a dataset of single frames: each is a person of its own."
-    @property
-    def people(self)->list[dict]: return [self.dataset.people[0] | dict.fromkeys(('clip', 'subject'), f'photograph {number}') for number in self.chosen]
-
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #4151f43d
 def study_loaders(
     source:Database,       # an open database
@@ -139,16 +120,10 @@ def study_loaders(
     if not clips: raise ValueError(f"{source.root}: none of the clips of {division.name} to learn from has labels that can be read")
     options = dict(length=recipe.length, remainder=recipe.remainder, sound=hears(recipe_network(recipe)))
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
-    sides = _photograph_sides(make(clips), valid_share, recipe.seed) if source.still else [make(part) for part in holdout(clips, valid_share, recipe.seed)]
+    sides = hold_out(source, clips, make, valid_share, recipe.seed)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
     if skipped is not None: skipped += [entry for entry in labels.skipped if entry.source in learnt] + [entry for side in sides for entry in side.skipped]
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed)
-
-def _photograph_sides(dataset, share, seed):
-    "Photographs to learn from, and some that are held out."
-    order = np.random.default_rng(seed).permutation(len(dataset))
-    held = max(1, round(share*len(order)))
-    return SomePhotographs(dataset, np.sort(order[held:])), SomePhotographs(dataset, np.sort(order[:held]))
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #82c09cef
 def output_left_out(

@@ -120,7 +120,11 @@ def tied_aus(
     au_names:tuple, # FACS numbers
 )->list[bool]:      # (A,) True where some emotion has the AU
     "Which AUs a table speaks of."
-    return (tie_matrix(relatedness, au_names) > 0).any(0).tolist()
+    return _tied(relatedness, tuple(au_names), torch.device('cpu')).tolist()
+
+@lru_cache(maxsize=64)
+def _tied(relatedness, au_names, device):
+    with torch.inference_mode(False): return (tie_matrix(relatedness, au_names, device=device) > 0).any(0)
 
 def distribution_matching_loss(
     output:AffectOutput,     # (...) with expression and AU logits
@@ -133,8 +137,8 @@ def distribution_matching_loss(
 )->Tensor:                   # scalar, at least 0
     "Cross entropy of the predicted AUs and those of the predicted emotions, summed over AUs, over all samples (eq. 9)."
     terms = au_divergence(output, relatedness, weighted, form, floor, fixed)
-    counted = torch.as_tensor([untied or tied for tied in tied_aus(relatedness, output.au_names)], device=terms.device)
-    return (terms*counted).sum(-1).mean()
+    if not untied: terms = terms*_tied(relatedness, output.au_names, terms.device) # nothing is copied to a GPU: it need not wait
+    return terms.sum(-1).mean()
 
 # %% ../../nbs/00_core/40_coupling.ipynb #ba712839
 def soft_co_annotation(

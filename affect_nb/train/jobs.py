@@ -19,8 +19,8 @@ from ..core.labels import AUS17, AUS17_TABLE5
 from ..data.databases import Database, open_database
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
+from ..data.parts import hold_out
 from ..data.sequences import SequenceDataset
-from ..data.splits import holdout
 from ..data.store import preprocess_database
 from ..files.atomic import Skipped
 from ..models.inputs import hears
@@ -68,8 +68,8 @@ def clips_of(
     if len(tasks) == 1: return source.select(split, tasks[0])
     return [clip for clip in source.select(split) if set(tasks) & set(clip.splits)]
 
-def _sides(source, labels, recipe, valid_share, validation, tasks):
-    "Clips to train and to validate on, and what is left out of them."
+def _usable(source, labels, validation, tasks):
+    "Clips of each part that is needed, and what is left out of them."
     if validation not in VALIDATIONS: raise ValueError(f"validation is {validation!r}, it must be one of {', '.join(VALIDATIONS)}")
     parts = {split: clips_of(source, split, tasks) for split in ("train", "validation")[:1 + (validation == "official")]}
     left_out = [entry for entry in labels.skipped if entry.source in {clip.name for clips in parts.values() for clip in clips}]
@@ -77,14 +77,14 @@ def _sides(source, labels, recipe, valid_share, validation, tasks):
     for split, clips in usable.items():
         if not clips: raise ValueError(f"{source.root} has no annotated clip in its {split} part; left out: {'; '.join(entry.reason for entry in left_out[:3]) or 'nothing, the part is empty or has no annotations'}"
                                        + ("; validation='holdout' takes people of the training part" if split == "validation" else ""))
-    return (usable.values() if validation == "official" else holdout(usable["train"], valid_share, recipe.seed)), left_out
+    return usable, left_out
 
 # %% ../../nbs/50_train/30_jobs.ipynb #04ec583a
 def database_loaders(
     source:Database,          # an open database
     faces:str|os.PathLike,    # folder of its stores
     recipe:Recipe,            # batch_size, length, remainder, seed; its network's tasks choose the clips, with sound if it hears
-    valid_share:float=.2,     # of the training clips, held out by subject
+    valid_share:float=.2,     # of the training part, held out by subject; photographs of strangers one by one
     device=None,              # None: the fastest there is
     skipped:list|None=None,   # clips that had to be left out are added here
     validation:str="holdout", # subjects of the training part, or "official": the release's validation part
@@ -93,9 +93,10 @@ def database_loaders(
     "Loaders for training and validation on subjects that have nothing in common."
     labels, recipe = index_database(source, Path(faces)/"labels"), recipe_for(source, recipe)
     network = recipe_network(recipe)
-    parts, left_out = _sides(source, labels, recipe, valid_share, validation, tasks_of(network))
+    parts, left_out = _usable(source, labels, validation, tasks_of(network))
     options = dict(length=recipe.length, remainder=recipe.remainder, sound=hears(network))
-    sides = [SequenceDataset(faces, labels.only(clip.name for clip in part), **options) for part in parts]
+    make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
+    sides = [make(part) for part in parts.values()] if validation == "official" else hold_out(source, parts["train"], make, valid_share, recipe.seed)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed, allow_overlap=allow_overlap)
 
@@ -109,10 +110,11 @@ def train_on(
     transform:str="affine",  # how the faces were aligned
     cbs=None,                # further callbacks
     weights=None,            # checkpoints to start from, as `train` takes them
+    notes:dict=None,         # further ones of the card
 )->Learner:                  # with the best epoch's weights
     "Train, keep the best epoch by the validation part, and put it into `weights/` with its card."
     out = Path(out)
-    card = dict(data=data, licence=licence, preprocessing=dict(transform=transform), notes=dict(split_hash=dls.split_hash))
+    card = dict(data=data, licence=licence, preprocessing=dict(transform=transform), notes=dict(split_hash=dls.split_hash, **(notes or {})))
     name = recipe.arch.replace(":", "_") # timm:<name> is no name for a file everywhere
     learn = train(recipe, dls, out/"training"/name, card, cbs=cbs, weights=weights)
     copy_best(out/"training"/name, out/"weights"/name)
