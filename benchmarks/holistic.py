@@ -104,7 +104,7 @@ class Photographs:
     length, has_sound, notes = 1, False, []
     def __init__(self, arrays, rows, task):
         import torch
-        self.rows, self.faces = rows, torch.from_numpy(arrays["faces"][rows]).permute(0, 3, 1, 2)
+        self.rows, self.faces = rows, torch.from_numpy(arrays["faces"][rows]).permute(0, 3, 1, 2).contiguous()
         self.labels = {name: torch.from_numpy(arrays[name][rows]) for name in ("va", "expression", "aus") if task in (None, name)}
         self.nobody, self.there = torch.zeros(1, 68, 2), torch.ones(1, dtype=torch.bool)
     def __len__(self): return len(self.rows)
@@ -155,8 +155,8 @@ def train_one(work, arrays, name, seed, share, width, steps, batch, lr, device):
     set_seed(seed)
     dls = loaders(arrays, tasks, share, batch, seed, device)
     loss = CoupledLoss(coupling, table_of(work, table, seed, share), **more) if coupling != "none" else None
-    learn = affect_learner(dls, "facebehaviornet", width, lr, "float32", False, False, device, loss_func=loss, au_over="mean", metrics=[],
-                           cbs=[WithoutValidation(), GradientClip(1.)], tasks=tasks, norm="batch", dropout=.5)
+    learn = affect_learner(dls, "facebehaviornet", width, lr, "bfloat16", True, False, device, loss_func=loss, au_over="mean", metrics=[],
+                           cbs=[WithoutValidation(), GradientClip(1.)], tasks=tasks, norm="batch", dropout=.5, size=arrays["faces"].shape[1])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps/len(dls.train))), lr)
     return learn.model.eval()
 
@@ -214,13 +214,20 @@ def work_on(work: Path, name: str, seed: int, share: float, arrays, device: str,
     write_json(path, {key: float(value) for key, value in measured(model, arrays, device).items()})
 
 
-def work_through(work: Path, number: int, of: int, seeds: int, shares, device: str, size: dict) -> None:
+def smaller(faces, pixels: int):
+    """Crops of another size."""
+    import cv2
+    import numpy as np
+    return faces if faces.shape[1] == pixels else np.stack([cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA) for face in faces])
+
+
+def work_through(work: Path, number: int, of: int, seeds: int, shares, device: str, pixels: int, size: dict) -> None:
     """One worker's part of all trainings: whole (seed, share) pairs, so that what is inferred is there."""
     import numpy as np
     import torch
     torch.set_num_threads(1)
-    torch.backends.cudnn.benchmark = False
     with np.load(work/"faces.npz") as file: arrays = dict(file)
+    arrays["faces"] = smaller(arrays["faces"], pixels)
     pairs = [(seed, share) for seed in range(seeds) for share in shares]
     order = ["AUs alone", *[name for name in NETWORKS if name != "AUs alone"]]
     for seed, share in pairs[number::of]:
@@ -248,16 +255,16 @@ def report(work: Path, seeds: int, shares) -> dict:
     return {"networks": networks, "claims": found}
 
 
-def run(seeds: int = 5, shares=(1., .1, .01), images: int = 6000, width: float = .125, steps: int = 400, batch: int = 128, lr: float = 1e-3, difficulty: float = .5, processes: int = 2, device: str = "", work: str = "runs/holistic") -> dict:
+def run(seeds: int = 5, shares=(1., .1, .01), images: int = 6000, width: float = .125, pixels: int = 48, steps: int = 300, batch: int = 128, lr: float = 2e-3, difficulty: float = .5, processes: int = 2, device: str = "", work: str = "runs/holistic") -> dict:
     """Every network, seed and share, then means, spreads and paired differences."""
     import torch
     from affect_nb.files.workers import run_commands
     work, device = Path(work).resolve(), device or ("cuda" if torch.cuda.is_available() else "cpu")
     run_commands([[sys.executable, HERE, "--draw", str(work), json.dumps(dict(images=images, difficulty=difficulty, workers=max(processes, min(16, os.cpu_count()))))]], 1)
     size = dict(width=width, steps=steps, batch=batch, lr=lr)
-    run_commands([[sys.executable, HERE, "--part", str(work), json.dumps(dict(number=number, of=processes, seeds=seeds, shares=list(shares), device=device, size=size))] for number in range(processes)], processes)
+    run_commands([[sys.executable, HERE, "--part", str(work), json.dumps(dict(number=number, of=processes, seeds=seeds, shares=list(shares), device=device, pixels=pixels, size=size))] for number in range(processes)], processes)
     where = torch.cuda.get_device_name() if device.startswith("cuda") else "cpu"
-    return {"data": f"embedded world, difficulty {difficulty}; no benchmark result", "device": where, "seeds": seeds, "images": images, "width": width, "steps": steps, "batch": batch, "chance_rafdb": round(1/11, 4), "chance_emotionet": round(1/16, 4), **report(work, seeds, shares)}
+    return {"data": f"embedded world, difficulty {difficulty}; no benchmark result", "device": where, "seeds": seeds, "images": images, "width": width, "pixels": pixels, "steps": steps, "batch": batch, "chance_rafdb": round(1/11, 4), "chance_emotionet": round(1/16, 4), **report(work, seeds, shares)}
 
 
 if __name__ == "__main__":
@@ -268,7 +275,8 @@ if __name__ == "__main__":
     parser.add_argument("--shares", type=float, nargs="+", default=[1., .1, .01], help="of the images that are there")
     parser.add_argument("--images", type=int, default=6000, help="of the three training sets together")
     parser.add_argument("--width", type=float, default=.125, help="of the networks; 1 is the paper's size")
-    parser.add_argument("--steps", type=int, default=400, help="of each training")
+    parser.add_argument("--pixels", type=int, default=48, help="of the side of a crop; the paper's are 96")
+    parser.add_argument("--steps", type=int, default=300, help="of each training")
     parser.add_argument("--batch", type=int, default=128, help="images a step")
     parser.add_argument("--difficulty", type=float, default=.5, help="of the drawn scenes, 0 to 1")
     parser.add_argument("--processes", type=int, default=2, help="trainings at a time")
@@ -278,4 +286,4 @@ if __name__ == "__main__":
     if given.draw: prepare(Path(given.draw[0]), **json.loads(given.draw[1]))
     elif given.part:
         with redirect_stdout(sys.stderr): work_through(Path(given.part[0]), **json.loads(given.part[1]))
-    else: print(json.dumps(run(given.seeds, given.shares, given.images, given.width, given.steps, given.batch, difficulty=given.difficulty, processes=given.processes, device=given.device, work=given.work), indent=2))
+    else: print(json.dumps(run(given.seeds, given.shares, given.images, given.width, given.pixels, given.steps, given.batch, difficulty=given.difficulty, processes=given.processes, device=given.device, work=given.work), indent=2))

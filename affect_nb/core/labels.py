@@ -46,6 +46,11 @@ def _check_width(owner, name, value, width, what):
         raise ValueError(f"{owner}: {name} has shape {tuple(value.shape)}, its last axis must be {width} ({what})")
 
 # %% ../../nbs/00_core/00_labels.ipynb #3f2a08ec
+def _check_weights(weights, aus):
+    "A `ValueError` where there is not one weight for each AU label."
+    if weights is not None and (aus is None or weights.shape != aus.shape):
+        raise ValueError(f"AffectTargets: au_weights has shape {tuple(weights.shape)}, it must be that of aus, {None if aus is None else tuple(aus.shape)}")
+
 class _Fields:
     "Fields `va`, `expression`, `aus`, `au_names` over one leading shape; the subclasses are dataclasses that hold them."
     _expression_axes = 0  # axes of one expression: none for a class id, one for scores
@@ -119,8 +124,7 @@ class AffectTargets(_Affect):
     def __post_init__(self):
         super().__post_init__()
         self.expression, self.au_weights = _tensor(self.expression, None), _floating(self.au_weights)
-        if self.au_weights is not None and (self.aus is None or self.au_weights.shape != self.aus.shape):
-            raise ValueError(f"AffectTargets: au_weights has shape {tuple(self.au_weights.shape)}, it must be that of aus, {self.aus if self.aus is None else tuple(self.aus.shape)}")
+        _check_weights(self.au_weights, self.aus)
         if self.expression is not None and self.expression.is_floating_point():
             raise ValueError(f"AffectTargets: expression is {self.expression.dtype}, it must be class ids 0 to 6 or -1 (integers)")
         if self.expression is not None: self.expression = self.expression.long()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AFFWILDNET', 'OMG', 'MT_VGG', 'MT_VGG_GRU', 'AV_MT_VGG_GRU', 'FACEBEHAVIORNET', 'Recipe', 'fitting_arguments',
            'affwildnet_recipe', 'omg_recipe', 'mt_vgg_recipe', 'mt_vgg_gru_recipe', 'av_mt_vgg_gru_recipe',
-           'facebehaviornet_recipe', 'recipe_network', 'recipe_monitor', 'recipe_loss', 'recipe_learner', 'fit_recipe',
+           'facebehaviornet_recipe', 'recipe_network', 'recipe_monitor', 'recipe_learner', 'fit_recipe',
            'frame_network', 'train', 'copy_best']
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0312bd93
@@ -21,9 +21,8 @@ from fastai.callback.training import GradientClip
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from fastcore.foundation import L
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from torch import nn
-from ..core.relatedness import read_relatedness
 from ..files.atomic import whole
 from ..models.backbones import VGG16
 from ..models.inputs import hears, sees
@@ -31,12 +30,12 @@ from ..models.outputs import tasks_of
 from ..models.registry import create_model, list_models, model_arguments
 from ..models.resnet import ResNet50
 from .callbacks import ExponentialDecayAfter, ResumeCallback, SaveCheckpointCallback
-from .coupled import COUPLINGS, CoupledLoss
+from .coupled import Coupling, coupled_loss
 from .learner import affect_learner, cnn_parts, monitor_of, weights_record
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0e272d05
-class Recipe(BaseModel):
-    "Every number that decides a training; unknown entries are errors."
+class Recipe(Coupling):
+    "Every number that decides a training, those of the coupling too; unknown entries are errors."
     model_config = ConfigDict(extra='forbid', frozen=True)
     arch: str = 'affwildnet_vgg'         # a name of `list_models()`
     width: float = Field(1.0, gt=0)      # scales the channels; 1.0 is the paper's size
@@ -58,15 +57,6 @@ class Recipe(BaseModel):
     lambda_au: float = Field(1., ge=0)   # weight of the AUs where several tasks are learned (eq. 7)
     lambda_va: float = Field(1., ge=0)   # weight of valence and arousal there
     au_over: Literal['sum', 'mean'] = 'sum' # over the AUs of a frame: eq. 5 or eq. 7
-    coupling: Literal[COUPLINGS] = 'none' # of expressions and AUs: see `train.coupled.CoupledLoss`
-    relatedness: str = 'cognitive'       # which AUs belong to which emotion: 'cognitive', 'aff-wild2', or a JSON file
-    lambda_soft: float = Field(1., ge=0) # weight of soft co-annotation
-    lambda_match: float = Field(1., ge=0) # weight of distribution matching
-    soft_classes: Literal[6, 7] = 7      # of the softmax of soft co-annotation
-    soft_weighted: bool = True           # observational AUs count as much as the share that shows them: in soft co-annotation
-    match_weighted: bool = False         # the same in distribution matching
-    match_form: Literal['paper', 'bce', 'kl'] = 'paper' # eq. 9, or a variant
-    co_weighted: bool = True             # the same as soft_weighted, in co-annotation
     patience: int|None = Field(None, ge=1) # epochs that are no better on the validation part before it stops; None: all epochs
     regime: Literal['end_to_end', 'cnn_frozen', 'cnn_first'] = 'end_to_end' # see `train`
     cnn_epochs: int = Field(10, ge=1)    # most epochs of the CNN by itself, for 'cnn_first'
@@ -74,11 +64,6 @@ class Recipe(BaseModel):
     @model_validator(mode='after')
     def _can_pool(self):
         if self.pool and self.batch_size < 2: raise ValueError(f"pool is '{self.pool}' and batch_size {self.batch_size}: concordance over sequences needs at least 2 in a batch")
-        return self
-
-    @model_validator(mode='after')
-    def _has_a_table(self):
-        if self.coupling != 'none': read_relatedness(self.relatedness)
         return self
 
 # %% ../../nbs/50_train/20_recipes.ipynb #6f423938
@@ -150,7 +135,7 @@ MT_VGG_GRU = _multitask_presets('mt_vgg_gru', dict(batch_size=10, length=90), di
 AV_MT_VGG_GRU = _multitask_presets('av_mt_vgg_gru', dict(batch_size=10, length=90), dict(batch_size=4, length=20, epochs=3), dict(batch_size=2, length=16, epochs=1))
 
 # %% ../../nbs/50_train/20_recipes.ipynb #6ec711b3
-_COUPLED = dict(length=1, au_over='mean', coupling='both')
+_COUPLED = dict(length=1, au_over='mean', coupling='both', match_form='kl')
 
 FACEBEHAVIORNET = _multitask_presets('facebehaviornet', dict(batch_size=751, **_COUPLED), dict(batch_size=64, epochs=4, **_COUPLED), dict(batch_size=32, epochs=1, **_COUPLED))
 
@@ -204,14 +189,6 @@ def _callbacks(recipe, monitor):
     stop = [EarlyStoppingCallback(monitor, patience=recipe.patience)] if recipe.patience else []
     return [*decay, *clip, *stop]
 
-def recipe_loss(
-    recipe:Recipe,
-)->CoupledLoss|None: # None: what `affect_learner` takes for the network's tasks
-    "The coupled loss of a recipe, where it couples."
-    if recipe.coupling == 'none': return None
-    shared = ('coupling', 'relatedness', 'lambda_au', 'lambda_va', 'au_over', 'lambda_soft', 'lambda_match', 'soft_classes', 'soft_weighted', 'match_weighted', 'match_form', 'co_weighted')
-    return CoupledLoss(**{name: getattr(recipe, name) for name in shared})
-
 def recipe_learner(
     recipe:Recipe,
     dls:DataLoaders,  # of sequences
@@ -225,7 +202,7 @@ def recipe_learner(
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd, device, weights,
                           pool=recipe.pool, lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over,
-                          loss_func=recipe_loss(recipe), frozen=recipe.regime != 'end_to_end', cbs=[*_callbacks(recipe, monitor), *L(cbs)], path=path, **recipe.arguments)
+                          loss_func=coupled_loss(recipe, recipe.lambda_au, recipe.lambda_va, recipe.au_over), frozen=recipe.regime != 'end_to_end', cbs=[*_callbacks(recipe, monitor), *L(cbs)], path=path, **recipe.arguments)
 
 def fit_recipe(learn:Learner, recipe:Recipe)->Learner:
     "Fit `learn` as `recipe` says."
