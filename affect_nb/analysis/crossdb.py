@@ -33,22 +33,27 @@ from ..train.recipes import Recipe, recipe_network
 NETWORKS = {'MT-VGG': 'mt_vgg', 'MT-VGG-GRU (audio)': 'mt_vgg_gru_audio', 'MT-VGG-GRU (visual)': 'mt_vgg_gru', 'A/V-MT-VGG-GRU': 'av_mt_vgg_gru'} # row of Table IV -> network
 _TASK_OF = dict(valence='va', arousal='va', expression='expression', aus='aus')
 
-def study_databases()->list: # names, in the order of Table IV
-    "The databases of Table IV."
-    return list(dict.fromkeys(database for database, _, _ in PUBLISHED['IV'].columns))
+def study_databases(
+    table='IV', # 'IV', or 'VI' of FaceBehaviorNet
+)->list:        # names, in the order of the table
+    "The databases of Table IV, or of Table VI."
+    return list(dict.fromkeys(database for database, _, _ in PUBLISHED[table].columns))
 
 def database_measures(
-    name:str, # one of `study_databases()`
-)->list:      # (measure, dimension) in the order of the table, as `analysis.tasks.task_scores` takes them
-    "The cells of a database in Table IV."
-    if name not in study_databases(): raise ValueError(f"Table IV has no database {name!r}, it has {', '.join(study_databases())}")
-    return [(measure, dimension) for database, measure, dimension in PUBLISHED['IV'].columns if database == name]
+    name:str,   # one of `study_databases(table)`
+    table='IV', # 'IV' or 'VI'
+)->list:        # (measure, dimension) in the order of the table, as `analysis.tasks.task_scores` takes them; 'compound' of Table VI as `analysis.compound` measures it
+    "The cells of a database in a table."
+    names = study_databases(table)
+    if name not in names: raise ValueError(f"Table {table} has no database {name!r}, it has {', '.join(names)}")
+    return [(measure, dimension) for database, measure, dimension in PUBLISHED[table].columns if database == name]
 
 def database_tasks(
-    name:str, # one of `study_databases()`
-)->tuple:     # of 'va', 'expression', 'aus'
+    name:str,   # one of `study_databases(table)`
+    table='IV', # 'IV' or 'VI'
+)->tuple:       # of 'va', 'expression', 'aus'
     "What a network is to predict there."
-    return tuple(dict.fromkeys(_TASK_OF[dimension] for _, dimension in database_measures(name)))
+    return tuple(dict.fromkeys(_TASK_OF[dimension] for _, dimension in database_measures(name, table) if dimension in _TASK_OF))
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #79890a9a
 def tested_on(
@@ -138,16 +143,15 @@ def cross_table(
     ours:pd.DataFrame,       # index method, columns (database, measure, dimension): the values of `task_scores`
     data:str,                # what ours were measured on
     paper_data:str='paper',  # what the paper's were measured on
+    table='IV',              # 'IV' or 'VI'
+    methods:list=None,       # rows of the table; None: all that are the paper's own
 )->pd.DataFrame:             # a row a cell of the table; columns (method, whose), then the rows that the paper quotes
-    "Table IV upright: the paper's numbers and ours of each network, '-' where the paper has one."
-    both = beside(ours.round(3), published_table('IV'), data, paper_data).T
-    halves, dashes = both.index.get_level_values(0).unique(), set(PUBLISHED['IV'].dashes)
-    cells = [cell for cell in published_table('IV').columns if cell in set(ours.columns)]
-    columns = {(method, half): ['-' if (method, cell) in dashes else both.at[(half, *cell), method] for cell in cells] for method in NETWORKS for half in halves}
-    columns['quoted in the paper', ''] = [_quoted(cell) for cell in cells]
+    "Table IV or VI upright: the paper's numbers and ours of each network, '-' where the paper has one."
+    published = published_table(table)
+    own = [method for method, whose in PUBLISHED[table].whose.items() if whose == 'this paper']
+    both = beside(ours.round(3), published, data, paper_data).T
+    halves, dashes = both.index.get_level_values(0).unique(), set(PUBLISHED[table].dashes)
+    cells = [cell for cell in published.columns if cell in set(ours.columns)]
+    columns = {(method, half): ['-' if (method, cell) in dashes else both.at[(half, *cell), method] for cell in cells] for method in methods or own for half in halves}
+    columns['quoted in the paper', ''] = [', '.join(f'{method} {value:.2f}' for method, value in published[cell].dropna().items() if method not in own) for cell in cells]
     return pd.DataFrame(columns, pd.Index([f"{database}: {measure} {dimension}" for database, measure, dimension in cells], name='measure'))
-
-def _quoted(cell):
-    "The other teams' numbers of a cell."
-    column = published_table('IV')[cell].dropna()
-    return ', '.join(f'{method} {value:.2f}' for method, value in column.items() if method not in NETWORKS)
