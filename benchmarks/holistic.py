@@ -239,7 +239,7 @@ def report(work: Path, seeds: int, shares) -> dict:
     import pandas as pd
     from scipy.stats import ttest_rel
     rows = [{"network": name, "share": share, "seed": seed} | json.loads((work/"results"/f"{name}.{seed}.{share:g}.json").read_text()) for name in NETWORKS for share in shares for seed in range(seeds)]
-    each = pd.DataFrame(rows).set_index(["share", "network", "seed"]).reindex(columns=list(SCORES))
+    each = pd.DataFrame(rows).set_index(["share", "network", "seed"]).reindex(columns=list(SCORES)).sort_index()
     networks, found = [], []
     for share in shares:
         for name in NETWORKS:
