@@ -22,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import affect_nb
+from affect_nb.analysis.compound import COMPOUND_COLUMNS, COMPOUND_SETS, score_compounds
 from affect_nb.apps.cli import main
 from affect_nb.apps.predict import CSV_COLUMNS, strip_height
 from affect_nb.files.film import write_film
@@ -34,7 +35,7 @@ from affect_nb.preprocess.video import VideoReader
 from affect_nb.synth.databases import write_database
 from affect_nb.synth.faces import Identity, Scene, draw_face, expression_aus, render_face, render_frame
 
-COMMANDS = ("synth", "check", "preprocess", "import-weights", "train", "predict", "run", "bench")
+COMMANDS = ("synth", "check", "preprocess", "import-weights", "train", "train-joint", "predict", "run", "bench")
 AFFECT_NB = Path(sys.executable).parent/"affect_nb"
 
 
@@ -470,6 +471,74 @@ def test_train_says_which_weights_do_not_fit(trained, model):
     affect("train", "aff-wild", trained/"twin", *options, "--regime", "cnn_frozen").refuses("'cnn_frozen'", "give weights")
 
 
+# train-joint
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    "Twins of AffectNet and DISFA, which together have all tasks, and of Aff-Wild."
+    folder = tmp_path_factory.mktemp("two")
+    sizes = {"affectnet": dict(train=1, validation=1, test=0, frames_per_clip=20), "disfa": dict(train=3, test=0, frames_per_clip=12), "aff-wild": dict(train=1, test=0, frames_per_clip=12)}
+    for name, size in sizes.items(): write_database(name, folder/name, difficulty=0, width=160, height=160, progress=False, **size)
+    return folder
+
+
+def both(two): return f"affectnet={two/'affectnet'}", f"disfa={two/'disfa'}"
+
+
+JOINT = ("--recipe", "smoke", "--width", 1/16, "--batch-size", 12, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def joined(two):
+    said = affect("train-joint", *both(two), "--out", two/"run", *JOINT, "--match-form", "bce", "--relatedness", "aff-wild2", "--set", "dropout=0.25", "--every", 2)
+    said.does("VA-Set: affectnet, ", "AU-Set: disfa, ", "EXPR-Set: affectnet, ", "task_mean: ", two/"run"/"weights"/"facebehaviornet.json")
+    return two/"run"
+
+
+def test_train_joint_follows_its_options(joined):
+    card = read_card(joined/"weights"/"facebehaviornet")
+    recipe = card.notes["recipe"]
+    assert (recipe["coupling"], recipe["match_form"], recipe["relatedness"], recipe["batch_size"], recipe["epochs"], recipe["seed"]) == ("both", "bce", "aff-wild2", 12, 1, 0)
+    assert card.width == 1/16 and recipe["arguments"] == dict(dropout=.25, norm="batch") and (card.notes["every"], card.notes["validation"]) == (2, "holdout")
+    assert {part["database"] for part in card.notes["parts"]} == {"affectnet", "disfa"} and {path.name for path in (joined/"faces").iterdir()} == {"affectnet", "disfa"}
+
+
+def test_train_joint_on_one_task_says_what_it_left_out(two, joined, tmp_path):
+    "Faces that are there are not looked for again; a database that has nothing to teach is listed."
+    shutil.copytree(joined/"faces", tmp_path/"faces")
+    said = affect("train-joint", *both(two), f"aff-wild={two/'aff-wild'}", "--out", tmp_path, *JOINT, "--coupling", "none", "--set", "tasks=[aus]", "--every", 2, "--weights", f"cnn={joined/'weights'/'facebehaviornet.json'}")
+    said.does("AU-Set: disfa, ", "au_score: ")
+    assert "VA-Set" not in said.out and sorted(path.name for path in (tmp_path/"faces").iterdir()) == ["affectnet", "disfa"]
+    assert [line.strip() for line in said.left_out] == [f"{name}: has nothing that facebehaviornet learns (aus)" for name in ("affectnet", "aff-wild")]
+    card = read_card(tmp_path/"weights"/"facebehaviornet")
+    assert card.notes["recipe"]["coupling"] == "none" and [one["part"] for one in card.notes["weights"]] == ["cnn"]
+
+
+def test_train_joint_refuses(two, tmp_path):
+    def refuses(*texts, options=(), databases=both(two), code=1): affect("train-joint", *databases, "--out", tmp_path/"run", *JOINT, *options).refuses(*texts, code=code)
+    (tmp_path/"joy.json").write_text('{"Joy": {"12": 1}}')
+    (tmp_path/"high.json").write_text('{"Happiness": {"12": 7}}')
+    refuses("no database for action units (AU-Set), which facebehaviornet learns", databases=both(two)[:1])
+    refuses("'disfa' is no database with its folder", "affectnet=data/affectnet", databases=("disfa",))
+    refuses("disfa is given more than once", databases=both(two)[1:]*2)
+    refuses("no database 'disfar'", "aff-wild, aff-wild2", databases=("disfar=x",))
+    refuses("gone is not a folder", databases=(f"disfa={tmp_path/'gone'}",))
+    refuses("'quick'", "'paper', 'demo', 'smoke'", options=("--recipe", "quick"))
+    refuses("relatedness is 'du'", "cognitive, aff-wild2, or a JSON file", options=("--relatedness", "du"))
+    refuses("Joy", options=("--relatedness", tmp_path/"joy.json"))
+    refuses("high.json: Happiness: AU12 has 7", options=("--relatedness", tmp_path/"high.json"))
+    refuses("--coupling is both, and the network learns aus", "allowed is none", options=("--set", "tasks=[aus]"))
+    refuses("--set dropuot: facebehaviornet has no such argument", options=("--set", "dropuot=.1"))
+    refuses("gone.safetensors: no such weights file", options=("--weights", f"cnn={tmp_path/'gone'}"))
+    refuses("--coupling", "soft_co_annotation", options=("--coupling", "all"), code=2)
+    refuses("--match-form", "bce", options=("--match-form", "l2"), code=2)
+    refuses("--validation", "official", options=("--validation", "test"), code=2)
+    refuses("--epochs", options=("--epochs", 0), code=2)
+    refuses("--width", options=("--width", -1), code=2)
+    affect("train-joint").refuses("Missing argument", "DATABASE=FOLDER", code=2)
+    assert not (tmp_path/"run").exists()
+
+
 # predict
 
 def test_predict_writes_table_film_and_plot(media, model, tmp_path):
@@ -506,6 +575,27 @@ def test_predict_all_tasks_with_sound(hearing, tmp_path):
     assert set(table.scored_with) == {"faces and sound"} and set(table.sound) == {"ok"}
     assert len(read_audio(tmp_path/"out"/"talk.mp4").samples) >= .95*44100
     assert Image.open(tmp_path/"out"/"talk.png").size[0] == 900 and Image.open(tmp_path/"out"/"talk.png").size[1] > 500
+
+
+def test_predict_compound_expressions(media, hearing, tmp_path):
+    visual = hearing.with_name("mt_vgg_gru.json")
+    for name, classes in COMPOUND_SETS.items():
+        affect("predict", media/"good.mp4", "--model", visual, "--out", tmp_path/name, "--no-film", "--compound", name).does("good.csv")
+        table = pd.read_csv(tmp_path/name/"good.csv")
+        assert list(table)[-6:] == ["expression", *COMPOUND_COLUMNS] and set(table["compound"].dropna()) <= set(classes.names)
+        seen = table.status == "ok"
+        assert seen.any() and table.loc[seen, list(COMPOUND_COLUMNS)].notna().all(axis=None) and table.loc[~seen, list(COMPOUND_COLUMNS)].isna().all(axis=None)
+        again = score_compounds(table[seen].drop(columns=list(COMPOUND_COLUMNS)), name) # of what the file says of the rest
+        assert np.allclose(again["compound_score"], table["compound_score"][seen], atol=1e-3)
+        assert np.allclose(table[list(COMPOUND_COLUMNS[1:4])].sum(axis=1)[seen], table["compound_score"][seen], atol=1e-3)
+    affect("predict", media/"nobody.mp4", "--model", visual, "--out", tmp_path, "--no-film", "--compound", "raf-db").does("nobody.csv")
+    assert pd.read_csv(tmp_path/"nobody.csv")[list(COMPOUND_COLUMNS)].isna().all(axis=None)
+
+
+def test_predict_refuses_compound_expressions(media, model, hearing, tmp_path):
+    affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path/"out", "--compound", "raf-db").refuses("affwildnet_vgg does not predict the expression and action units", "compound expressions are scored from")
+    affect("predict", media/"good.mp4", "--model", hearing, "--out", tmp_path/"out", "--compound", "rafdb").refuses("compound is 'rafdb'", "raf-db, emotionet")
+    assert not (tmp_path/"out").exists()
 
 
 def test_predict_without_sound_says_so(media, hearing, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from affect_nb.analysis.compound import (EMOTIONET_CLASSES, RAFDB_CLASSES, CompoundClasses, compound_classes, compound_confusion, compound_measures, compound_scores,
-                                         du_classes, few_shot_learner, nearest_prototype, outputs_of, plot_confusion, with_compounds, worst_mistakes)
+from affect_nb.analysis.compound import (COMPOUND_COLUMNS, EMOTIONET_CLASSES, RAFDB_CLASSES, CompoundClasses, compound_classes, compound_confusion, compound_measures, compound_scores,
+                                         du_classes, few_shot_learner, nearest_prototype, outputs_of, plot_confusion, score_compounds, with_compounds, worst_mistakes)
 from affect_nb.analysis.few_shot import CompoundPhotographs, FrozenFeatures, FewShotNetwork, OnlyLast, k_shot, k_shot_curve, start_network
 from affect_nb.apps.predict import Predictor
 from affect_nb.core.labels import AUS8, AUS17, AUS17_TABLE5, COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, AffectOutput
@@ -263,6 +263,22 @@ def test_outputs_of_a_table_are_the_outputs(raf, card):
         assert torch.allclose(compound_scores(outputs_of(table), classes).scores[:4].float(), compound_scores(direct, classes).scores, atol=1e-4)
 
 
+def test_the_best_class_in_a_table_of_frames(raf, card):
+    "Each row against the loop; rows without a face, whole tables without one, and no rows at all."
+    table = Predictor.load(card, "cpu").predict_store(release_crops(raf, "test", "compound")[0])
+    table.loc[2:4, table.columns.str.contains("prob|valence|arousal")] = np.nan
+    for name, classes in (("raf-db", RAFDB_CLASSES), ("emotionet", EMOTIONET_CLASSES)):
+        found = score_compounds(table, name)
+        assert list(found) == [*table, *COMPOUND_COLUMNS] and found.loc[2:4, list(COMPOUND_COLUMNS)].isna().all(axis=None)
+        for row in found.drop(index=[2, 3, 4]).itertuples():
+            aus, emotions = {au: getattr(row, f"prob_au{au}") for au in AUS17}, {name: getattr(row, f"prob_{name.lower()}") for name in EXPRESSIONS}
+            scores = {name: score_by_hand(aus, emotions, row.valence, name) for name in classes.names}
+            assert scores[row.compound] == pytest.approx(max(scores.values()), abs=1e-5) and row.compound_score == pytest.approx(max(scores.values()), abs=1e-5)
+            assert row.compound_au_term + row.compound_emotion_terms + row.compound_valence_term == pytest.approx(row.compound_score, abs=1e-6)
+    nobody = table.assign(**{column: np.nan for column in table if "prob" in column or column in ("valence", "arousal")})
+    assert score_compounds(nobody, "raf-db")[list(COMPOUND_COLUMNS)].isna().all(axis=None) and list(score_compounds(table[:0], "raf-db")) == [*table, *COMPOUND_COLUMNS]
+
+
 def test_a_table_without_valence(raf, tmp_path):
     save_checkpoint(tmp_path/"n", create_model("facebehaviornet", 1/16, tasks=("expression", "aus")), dict(data="nothing", licence="free", notes=dict(recipe=dict(length=1))))
     predictions, _ = Predictor.load(tmp_path/"n.json", "cpu").predict_clips(raf, raf.select("test", "compound"), release_crops(raf, "test", "compound"))
@@ -277,7 +293,7 @@ def test_labels_of_a_database_without_compounds(tmp_path):
     with pytest.raises(ValueError, match="no compound labels for train"): CompoundPhotographs(source)
 
 
-def test_photographs_through_the_pipeline(raf, tmp_path):
+def test_photographs_through_the_pipeline(raf, card, tmp_path):
     originals = open_database("raf-db", raf.root)
     preprocess_database(originals, tmp_path, split="test", task="compound", progress=False)
     found, own = CompoundPhotographs(originals, tmp_path, "test"), CompoundPhotographs(raf, split="test")
@@ -379,3 +395,6 @@ def test_on_a_gpu(sides, card):
     output = random_output((5,), dtype=torch.float32)
     assert torch.allclose(compound_scores(output.to("cuda"), ALL).scores.cpu(), compound_scores(output, ALL).scores, atol=1e-5)
     for frozen in (True, False): assert 0 <= quiet_fit(few_shot_learner(card, RAFDB_CLASSES, *sides, frozen=frozen, device="cuda"), 1).final_record[2] <= 1
+    table, skipped = Predictor.load(card, "cpu").predict_clips(originals, originals.select("test", "compound"), tmp_path)
+    scored = score_compounds(with_compounds(table, originals).rename(columns=dict(compound="label")), "raf-db")
+    assert not skipped and len(table) == len(own) and scored["compound"].notna().sum() == len(found) and (scored["label"] >= 0).all()

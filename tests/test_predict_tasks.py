@@ -9,6 +9,7 @@ import torch
 
 from affect_nb.analysis.evaluate import evaluate
 from affect_nb.analysis.films import EXPRESSION_COLUMNS, plot_predictions, prediction_columns, write_annotated
+from affect_nb.analysis.inferred import annotated_relatedness
 from affect_nb.apps.predict import CLIP_COLUMNS, CSV_COLUMNS, Predictor, csv_columns, inference_precision, predict_files, write_predictions
 from affect_nb.core.labels import AUS8, AUS17, EXPRESSIONS
 from affect_nb.data.databases import open_database
@@ -282,3 +283,23 @@ def test_photographs_beside_their_labels(cards, tmp_path):
     table, skipped = Predictor.load(cards/"mt_vgg", "cpu").predict_clips(source, source.select("test"), release_crops(source, "test"))
     assert not skipped and len(table) and (table.expression >= 0).any() and table.prob_neutral.notna().all()
     assert table.valence.isna().all() and table.valence_pred.notna().all() and table["time"].notna().all()
+
+
+def test_a_detector_annotates_a_database_of_expressions(tmp_path):
+    "An AU network and RAF-DB, which has expressions alone: refused, or annotated with `foreign`."
+    write_database("raf-db", tmp_path/"raf", train=1, test=1, frames_per_clip=12, progress=False)
+    source = open_database("raf-db", tmp_path/"raf")
+    detector = Predictor(create_model("mt_vgg", width=1/16, tasks=("aus",), au_names=AUS17).eval(), Card(architecture="mt_vgg"), CPU, 1)
+    clips, crops = source.select("train", "expression"), release_crops(source, "train", "expression")
+    nothing, skipped = detector.predict_clips(source, clips, crops)
+    assert not len(nothing) and [entry.reason for entry in skipped] == [f"{clips[0].name} has no labels of action units; its labels are expression"]
+    table, skipped = detector.predict_clips(source, clips, crops, foreign=True)
+    labels = source.labels(clips[0])
+    assert not skipped and table.expression.tolist() == labels.expression.tolist() and table.valence_pred.isna().all()
+    np.testing.assert_allclose(numbers(table, columns=detector.columns), numbers(detector.predict_store(crops[0]), columns=detector.columns), atol=1e-6)
+    counted = annotated_relatedness(table, least=.01, threshold=.45)
+    assert set(counted.emotions) == {EXPRESSIONS[place] for place in set(labels.expression)} and counted.aus == AUS17
+    happy = table[table.expression == 4]
+    if len(happy): assert counted.weights[counted.position("Happiness")].tolist() == pytest.approx((numbers(happy, columns=detector.columns) >= .45).mean(0).tolist())
+    whole, _ = Predictor(create_model("mt_vgg", width=1/16).eval(), Card(architecture="mt_vgg"), CPU, 1).predict_clips(source, clips, crops)
+    assert whole.expression.tolist() == table.expression.tolist() # what was not foreign stays as it was

@@ -1,11 +1,12 @@
 """The relatedness tables against a second transcription, made from the sources in another form."""
+import json
 import re
 
 import numpy as np
 import pytest
 
 from affect_nb.core.labels import AUS8, AUS17, AUS17_TABLE5, COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from affect_nb.core.relatedness import AFFWILD2, COGNITIVE, COMPOUND, Relatedness
+from affect_nb.core.relatedness import AFFWILD2, COGNITIVE, COMPOUND, Relatedness, counted_relatedness, read_relatedness, relatedness_of, shuffled, write_relatedness
 
 # Du, Tao and Martinez (2014), Table 1, column by column: category number and percentage, P for prototypical
 DU_NAMES = """1 happy; 2 sad; 3 fearful; 4 angry; 5 surprised; 6 disgusted; 7 happily surprised; 8 happily disgusted;
@@ -116,3 +117,72 @@ def test_compound_vocabularies_are_rows_of_du():
 
 def test_unknown_emotion_is_named():
     with pytest.raises(ValueError, match="'joy'.*happy"): COMPOUND.weights_of("joy")
+
+
+# Files
+
+def drawn_table(seed):
+    "A table with every kind of tie: none, below 1 and 1, prototypical and not; an emotion without any, an AU of nobody."
+    rng = np.random.default_rng(seed)
+    weights = np.round(rng.choice([0., 1., .5], (5, 7))*rng.choice([1., rng.random()], (5, 7)), 3)
+    weights[0], weights[:, 3] = 0., 0.
+    return Relatedness(tuple(f"emotion {row}" for row in range(5)), tuple(rng.permutation(AUS17)[:7].tolist()), (weights > 0) & (rng.random((5, 7)) < .5), weights)
+
+
+def same(table, other):
+    return table.emotions == other.emotions and table.aus == other.aus and np.array_equal(table.weights, other.weights) and np.array_equal(table.prototypical, other.prototypical)
+
+
+def counts(sure):
+    rng = np.random.default_rng(3)
+    emotions = rng.integers(0, 7, 500)
+    return counted_relatedness(emotions, rng.random((500, 17)) < AFFWILD2.weights[emotions]*1.15, AUS17, sure=sure)
+
+
+TABLES = dict(cognitive=COGNITIVE, films=AFFWILD2, compound=COMPOUND, control=shuffled(AFFWILD2), counted=counts(None), sure=counts(.7), **{f"drawn {seed}": drawn_table(seed) for seed in range(20)})
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_file_keeps_the_table(name, tmp_path):
+    table = TABLES[name]
+    write_relatedness(table, tmp_path/"table.json")
+    again = read_relatedness(tmp_path/"table.json")
+    assert again.aus == tuple(sorted(au for au, tied in zip(table.aus, table.weights.any(0)) if tied)) # those of nobody are dropped
+    assert same(again.restrict(table.aus), table)
+    write_relatedness(again, tmp_path/"again.json")
+    assert same(read_relatedness(tmp_path/"again.json"), again) and not list(tmp_path.glob("*.aside"))
+
+
+def test_the_tables_to_be_kept_have_every_kind_of_tie():
+    kinds = {(bool(sure), bool(weight == 1)) for table in TABLES.values() for sure, weight in zip(table.prototypical[table.weights > 0], table.weights[table.weights > 0])}
+    assert len(kinds) == 4
+    assert TABLES["sure"].prototypical.any() and (TABLES["sure"].weights[TABLES["sure"].prototypical] < 1).any()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_file_is_plain_wherever_a_weight_says_all(name, tmp_path):
+    table = TABLES[name]
+    write_relatedness(table, tmp_path/"table.json")
+    for emotion, ties in json.loads((tmp_path/"table.json").read_text()).items():
+        for au, value in ties.items():
+            sure, weight = (values[table.position(emotion), table.aus.index(int(au))] for values in (table.prototypical, table.weights))
+            assert value == (weight if sure == (weight == 1) else dict(weight=weight, prototypical=bool(sure)))
+
+
+@pytest.mark.parametrize("value", ["1.2", "0", "-1", "NaN", "Infinity", "null", "true", '"0.5"', "[0.5]", "{}", '{"prototypical": true}', '{"weight": 2, "prototypical": true}',
+                                   '{"weight": true}', '{"weight": 0.5, "prototypical": 1}', '{"weight": 0.5, "prototypical": null}', '{"weight": 0.5, "sure": true}'])
+def test_wrong_weights_in_a_file_are_named(value, tmp_path):
+    (tmp_path/"wrong.json").write_text('{"Fear": {"1": 0.5, "2": %s}}' % value)
+    with pytest.raises(ValueError, match=r"wrong\.json: Fear: AU2 has .*weights must be above 0 and at most 1.*'prototypical': True"): read_relatedness(tmp_path/"wrong.json")
+
+
+@pytest.mark.parametrize("text, words", [("", "no JSON"), ("{'Fear': 1}", "no JSON"), ("[]", "it must be {emotion: {au: weight}}"), ('{"Fear": 1}', "Fear has 1, it must be {au: weight}"),
+                                         ('{"Fear": {"AU1": 1}}', "Fear: 'AU1' is no action unit"), ('{"Fear": {"1.5": 1}}', "'1.5' is no action unit"), ('{"Fear": {}}', "no emotion with an AU"), ("{}", "no emotion with an AU")])
+def test_wrong_files_are_named(text, words, tmp_path):
+    (tmp_path/"wrong.json").write_text(text)
+    with pytest.raises(ValueError, match=f"wrong\\.json: .*{re.escape(words)}"): read_relatedness(tmp_path/"wrong.json")
+
+
+def test_numbers_of_numpy_are_numbers():
+    table = relatedness_of({"Fear": {np.int64(1): np.float32(.5), 2: dict(weight=np.float64(.25), prototypical=np.True_)}})
+    assert table.weights.tolist() == [[.5, .25]] and table.prototypical.tolist() == [[False, True]]

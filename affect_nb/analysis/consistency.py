@@ -10,32 +10,31 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from .tasks import EXPRESSION_COLUMNS, predicted_aus
+from .tasks import EXPRESSION_COLUMNS, outputs_of, predicted_aus
 from ..core.coupling import au_divergence, matched_au_distribution, tied_aus
 from ..core.labels import EXPRESSIONS, AffectOutput
 from ..core.relatedness import Relatedness, read_relatedness
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #1b0d0f74
-def _columns_of(table):
-    "The AUs of a table, and the names of its columns of probabilities: expressions, then AUs."
-    aus = predicted_aus(table)
-    names = [*EXPRESSION_COLUMNS, *(f'prob_au{au}' for au in aus)]
+def _prob_columns(table):
+    "The names of a table's columns of probabilities: expressions, then AUs."
+    aus = [f'prob_au{au}' for au in predicted_aus(table)]
     lacking = [name for name in EXPRESSION_COLUMNS if name not in table] + ['prob_au<number>']*(not aus)
     if lacking: raise ValueError(f"the predictions lack {', '.join(lacking)}; expressions and AUs are needed, there are {', '.join(map(str, table))}")
-    return aus, names
+    return [*EXPRESSION_COLUMNS, *aus]
+
+def _checked_output(predictions):
+    "Predictions as an `AffectOutput` with expressions and AUs, and the index of its rows."
+    if not isinstance(predictions, AffectOutput): return _prob_columns(predictions) and outputs_of(predictions), predictions.index
+    if predictions.expression is None or predictions.aus is None: raise ValueError(f"{predictions} lacks expressions or AUs; both are needed")
+    return predictions, pd.RangeIndex(predictions.shape.numel())
 
 def _of_faces(predictions):
     "The rows with a face as an (n,) `AffectOutput` in double precision, and where they were."
-    if isinstance(predictions, AffectOutput):
-        if predictions.expression is None or predictions.aus is None: raise ValueError(f"{predictions} lacks expressions or AUs; both are needed")
-        aus, index = predictions.au_names, pd.RangeIndex(predictions.shape.numel())
-        expression, logits = (field.detach().cpu().double().reshape(-1, field.shape[-1]) for field in (predictions.expression, predictions.aus))
-    else:
-        (aus, names), index = _columns_of(predictions), predictions.index
-        prob = torch.tensor(predictions[names].to_numpy(float))
-        expression, logits = prob[:, :len(EXPRESSIONS)].log(), prob[:, len(EXPRESSIONS):].logit(eps=1e-9) # a CSV may have 0 and 1
+    output, index = _checked_output(predictions)
+    expression, logits = (field.detach().cpu().double().reshape(-1, field.shape[-1]) for field in (output.expression, output.aus))
     seen = ~(expression.isnan().any(1) | logits.isnan().any(1))
-    return AffectOutput(expression=expression[seen], aus=logits[seen], au_names=aus), index[seen.numpy()]
+    return AffectOutput(expression=expression[seen], aus=logits[seen], au_names=output.au_names), index[seen.numpy()]
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #fb4c954c
 def _told(values, output, index, relatedness):
@@ -110,7 +109,7 @@ def _one_face(predictions):
     if len(clips) > 1: raise ValueError(f"the predictions are of {len(clips)} clips ({', '.join(map(str, clips[:3]))}, ...), a plot over time is of one")
     label = next((name for name in ('time', 'time_s', 'frame') if name in predictions), None)
     if label is None: raise ValueError(f"the predictions have neither time nor frame, they have {', '.join(map(str, predictions))}")
-    moments, seen = np.unique(predictions[label].dropna()), predictions.dropna(subset=_columns_of(predictions)[1])
+    moments, seen = np.unique(predictions[label].dropna()), predictions.dropna(subset=_prob_columns(predictions))
     if 'face_id' in seen: seen = seen[seen['face_id'].isin(seen['face_id'].mode()[:1])]
     return seen.set_index(label).reindex(moments), 'frame' if label == 'frame' else 'time, s'
 

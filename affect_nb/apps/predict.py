@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
+from ..analysis.compound import COMPOUND_COLUMNS, classes_of, score_compounds
 from ..analysis.films import EXPRESSION_COLUMNS, VA_COLUMNS, plot_predictions, predicted_aus, prediction_columns, strip_height, write_annotated
 from ..analysis.postprocess import Chain, apply_chain
 from ..core.labels import EXPRESSIONS, AffectOutput
@@ -372,21 +373,27 @@ def _as_columns(fields:dict, au_names:tuple)->dict:
     if "expression" in fields: columns["expression"] = fields["expression"]
     return columns | {f"au{au}": column for au, column in zip(au_names, fields.get("aus", np.empty((0, 0))).T)}
 
-def _frame_labels(labels:ClipLabels, n:int, tasks:tuple)->pd.DataFrame:
+def _check_scorable(labels:ClipLabels, tasks:tuple):
+    "A `ValueError` for labels that are all of other tasks."
+    if len(labels.frames) and not set(tasks) & set(labels.fields):
+        raise ValueError(f"{labels.clip} has no labels of {', '.join(_NAMES[task] for task in tasks)}; its labels are {', '.join(labels.fields) or 'none that a network predicts'}")
+
+def _frame_labels(labels:ClipLabels, n:int)->pd.DataFrame:
     "frame, valence, arousal, and expression and au<k> where there are any: a row a label; of a clip with one label for all, or with none, a row each of its `n` frames."
     every = np.arange(n, dtype=np.int32)
     if not len(labels.frames): return pd.DataFrame(dict(frame=every, **_as_columns({}, ())))
-    if not set(tasks) & set(labels.fields): raise ValueError(f"{labels.clip} has no labels of {', '.join(_NAMES[task] for task in tasks)}; its labels are {', '.join(labels.fields) or 'none that a network predicts'}")
     fields, frames = (labels.along(n), every) if labels.whole_clip else (labels.fields, labels.frames)
     return pd.DataFrame(dict(frame=frames, **_as_columns(fields, labels.au_names)))
 
 # %% ../../nbs/70_apps/00_predict.ipynb #750d3af7
-def _labelled_predictions(predictor:Predictor, source:Database, clip:Clip, stores:dict)->pd.DataFrame:
+def _labelled_predictions(predictor:Predictor, source:Database, clip:Clip, stores:dict, foreign:bool)->pd.DataFrame:
     "The rows of one clip, as `predict_clips` returns them."
     store, face = _find_face(source, clip, stores)
+    found = clip_labels(source.labels(clip), clip.name)
+    if not foreign: _check_scorable(found, tasks_of(predictor.model))
     if predictor.sound_face is None: predictor = replace(predictor, sound_face=face) # in training, too, it went with the face of the labels
     predicted = predictor.predict_store(store, faces=[face])
-    labels = _frame_labels(clip_labels(source.labels(clip), clip.name), int(_frame_numbers(store).max()) + 1, tasks_of(predictor.model))
+    labels = _frame_labels(found, int(_frame_numbers(store).max()) + 1)
     taken = predicted[["frame", "time", *predictor.columns, *["scored_with"]*predictor.hears]]
     rows = labels.merge(taken.rename(columns={name: f"{name}_pred" for name in VA_COLUMNS}), on="frame", how="left")
     return rows.assign(clip=clip.name, video=clip.stem.partition("_utterance_")[0], face_id=face)
@@ -408,11 +415,12 @@ def predict_clips(
     faces:str|os.PathLike,   # folder of their stores, `<clip.stem>.arrow`
     postprocess:bool=False,  # apply the card's steps over frames
     progress:bool=False,     # show a bar
+    foreign:bool=False,      # also clips with labels of other tasks only than the network's: they are annotated, not scored
 )->tuple[pd.DataFrame, list[Skipped]]: # CLIP_COLUMNS, with expression and au<k> of the labels and prob_... of the network, where there are any; a row a labelled frame (of a clip without labels: a frame); the clips that failed
     "Labels and predictions of clips, as `analysis` takes them; only one store is open at a time, and a clip that fails does not end the rest."
     predictor, stores, tables, skipped = replace(predictor, postprocess=postprocess), _store_names(faces), [], []
     for clip in tqdm(clips, "clips", leave=False, disable=not progress):
-        try: tables.append(_labelled_predictions(predictor, source, source.clip(clip) if isinstance(clip, str) else clip, stores))
+        try: tables.append(_labelled_predictions(predictor, source, source.clip(clip) if isinstance(clip, str) else clip, stores, foreign))
         except (ValueError, OSError) as error: skipped.append(Skipped(getattr(clip, "name", clip), str(error)))
     return _in_order(tables, predictor), skipped
 
@@ -421,7 +429,7 @@ Predictor.predict_clips = predict_clips
 # %% ../../nbs/70_apps/00_predict.ipynb #b68205cf
 CSV_COLUMNS = {"frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status", "box_x1": "box_x1_px", "box_y1": "box_y1_px",
                "box_x2": "box_x2_px", "box_y2": "box_y2_px", "score": "detector_score", "valence": "valence", "arousal": "arousal", "landmarks": "landmarks_found",
-               **{name: name for name in EXPRESSION_COLUMNS}, "expression": "expression", "sound": "sound", "scored_with": "scored_with"}
+               **{name: name for name in (*EXPRESSION_COLUMNS, "expression", *COMPOUND_COLUMNS)}, "sound": "sound", "scored_with": "scored_with"}
 
 def csv_columns(
     table:pd.DataFrame, # of `predict_store`
@@ -440,7 +448,14 @@ def write_predictions(
     with whole(path) as aside: table[list(names)].rename(columns=names).to_csv(aside, index=False, float_format="%.4f")
     return Path(path)
 
-# %% ../../nbs/70_apps/00_predict.ipynb #01674ea2
+# %% ../../nbs/70_apps/00_predict.ipynb #3bdddf16
+def _check_compound(predictor:Predictor, classes):
+    "A `ValueError` where a network lacks what eq. 10 scores classes with."
+    classes, lacking = classes_of(classes), [_NAMES[task] for task in _NAMES if task not in tasks_of(predictor.model)]
+    if lacking: raise ValueError(f"{predictor.card.architecture} does not predict {' and '.join(lacking)}; compound expressions are scored from {', '.join(_NAMES.values())}")
+    score_compounds(pd.DataFrame(columns=predictor.columns, dtype=float), classes) # each class needs one of the network's AUs
+
+# %% ../../nbs/70_apps/00_predict.ipynb #b3602dae
 def predict_files(
     source:str|os.PathLike, # a video, an image, a glob, a folder
     model:str|os.PathLike,  # the card of a trained network
@@ -450,15 +465,17 @@ def predict_files(
     device:str|None=None,   # 'cpu' or 'cuda'
     progress:bool=True,     # show bars
     precision:str="auto",   # 'float32', 'bfloat16', or 'auto' for the faster on this machine
+    compound=None,          # classes that `score_compounds` takes: the table gets COMPOUND_COLUMNS
     **options,              # carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written, what was left out
     "Predict all clips of `source`; faces are kept under `out/faces`, so that a second network need not find them again."
     out, predictor = Path(out), Predictor.load(model, device, precision, **options)
+    if compound is not None: _check_compound(predictor, compound)
     for clip in list_sources(source): _refuse_overwriting(clip.path, clip.name, out)
     done = preprocess(source, out/"faces", detector=detector, transform=predictor.card.preprocessing.transform, progress=progress)
     written, skipped = [], list(done.skipped)
     for store in done.stores:
-        try: written += _predict_clip(predictor, store, out, film, progress)
+        try: written += _predict_clip(predictor, store, out, film, progress, compound)
         except (ValueError, OSError) as error: skipped.append(Skipped(store.about["source"]["path"], str(error)))
     return written, skipped
 
@@ -468,10 +485,11 @@ def _refuse_overwriting(source:Path, clip:str, out:Path):
         target = out/f"{clip}{suffix}"
         if target.resolve() == source.resolve(): raise ValueError(f"{source} would be overwritten by its own result {target}: give another folder than {out}")
 
-# %% ../../nbs/70_apps/00_predict.ipynb #3bdddf16
-def _predict_clip(predictor:Predictor, store:FaceStore, out:Path, film:bool, progress:bool)->list[Path]:
+# %% ../../nbs/70_apps/00_predict.ipynb #ca877007
+def _predict_clip(predictor:Predictor, store:FaceStore, out:Path, film:bool, progress:bool, compound=None)->list[Path]:
     "Table, plot and film of one clip."
     table = predictor.predict_store(store, progress)
+    if compound is not None: table = score_compounds(table, compound)
     written = [write_predictions(out/f"{store.clip}.csv", table)]
     axes = plot_predictions(table, store.clip)
     with whole(out/f"{store.clip}.png") as aside: axes[0].figure.savefig(aside, dpi=100)

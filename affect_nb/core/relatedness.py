@@ -10,6 +10,7 @@ __all__ = ['COGNITIVE', 'AFFWILD2', 'COMPOUND', 'Relatedness', 'relatedness_of',
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 import numpy as np
 from .labels import AUS17, AUS17_TABLE5, EXPRESSIONS
@@ -120,38 +121,62 @@ COMPOUND = _table({
 }, AUS17_TABLE5)
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #d8dbd517
+_KEYS = {'weight', 'prototypical'}
+
+def _tie(emotion, au, value):
+    "The weight of one AU of a row, and whether it is prototypical."
+    given = value if isinstance(value, Mapping) else dict(weight=value)
+    weight, sure = given.get('weight'), given.get('prototypical', given.get('weight') == 1)
+    numeric = isinstance(weight, Real) and not isinstance(weight, bool)
+    if not numeric or not 0 < weight <= 1 or not isinstance(sure, (bool, np.bool_)) or set(given) - _KEYS:
+        shown = repr(value) if isinstance(value, str) else value
+        raise ValueError(f"{emotion}: AU{au} has {shown}, weights must be above 0 and at most 1; where it is not the weight of 1 that makes an AU prototypical, {{'weight': 0.8, 'prototypical': True}}")
+    return float(weight), bool(sure)
+
+def _ties(emotion, row):
+    "`{au: (weight, is it prototypical?)}` of one row."
+    if not isinstance(row, Mapping): raise ValueError(f"{emotion} has {row!r}, it must be {{au: weight}}")
+    wrong = [au for au in row if not str(au).isdigit()]
+    if wrong: raise ValueError(f"{emotion}: {wrong[0]!r} is no action unit, it must be a FACS number such as 12")
+    return {int(au): _tie(emotion, au, value) for au, value in row.items()}
+
 def relatedness_of(
-    rows:Mapping, # emotion -> {au: weight in (0, 1]}; prototypical where the weight is 1
+    rows:Mapping, # emotion -> {au: weight in (0, 1]}, prototypical where the weight is 1; or {au: dict(weight=, prototypical=)} where that is not so
     aus=None,     # the vocabulary, as FACS numbers; None: all that occur, ascending
 )->Relatedness:
     "A table of your own."
-    rows = {emotion: {int(au): float(weight) for au, weight in ties.items()} for emotion, ties in rows.items()}
-    wrong = [f'{emotion}: AU{au} has {weight:g}' for emotion, ties in rows.items() for au, weight in ties.items() if not 0 < weight <= 1]
-    if wrong: raise ValueError(f"{wrong[0]}, weights must be above 0 and at most 1")
+    rows = {emotion: _ties(emotion, row) for emotion, row in rows.items()}
     aus = tuple(sorted({au for ties in rows.values() for au in ties})) if aus is None else tuple(int(au) for au in aus)
     if not rows or not aus: raise ValueError("the table has no emotion with an AU, it needs at least one")
-    weights = np.array([[ties.get(au, 0.) for au in aus] for ties in rows.values()])
-    return Relatedness(tuple(rows), aus, weights == 1, weights)
+    cells = np.array([[ties.get(au, (0., False)) for au in aus] for ties in rows.values()], float)
+    return Relatedness(tuple(rows), aus, cells[..., 1] > 0, cells[..., 0])
 
+# %% ../../nbs/00_core/10_relatedness.ipynb #e58f72c2
 def read_relatedness(
     table, # a `Relatedness`, 'cognitive', 'aff-wild2', or the path of a JSON file
 )->Relatedness:
-    "A table by name, from a file, or as it is."
+    "A table by name, from a file, or as it is; a file has the form that `relatedness_of` takes, and its AUs come ascending."
     if isinstance(table, Relatedness): return table
     named = {'cognitive': COGNITIVE, 'aff-wild2': AFFWILD2}
     if table in named: return named[table]
     path = Path(table)
     if not path.is_file(): raise ValueError(f"relatedness is {str(table)!r}: it must be {', '.join(named)}, or a JSON file, and there is no such file")
-    try: rows = json.loads(path.read_text())
-    except json.JSONDecodeError as error: raise ValueError(f"{path}: no JSON ({error}); it must be {{emotion: {{au: weight}}}}") from None
-    if not isinstance(rows, dict) or not all(isinstance(ties, dict) for ties in rows.values()): raise ValueError(f"{path}: it must be {{emotion: {{au: weight}}}}")
-    return relatedness_of(rows)
+    try: rows = json.loads(path.read_text(encoding='utf-8'))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error: raise ValueError(f"{path}: no JSON ({error}); it must be {{emotion: {{au: weight}}}}") from None
+    if not isinstance(rows, dict): raise ValueError(f"{path}: it must be {{emotion: {{au: weight}}}}")
+    try: return relatedness_of(rows)
+    except ValueError as error: raise ValueError(f"{path}: {error}") from None
+
+def _entry(weight, sure):
+    "A tie as it is written: the plain weight wherever it tells all."
+    return weight if sure == (weight == 1) else dict(weight=weight, prototypical=sure)
 
 def write_relatedness(table:Relatedness, path):
-    "A table as a JSON file that `read_relatedness` reads; AUs without a tie are not in it."
-    rows = {emotion: {str(au): weight for au, weight in table.weights_of(emotion).items()} for emotion in table.emotions}
+    "A table as a JSON file that `read_relatedness` reads. The vocabulary is not in it: AUs that no emotion has are dropped, and the file read back has the others, ascending; `restrict` brings a vocabulary back."
+    sure = {emotion: dict(zip(table.aus, map(bool, row))) for emotion, row in zip(table.emotions, table.prototypical)}
+    rows = {emotion: {str(au): _entry(weight, sure[emotion][au]) for au, weight in table.weights_of(emotion).items()} for emotion in table.emotions}
     aside = Path(f'{path}.aside') # whole or not at all
-    aside.write_text(json.dumps(rows, indent=1))
+    aside.write_text(json.dumps(rows, indent=1), encoding='utf-8')
     aside.replace(path)
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #ab71ba21
