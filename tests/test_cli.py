@@ -527,7 +527,7 @@ def test_train_joint_refuses(two, tmp_path):
     refuses("relatedness is 'du'", "cognitive, aff-wild2, or a JSON file", options=("--relatedness", "du"))
     refuses("Joy", options=("--relatedness", tmp_path/"joy.json"))
     refuses("high.json: Happiness: AU12 has 7", options=("--relatedness", tmp_path/"high.json"))
-    refuses("--coupling is both, and the network learns aus", "allowed is none", options=("--set", "tasks=[aus]"))
+    refuses("coupling is 'both', and the network learns aus", "allowed is 'none'", options=("--set", "tasks=[aus]"))
     refuses("--set dropuot: facebehaviornet has no such argument", options=("--set", "dropuot=.1"))
     refuses("gone.safetensors: no such weights file", options=("--weights", f"cnn={tmp_path/'gone'}"))
     refuses("--coupling", "soft_co_annotation", options=("--coupling", "all"), code=2)

@@ -179,11 +179,11 @@ def _joint_recipe(preset, settings, coupling=None, relatedness=None, **changes):
     from affect_nb.core.coupling import tie_matrix
     from affect_nb.core.relatedness import read_relatedness
     from affect_nb.models.outputs import tasks_of
+    from affect_nb.train.coupled import check_couples
     from affect_nb.train.recipes import facebehaviornet_recipe, recipe_network
     if relatedness is not None: tie_matrix(read_relatedness(relatedness))
     recipe = _with_settings(facebehaviornet_recipe, preset, settings, coupling=coupling, relatedness=relatedness, **changes)
-    tasks = tasks_of(recipe_network(recipe))
-    if recipe.coupling != "none" and not {"expression", "aus"} <= {*tasks}: raise ValueError(f"--coupling is {recipe.coupling}, and the network learns {', '.join(tasks)}: coupling needs expression and aus, allowed is none")
+    check_couples(recipe.coupling, tasks_of(recipe_network(recipe)))
     return recipe
 
 # %% ../../nbs/70_apps/40_cli.ipynb #92f91dda

@@ -24,6 +24,7 @@ from ..files.atomic import Skipped
 from ..models.inputs import hears
 from ..models.outputs import aus_of, tasks_of
 from ..models.weights import Card, read_card
+from .coupled import check_couples
 from .jobs import VALIDATIONS, _WORDS, _said_of, _splits, clips_of, tasks_in, train_on
 from .learner import choose_device, weights_record
 from .recipes import Recipe, recipe_network
@@ -167,6 +168,7 @@ def train_joint(
     if validation not in VALIDATIONS: raise ValueError(f"validation is {validation!r}, it must be one of {', '.join(VALIDATIONS)}")
     sources = {name: open_database(name, folder) for name, folder in databases.items()}
     tasks = {name: _tasks_here(source, recipe) for name, source in sources.items()}
+    check_couples(recipe.coupling, tasks_of(recipe_network(recipe)))
     _check_parts([(name, task) for name, own in tasks.items() for task in own], tasks_of(recipe_network(recipe)), recipe.arch)
     skipped += [Skipped(name, f"has nothing that {recipe.arch} learns ({', '.join(tasks_of(recipe_network(recipe)))})") for name, own in tasks.items() if not own]
     for name, source in sources.items(): skipped += _find_faces(source, out/'faces'/name, tasks[name], validation, workers)

@@ -30,7 +30,7 @@ from ..models.outputs import tasks_of
 from ..models.registry import create_model, list_models, model_arguments
 from ..models.resnet import ResNet50
 from .callbacks import ExponentialDecayAfter, ResumeCallback, SaveCheckpointCallback
-from .coupled import Coupling, coupled_loss
+from .coupled import Coupling, check_couples, coupled_loss
 from .learner import affect_learner, cnn_parts, monitor_of, weights_record
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0e272d05
@@ -199,6 +199,7 @@ def recipe_learner(
 )->Learner:
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     monitor = recipe_monitor(recipe)
+    check_couples(recipe.coupling, tasks_of(recipe_network(recipe)))
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd, device, weights,
                           pool=recipe.pool, lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over,
