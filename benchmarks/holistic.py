@@ -31,6 +31,8 @@ NETWORKS = { # name -> tasks, coupling, table, further arguments of the loss
     "both, inferred": (("va", "expression", "aus"), "both", "inferred", {}),
     "both, shuffled": (("va", "expression", "aus"), "both", "shuffled", {}),
     "both, matching at a tenth, cognitive": (("va", "expression", "aus"), "both", "cognitive", dict(lambda_match=.1)),
+    "divergence alone, cognitive": (("va", "expression", "aus"), "distribution_matching", "cognitive", dict(match_form="kl")),
+    "divergence alone, shuffled": (("va", "expression", "aus"), "distribution_matching", "shuffled", dict(match_form="kl")),
     "both as a divergence, cognitive": (("va", "expression", "aus"), "both", "cognitive", dict(match_form="kl")),
     "both as a divergence, shuffled": (("va", "expression", "aus"), "both", "shuffled", dict(match_form="kl")),
 }
@@ -47,6 +49,8 @@ PAIRS = {
     "both, shuffled > none": ("both, shuffled", "no coupling"),
     "both, cognitive > shuffled": ("both, cognitive", "both, shuffled"),
     "both, matching at a tenth > none": ("both, matching at a tenth, cognitive", "no coupling"),
+    "divergence alone, cognitive > none": ("divergence alone, cognitive", "no coupling"),
+    "divergence alone, cognitive > shuffled": ("divergence alone, cognitive", "divergence alone, shuffled"),
     "as a divergence, cognitive > none": ("both as a divergence, cognitive", "no coupling"),
     "as a divergence, cognitive > shuffled": ("both as a divergence, cognitive", "both as a divergence, shuffled"),
 }

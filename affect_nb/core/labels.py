@@ -232,7 +232,8 @@ def describe(
         if best >= 0: said.append(EXPRESSIONS[best])
     if affect.aus is not None:
         active = affect.aus > 0  # a logit above 0 is a probability above one half
-        said += ['AU ' + ' '.join(str(au) for au, on in zip(affect.au_names, active.tolist()) if on)] if active.any() else []
+        if active.any(): said.append('AU ' + ' '.join(str(au) for au, on in zip(affect.au_names, active.tolist()) if on))
+        elif not affect.aus.isnan().all(): said.append('no AU')
     return ', '.join(said) or 'not annotated'
 
 def _show(affect, ctx):

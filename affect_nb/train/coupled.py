@@ -12,7 +12,7 @@ from ..core.coupling import co_annotate, distribution_matching_loss, soft_co_ann
 from ..core.relatedness import Relatedness, read_relatedness
 from .learner import MultitaskLoss
 
-# %% ../../nbs/50_train/05_coupled.ipynb #f940ff78
+# %% ../../nbs/50_train/05_coupled.ipynb #968d7d3e
 COUPLINGS = ('none', 'co_annotation', 'soft_co_annotation', 'distribution_matching', 'both')
 
 def check_couples(
@@ -22,6 +22,7 @@ def check_couples(
     "A `ValueError` where there is nothing to couple."
     if coupling != 'none' and not {'expression', 'aus'} <= {*tasks}: raise ValueError(f"coupling is {coupling!r}, and the network learns {', '.join(tasks)}: it needs expressions and AUs; allowed is 'none'")
 
+# %% ../../nbs/50_train/05_coupled.ipynb #f940ff78
 class CoupledLoss(MultitaskLoss):
     "`loss(output, targets)` for fastai: eq. 7, and the coupling of expressions and AUs (Section VI.B)."
     def __init__(self,
