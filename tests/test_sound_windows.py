@@ -217,7 +217,7 @@ def test_pictures(sides, monkeypatch):
         axes = plt.gcf().axes
         assert len(axes) == 6 and axes[0].get_title() == 'Fear, AU 1' and axes[1].images[0].get_array().shape == (96, 6)
         dls.valid.show_results(batch, out, max_n=1)
-        assert plt.gcf().axes[0].get_title() == 'Fear, AU 1; predicted Happiness' and len(plt.gcf().axes[2].lines) == 4
+        assert plt.gcf().axes[0].get_title() == 'Fear, AU 1; predicted Happiness, no AU' and len(plt.gcf().axes[2].lines) == 4
         dls.show_batch((batch[0], batch[1], replace(batch[3], va=None)), max_n=1)
         assert len(plt.gcf().axes) == 2 and not plt.gcf().axes[1].lines
         singles = affect_dataloaders(*sides, bs=2, length=1, device='cpu')
