@@ -8,6 +8,7 @@ __all__ = ['Detections', 'box_overlap', 'Detector', 'register_detector', 'list_d
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #8ffb0e6d
 import importlib.util
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,6 +60,8 @@ class Detector:
     wants_colour = False  # grey images do
     dlib_boxes = False    # does it draw the boxes (brows to chin) that dlib's landmarks want?
 
+    def __init_subclass__(cls): cls._turn = threading.Lock() # its model is shared, and serves one thread at a time
+
     def __init__(self,
         upsample:int|str="auto", # times that the image is doubled; 'auto': once where both sides are at most 500 px
         max_side:int=1920,       # px; a larger image is reduced to it
@@ -81,7 +84,7 @@ class Detector:
         if scale != 1:
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
-        return self._find(np.ascontiguousarray(image), threshold).moved(1/scale)
+        with self._turn: return self._find(np.ascontiguousarray(image), threshold).moved(1/scale)
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         raise NotImplementedError

@@ -9,7 +9,6 @@ __all__ = ['ahead', 'Settings', 'preprocess_clip', 'fingerprint', 'Preprocessed'
 import glob
 import json
 import os
-import queue
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -35,39 +34,50 @@ from .track import FaceTracker, TrackedFace, TrackLimits
 from .video import VIDEO_SUFFIXES, ImageReader, Source, VideoFrame, list_sources, open_clip
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #71e6a179
-_END = object()
+class _Basket:
+    "Items on their way from one thread to another, in order."
+    def __init__(self, depth:int): self.items, self.depth, self.error, self.closed, self.change = [], depth, None, False, threading.Condition()
 
-def ahead(
-    items:Iterable, # read in a thread of its own
-    depth:int=8,    # at most so many wait
-)->Iterator:        # the same items; an error of the thread is raised here
-    "Items of an iterable, prepared while the earlier ones are worked on."
-    waiting, stopped = queue.Queue(depth), threading.Event()
-    def work():
-        end = None
+    def fill(self, items:Iterable):
+        "Put all items in; wait while the basket is full, stop when it is closed."
         try:
             for item in items:
-                if not _put(waiting, item, stopped): return
-        except BaseException as error: end = error
-        _put(waiting, (_END, end), stopped)
-    thread = threading.Thread(target=work, daemon=True)
+                with self.change:
+                    self.change.wait_for(lambda: self.closed or len(self.items) < self.depth)
+                    if self.closed: return
+                    self.items.append(item)
+                    self.change.notify()
+        except BaseException as error: self.error = error
+        finally: self.close()
+
+    def take(self)->list:
+        "All items that are there, at least one; empty at the end."
+        with self.change:
+            self.change.wait_for(lambda: self.closed or self.items)
+            taken, self.items = self.items, []
+            self.change.notify()
+        return taken
+
+    def close(self):
+        with self.change:
+            self.closed = True
+            self.change.notify()
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #e2520eda
+def ahead(
+    items:Iterable, # read in a thread of its own
+    depth:int=4,    # at most so many wait
+)->Iterator:        # the same items; an error of the thread is raised here
+    "Items of an iterable, prepared while the earlier ones are worked on."
+    ready = _Basket(depth)
+    thread = threading.Thread(target=ready.fill, args=(items,), daemon=True)
     thread.start()
     try:
-        while True:
-            item = waiting.get()
-            if not (isinstance(item, tuple) and item[0] is _END): yield item; continue
-            if item[1] is not None: raise item[1]
-            return
+        while taken := ready.take(): yield from taken
+        if ready.error is not None: raise ready.error
     finally:
-        stopped.set()
+        ready.close()
         thread.join()
-
-def _put(waiting:queue.Queue, item, stopped:threading.Event)->bool:
-    "Wait for a place, unless nobody reads any more."
-    while not stopped.is_set():
-        try: waiting.put(item, timeout=.1); return True
-        except queue.Full: continue
-    return False
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #80664e9b
 @dataclass(frozen=True)
@@ -158,11 +168,9 @@ def preprocess_clip(
     tracker = settings.tracker(stills)
     sound, heard = _sound_of(source, path, settings, isinstance(reader, ImageReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=heard)
-    def tracked():
-        for frame in tqdm(ahead(_decoded(reader)), path.stem, reader.n_frames or None, leave=False, unit="frame", disable=not progress):
-            yield frame, tracker.update(frame)
+    frames = tqdm(ahead(_decoded(reader)), path.stem, reader.n_frames or None, leave=False, unit="frame", disable=not progress)
     with FaceStoreWriter(path, about=about, encoding=settings.encoding, quality=settings.quality, **(dict(clip=path.stem) | (names or {}))) as writer:
-        for frame, faces in ahead(tracked()):
+        for frame, faces in tracker.follow(frames):
             for row in _rows(frame, _by_size(faces) if unrelated else faces, settings.transform): writer.add(**row, **_heard(sound, heard, frame.time))
         if not writer.n_rows: raise ValueError(reader.fault or f"{source} holds no frame")
         writer.about["fault"] = reader.fault

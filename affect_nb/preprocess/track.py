@@ -6,6 +6,9 @@
 __all__ = ['TrackedFace', 'face_patch', 'TrackLimits', 'match_faces', 'FaceTracker']
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #e3a0979a
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -117,6 +120,7 @@ class FaceTracker:
     def reset(self):
         "Forget everything: a new clip begins."
         self.tracks, self.n_frames, self.n_searches, self._next_id, self._last_search = [], 0, 0, 0, None
+        self._plan, self._begun = _Plan(0, 1.), None
 
     def update(self,
         image, # (H, W, 3) uint8 RGB, (H, W) uint8, or a `VideoFrame`
@@ -129,6 +133,7 @@ class FaceTracker:
             self._part_twins()
             for track in self._followed(): self._check(look, track)
         if self._search_due(): self._search(look)
+        elif self.n_frames >= self._plan.frame: self._plan_search()
         self.tracks = [track for track in self.tracks if track.lost_for <= self.limits.grace]
         reports = [track.report(self.limits.misfit) for track in sorted(self.tracks, key=lambda track: track.face_id)]
         for track in self.tracks: track.lost_for += track.lost_for > 0
@@ -140,11 +145,18 @@ class FaceTracker:
 def _followed(self:FaceTracker): return [track for track in self.tracks if not track.lost_for]
 
 @patch
+def _is_unsure(self:FaceTracker)->bool:
+    "Is somebody missing, or nobody there at all?"
+    return not self.tracks or any(track.lost_for or track.doubtful for track in self.tracks)
+
+@patch
+def _wait(self:FaceTracker)->int:
+    "Frames between two searches, as things are."
+    return min(self.limits.search_every, self.detect_every) if self._is_unsure() else self.detect_every
+
+@patch
 def _search_due(self:FaceTracker)->bool:
-    if self._last_search is None: return True
-    waited = self.n_frames - self._last_search
-    missing = not self.tracks or any(track.lost_for or track.doubtful for track in self.tracks)
-    return waited >= (min(self.limits.search_every, self.detect_every) if missing else self.detect_every)
+    return self._last_search is None or self.n_frames - self._last_search >= self._wait()
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #56b608f0
 class _Look:
@@ -209,7 +221,7 @@ def _place(self:FaceTracker, gray:np.ndarray, track:_Track, box:np.ndarray):
 @patch
 def _search(self:FaceTracker, look:_Look):
     "Look for faces in the whole frame: confirm known ones, find lost ones, welcome new ones."
-    found = self.detector(look.detected, self._reduction())
+    found = self._found(look, _Plan(self.n_frames, 1. if self._is_unsure() else self._plan.reduction))
     self._last_search, self.n_searches = self.n_frames, self.n_searches + 1
     boxes = np.array([track.box for track in self.tracks]).reshape(-1, 4)
     reach = np.array([self.limits.reach if track.lost_for else 0. for track in self.tracks])
@@ -219,14 +231,7 @@ def _search(self:FaceTracker, look:_Look):
     for number, track in enumerate(self.tracks):
         if number not in confirmed and track.doubtful and not track.lost_for: track.lost_for = 1
     self._welcome(look.gray, found, {seen for _, seen in pairs})
-
-@patch
-def _reduction(self:FaceTracker)->float:
-    "How much smaller a frame may be where all known faces are large; at full size now and then, for small new ones."
-    sides = [track.box[2] - track.box[0] for track in self.tracks]
-    unsure = not sides or any(track.doubtful or track.lost_for for track in self.tracks)
-    if unsure or self.n_searches % self.limits.full_every == 0: return 1.
-    return float(np.clip(2*self.detector.face_side/min(sides), .5, 1))
+    self._plan_search()
 
 @patch
 def _welcome(self:FaceTracker, gray:np.ndarray, found:Detections, taken:set):
@@ -240,3 +245,54 @@ def _welcome(self:FaceTracker, gray:np.ndarray, found:Detections, taken:set):
         if followed and box_overlap([track.box], followed).max() > .5: continue # a second box on a known face
         self.tracks.append(track)
         self._next_id += 1
+
+# %% ../../nbs/20_preprocess/60_track.ipynb #92aff51c
+@dataclass(frozen=True)
+class _Plan:
+    "The next search, if nobody gets lost before."
+    frame: int
+    reduction: float # 1: at full size
+
+@patch
+def _plan_search(self:FaceTracker):
+    "Reduced where all known faces are large; at full size now and then, for small new ones."
+    frame, sides = max(self._last_search + self._wait(), self.n_frames + 1), [track.box[2] - track.box[0] for track in self.tracks]
+    full = self.detect_every == 1 or self._is_unsure() or self.n_searches % self.limits.full_every == 0
+    self._plan = _Plan(frame, 1. if full else float(np.clip(2*self.detector.face_side/min(sides), .5, 1)))
+
+@patch
+def _found(self:FaceTracker, look:_Look, plan:_Plan)->Detections:
+    "What the search that was begun finds, if it is this one; otherwise search now."
+    begun, self._begun = self._begun, None
+    if begun and begun[0] == plan: return begun[1].result()
+    if begun: begun[1].cancel()
+    return self.detector(look.detected, plan.reduction)
+
+# %% ../../nbs/20_preprocess/60_track.ipynb #de351ccb
+@patch
+def follow(self:FaceTracker,
+    frames:Iterable,   # of one clip, as `update` takes them
+    look_ahead:int=12, # frames that are held, so that a search can begin so much earlier; 0: none
+)->Iterator[tuple]:    # each frame and its faces
+    "The same as `update` of frame after frame, with the searches in a thread of their own."
+    held = deque()
+    with ThreadPoolExecutor(1) as searcher:
+        for frame in frames:
+            held.append(frame)
+            if len(held) > look_ahead: yield self._next(held, searcher)
+        while held: yield self._next(held, searcher)
+
+@patch
+def _next(self:FaceTracker, held:deque, searcher:Executor)->tuple:
+    "The first of the frames that are held, and its faces."
+    self._begin(held, searcher)
+    frame = held.popleft()
+    return frame, self.update(frame)
+
+@patch
+def _begin(self:FaceTracker, held:deque, searcher:Executor):
+    "Begin the planned search if its frame is there."
+    place = self._plan.frame - self.n_frames
+    if (self._begun and self._begun[0] == self._plan) or not 0 < place < len(held): return
+    image = _Look(held[place], self.detector.wants_colour).detected # here: PyAV's frames do not convert in two threads at once
+    self._begun = self._plan, searcher.submit(self.detector, image, self._plan.reduction)
