@@ -53,8 +53,7 @@ class CompoundClasses:
 
     def with_table(self, table):
         "The same classes over the rows of `table` that have their names."
-        rows = [table.position(name) for name in self.names]
-        return replace(self, table=Relatedness(self.names, table.aus, table.prototypical[rows], table.weights[rows]))
+        return replace(self, table=table.only(self.names))
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #fcd1addf
 _STEMS = dict(happ='Happiness', sad='Sadness', fear='Fear', ang='Anger', surprised='Surprise', disgust='Disgust')
@@ -71,9 +70,7 @@ def du_classes(
     "Categories of Du et al., with their AUs."
     unknown = [name for name in names if name not in COMPOUND.emotions]
     if unknown: raise ValueError(f"Du et al. have no category {unknown[0]!r}, they have {', '.join(COMPOUND.emotions)}")
-    rows = [COMPOUND.position(name) for name in names]
-    table = Relatedness(tuple(names), COMPOUND.aus, COMPOUND.prototypical[rows], COMPOUND.weights[rows])
-    return CompoundClasses(tuple(names), tuple(map(_mixed, names)), tuple(name in POSITIVE for name in names), table)
+    return CompoundClasses(tuple(names), tuple(map(_mixed, names)), tuple(name in POSITIVE for name in names), COMPOUND.only(names))
 
 RAFDB_CLASSES, EMOTIONET_CLASSES = du_classes(COMPOUND_RAFDB), du_classes(COMPOUND_EMOTIONET)
 

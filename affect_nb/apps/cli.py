@@ -175,16 +175,9 @@ def _recipe(database, preset, settings, **changes):
     return _with_settings(omg_recipe if database == _ADAPTED else affwildnet_recipe, preset, settings, **changes)
 
 def _joint_recipe(preset, settings, coupling=None, relatedness=None, **changes):
-    "The recipe of FaceBehaviorNet; what its coupling cannot do is an error now, not after the faces were found."
-    from affect_nb.core.coupling import tie_matrix
-    from affect_nb.core.relatedness import read_relatedness
-    from affect_nb.models.outputs import tasks_of
-    from affect_nb.train.coupled import check_couples
-    from affect_nb.train.recipes import facebehaviornet_recipe, recipe_network
-    if relatedness is not None: tie_matrix(read_relatedness(relatedness))
-    recipe = _with_settings(facebehaviornet_recipe, preset, settings, coupling=coupling, relatedness=relatedness, **changes)
-    check_couples(recipe.coupling, tasks_of(recipe_network(recipe)))
-    return recipe
+    "The recipe of FaceBehaviorNet."
+    from affect_nb.train.recipes import facebehaviornet_recipe
+    return _with_settings(facebehaviornet_recipe, preset, settings, coupling=coupling, relatedness=relatedness, **changes)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #92f91dda
 @app.command(cls=_with_names("Databases", _all_databases))

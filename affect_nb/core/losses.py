@@ -98,14 +98,17 @@ def multitask_terms(
     output:AffectOutput,   # predictions
     targets:AffectTargets, # annotations over the same leading shape; fields that are None count as missing
     over:str='mean',       # of the AUs of one frame: 'mean' (eq. 7) or 'sum' (eq. 5)
+    lambda_au:float=1.,    # weight of the AU term (lambda 1)
+    lambda_va:float=1.,    # weight of the valence-arousal term (lambda 2)
 )->dict:                   # 'expression', 'aus', 'va' -> scalar, for the fields that `output` predicts
-    "The three terms of eq. 7, each 0 (and still in the graph) where nothing is annotated."
+    "The three terms of eq. 7 with their weights, each 0 (and still in the graph) where nothing is annotated."
     if not output.present: raise ValueError("the output predicts nothing: va, expression and aus are all None")
     blank = AffectTargets.missing(output.shape, output.present, output.au_names, output.device)
     targets = targets.with_aus(output.au_names)
     losses = dict(expression=expression_loss, aus=partial(au_loss, over=over, weights=targets.au_weights), va=ccc_loss)
+    weights = dict(expression=1., aus=lambda_au, va=lambda_va)
     label = lambda name: getattr(targets, name) if name in targets.present else getattr(blank, name)
-    return {name: loss(getattr(output, name), label(name)) for name, loss in losses.items() if name in output.present}
+    return {name: weights[name]*loss(getattr(output, name), label(name)) for name, loss in losses.items() if name in output.present}
 
 def multitask_loss(
     output:AffectOutput,   # predictions; a field that is None has no term
@@ -115,5 +118,4 @@ def multitask_loss(
     over:str='mean',       # of the AUs of one frame: 'mean' (eq. 7) or 'sum' (eq. 5)
 )->Tensor:                 # scalar
     "Expression loss + `lambda_au` AU loss + `lambda_va` CCC loss (eq. 7; with `over='sum'` and weights of 1 the sum of eq. 4 to 6)."
-    weights = dict(expression=1., aus=lambda_au, va=lambda_va)
-    return sum(weights[name]*term for name, term in multitask_terms(output, targets, over).items())
+    return sum(multitask_terms(output, targets, over, lambda_au, lambda_va).values())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from .labels import AUS17, AUS17_TABLE5, EXPRESSIONS
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #6a93d561
@@ -119,6 +120,13 @@ COMPOUND = _table({
     'hatred':                '4 10         | 7 .57, 9 .27, 17 .63, 24 .37',
     'awed':                  '1 2 5 25     | 4 .21, 20 .62, 26 .56',
 }, AUS17_TABLE5)
+
+# %% ../../nbs/00_core/10_relatedness.ipynb #3bb3bf05
+@patch
+def only(self:Relatedness, emotions)->Relatedness:
+    "The rows of `emotions`, in that order."
+    rows = [self.position(emotion) for emotion in emotions]
+    return Relatedness(tuple(emotions), self.aus, self.prototypical[rows], self.weights[rows])
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #d8dbd517
 _KEYS = {'weight', 'prototypical'}

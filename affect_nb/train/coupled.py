@@ -75,7 +75,7 @@ class Coupling(BaseModel):
 
     @model_validator(mode='after')
     def _has_a_table(self):
-        if self.coupling != 'none': read_relatedness(self.relatedness)
+        if self.coupling != 'none' or self.relatedness != 'cognitive': tie_matrix(read_relatedness(self.relatedness))
         return self
 
 def coupled_loss(

@@ -25,9 +25,9 @@ from ..models.inputs import hears
 from ..models.outputs import aus_of, tasks_of
 from ..models.weights import Card, read_card
 from .coupled import check_couples
-from .jobs import VALIDATIONS, _WORDS, _said_of, _splits, clips_of, tasks_in, train_on
+from .jobs import TASK_WORDS, VALIDATIONS, clips_of, data_and_licence, splits_for, tasks_in, train_on
 from .learner import choose_device, weights_record
-from .recipes import Recipe, recipe_network
+from .recipes import Recipe, recipe_network, recipe_tasks
 
 # %% ../../nbs/50_train/32_joint.ipynb #662ceb99
 SETS = {'va': 'VA-Set', 'aus': 'AU-Set', 'expression': 'EXPR-Set'} # task -> the paper's name, in the order of a step
@@ -85,9 +85,9 @@ def joint_sides(
     choice = _Choice(source, faces, recipe, task, every)
     listed = _clips(source, choice.tasks, clips, 'train')
     learnt, held = [clip for clip in listed if clip.name in choice.labels], _validation(source, choice, clips, validation)
-    if not any(task in clip.splits for clip in learnt): raise ValueError(f"{source.root}: {source.name} has no clip with {_WORDS[task]} to learn from; it has {', '.join(label.name for label in source.manifest.labels)}")
+    if not any(task in clip.splits for clip in learnt): raise ValueError(f"{source.root}: {source.name} has no clip with {TASK_WORDS[task]} to learn from; it has {', '.join(label.name for label in source.manifest.labels)}")
     sides = choice([choice.make(learnt), choice.make(held)]) if held else choice.held_out(source, learnt, valid_share)
-    if not len(sides[0]): raise ValueError(f"{source.root}: no face of {source.name} to learn from has a label of {_WORDS[task]} that {recipe.arch} learns")
+    if not len(sides[0]): raise ValueError(f"{source.root}: no face of {source.name} to learn from has a label of {TASK_WORDS[task]} that {recipe.arch} learns")
     if skipped is not None:
         names = {clip.name for clip in listed + held}
         found = [entry for entry in choice.labels.skipped if entry.source in names] + [entry for side in sides for entry in side.skipped]
@@ -100,7 +100,7 @@ def _check_parts(parts, tasks, arch):
     unknown = [task for _, task, *_ in parts if task not in SETS]
     if unknown: raise ValueError(f"a part has the task {unknown[0]!r}, allowed are {', '.join(SETS)}")
     lacking = [task for task in SETS if task in tasks and task not in {part[1] for part in parts}]
-    if lacking: raise ValueError(f"no database for {_WORDS[lacking[0]]} ({SETS[lacking[0]]}), which {arch} learns; the parts are {', '.join(f'{name} ({task})' for name, task, *_ in parts) or 'none'}")
+    if lacking: raise ValueError(f"no database for {TASK_WORDS[lacking[0]]} ({SETS[lacking[0]]}), which {arch} learns; the parts are {', '.join(f'{name} ({task})' for name, task, *_ in parts) or 'none'}")
 
 def _without_held_out(parts):
     "The parts without those windows to learn from that show somebody who is held out in any of them."
@@ -136,18 +136,18 @@ def joint_loaders(
     return dls
 
 # %% ../../nbs/50_train/32_joint.ipynb #7cbb0dd0
-def _tasks_here(source, recipe):
+def _tasks_here(source, learnt):
     "The tasks of the network that a database has labels for."
-    return tuple(task for task in SETS if task in tasks_in(source) and task in tasks_of(recipe_network(recipe)))
+    return tuple(task for task in SETS if task in tasks_in(source) and task in learnt)
 
 def _find_faces(source, faces, tasks, validation, workers):
     "Preprocess what is not yet done; what was left out."
-    wanted = [(split, task) for split in _splits(validation) for task in tasks if source.select(split, task)]
+    wanted = [(split, task) for split in splits_for(validation) for task in tasks if source.select(split, task)]
     return [entry for split, task in wanted for entry in preprocess_database(source, faces, split=split, task=task, workers=workers).skipped]
 
 def _card_of(sources):
     "Data and licence of all databases."
-    said = [_said_of(source) for source in sources.values()]
+    said = [data_and_licence(source) for source in sources.values()]
     return '; '.join(data for data, _ in said), '; '.join(dict.fromkeys(licence for _, licence in said))
 
 # %% ../../nbs/50_train/32_joint.ipynb #00c65a0e
@@ -165,12 +165,13 @@ def train_joint(
     "From several databases' folders to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     out, device, skipped = Path(out), choose_device(device), []
     weights_record(weights) # what is missing, here or above, is an error before hours of preprocessing
-    if validation not in VALIDATIONS: raise ValueError(f"validation is {validation!r}, it must be one of {', '.join(VALIDATIONS)}")
+    splits_for(validation)
+    learnt = recipe_tasks(recipe)
+    check_couples(recipe.coupling, learnt)
     sources = {name: open_database(name, folder) for name, folder in databases.items()}
-    tasks = {name: _tasks_here(source, recipe) for name, source in sources.items()}
-    check_couples(recipe.coupling, tasks_of(recipe_network(recipe)))
-    _check_parts([(name, task) for name, own in tasks.items() for task in own], tasks_of(recipe_network(recipe)), recipe.arch)
-    skipped += [Skipped(name, f"has nothing that {recipe.arch} learns ({', '.join(tasks_of(recipe_network(recipe)))})") for name, own in tasks.items() if not own]
+    tasks = {name: _tasks_here(source, learnt) for name, source in sources.items()}
+    _check_parts([(name, task) for name, own in tasks.items() for task in own], learnt, recipe.arch)
+    skipped += [Skipped(name, f"has nothing that {recipe.arch} learns ({', '.join(learnt)})") for name, own in tasks.items() if not own]
     for name, source in sources.items(): skipped += _find_faces(source, out/'faces'/name, tasks[name], validation, workers)
     parts = [(name, task, *joint_sides(source, out/'faces'/name, recipe, task, every=every, skipped=skipped, validation=validation)) for name, source in sources.items() for task in tasks[name]]
     dls = joint_loaders(parts, recipe, device)

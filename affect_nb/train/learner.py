@@ -274,8 +274,7 @@ class MultitaskLoss:
 
     def terms(self, output, targets)->dict: # name of the task -> scalar, in the graph
         "What the loss is the sum of, each with its weight."
-        weights = dict(expression=1., aus=self.lambda_au, va=self.lambda_va)
-        return {name: weights[name]*term for name, term in multitask_terms(output, targets, self.au_over).items()}
+        return multitask_terms(output, targets, self.au_over, self.lambda_au, self.lambda_va)
 
     def __call__(self, output, targets): return sum(self.terms(output, targets).values())
     def decodes(self, output): return output

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AFFWILDNET', 'OMG', 'MT_VGG', 'MT_VGG_GRU', 'AV_MT_VGG_GRU', 'FACEBEHAVIORNET', 'Recipe', 'fitting_arguments',
            'affwildnet_recipe', 'omg_recipe', 'mt_vgg_recipe', 'mt_vgg_gru_recipe', 'av_mt_vgg_gru_recipe',
-           'facebehaviornet_recipe', 'recipe_network', 'recipe_monitor', 'recipe_learner', 'fit_recipe',
+           'facebehaviornet_recipe', 'recipe_network', 'recipe_tasks', 'recipe_monitor', 'recipe_learner', 'fit_recipe',
            'frame_network', 'train', 'copy_best']
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0312bd93
@@ -175,11 +175,17 @@ def recipe_network(
     "The network of a recipe: shapes only."
     with torch.device('meta'): return create_model(recipe.arch, recipe.width, **recipe.arguments)
 
+def recipe_tasks(
+    recipe:Recipe,
+)->tuple: # of 'va', 'expression', 'aus'
+    "What the network of a recipe learns."
+    return tasks_of(recipe_network(recipe))
+
 def recipe_monitor(
     recipe:Recipe,
 )->str: # name of a metric
     "What decides which epoch of a recipe is the best."
-    return monitor_of(tasks_of(recipe_network(recipe)))
+    return monitor_of(recipe_tasks(recipe))
 
 # %% ../../nbs/50_train/20_recipes.ipynb #7ef6893b
 def _callbacks(recipe, monitor):
@@ -199,7 +205,7 @@ def recipe_learner(
 )->Learner:
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     monitor = recipe_monitor(recipe)
-    check_couples(recipe.coupling, tasks_of(recipe_network(recipe)))
+    check_couples(recipe.coupling, recipe_tasks(recipe))
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd, device, weights,
                           pool=recipe.pool, lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over,
