@@ -39,11 +39,14 @@ def estimate_transform(
     points = np.asarray(points, np.float64)
     centre, goal = points.mean(0), target.mean(0)
     start, end = points - centre, target - goal
-    scatter = start.T @ start
-    flat = np.linalg.det(scatter) <= (_LEAST_SPREAD*np.trace(scatter))**2 # product and sum of the squared extents
-    if flat or not np.isfinite(scatter).all(): raise ValueError(f"points {points.round(1).tolist()} lie on one line: no transform follows")
-    linear = np.linalg.solve(scatter, start.T @ end).T if kind == "affine" else _turn(start, end)
-    return np.c_[linear, goal - linear @ centre]
+    (xx, xy), (_, yy) = (start.T @ start).tolist() # two by two: written out, faster than linalg's functions
+    spread = xx*yy - xy*xy
+    if not spread > (_LEAST_SPREAD*(xx + yy))**2: # product and sum of the squared extents; NaN where points are missing
+        raise ValueError(f"points {points.round(1).tolist()} lie on one line: no transform follows")
+    matrix = np.empty((2, 3))
+    linear = matrix[:, :2] = end.T @ start @ [(yy/spread, -xy/spread), (-xy/spread, xx/spread)] if kind == "affine" else _turn(start, end)
+    matrix[:, 2] = goal - linear @ centre
+    return matrix
 
 def _turn(start:np.ndarray, end:np.ndarray)->np.ndarray:
     "Turn and scale without reflection (Umeyama 1991, eq. 40-42), in complex numbers."

@@ -35,9 +35,9 @@ class Landmarks68:
     )->np.ndarray:        # (n, 68, 2) float32 x y px
         "Landmarks of each box."
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        if not len(boxes): return np.empty((0, 68, 2), np.float32)
-        model = _load(self.path)
-        return np.stack([_points(model(image, dlib.rectangle(*map(round, box)))) for box in boxes.tolist()])
+        found, model = np.empty((len(boxes), 68, 2), np.float32), _load(self.path)
+        for points, box in zip(found, boxes.tolist()): points[:] = _points(model(image, dlib.rectangle(*map(round, box))))
+        return found
 
 @lru_cache(1)
 def _load(path:Path)->dlib.shape_predictor:
@@ -45,9 +45,9 @@ def _load(path:Path)->dlib.shape_predictor:
     try: return dlib.shape_predictor(str(path))
     except RuntimeError as error: raise ValueError(f"{path} is no landmark model of dlib: {error}") from None
 
-def _points(shape:dlib.full_object_detection)->np.ndarray:
-    "(68, 2) float32 of dlib's points."
-    return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
+def _points(shape:dlib.full_object_detection)->list[tuple[int,int]]:
+    "68 x y of dlib's points."
+    return [(point.x, point.y) for point in shape.parts()]
 
 # %% ../../nbs/20_preprocess/40_landmarks.ipynb #661c6c32
 def interocular(
