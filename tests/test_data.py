@@ -15,7 +15,8 @@ import yaml
 
 from affect_nb.core.labels import AffectOutput
 from affect_nb.data.check import check_database
-from affect_nb.data.databases import Clip, open_database
+from affect_nb.data.databases import SPLITS, Clip, open_database
+from affect_nb.data.index import index_database
 from affect_nb.data.loaders import affect_dataloaders
 from affect_nb.data.manifests import list_manifests, load_manifest, read_manifest
 from affect_nb.data.sequences import SequenceDataset, choose_face, sequences_of, window_starts
@@ -122,6 +123,18 @@ def test_affwild2_as_the_release_lays_it_out(affwild2):
     assert labels.expression.tolist() == [6, -1, 0, -1]
     assert labels.au12.tolist()[::2] == [1, 0] and labels.filter(like='au').isna().all(axis=1).tolist() == [False, True, False, True]
     assert [name for name in labels if name.startswith('au')] == ['au1', 'au2', 'au4', 'au6', 'au12', 'au15', 'au20', 'au25']
+
+
+def test_clips_of_a_task_are_those_that_have_it(affwild2):
+    "With no split as well: faces of clips that have nothing of a task are not looked for."
+    wild2 = open_database('aff-wild2', affwild2)
+    index = index_database(wild2, affwild2.parent/'labels')
+    for task in ('va', 'expression', 'aus'):
+        having = [clip.name for clip in wild2.clips if task in clip.splits]
+        assert [clip.name for clip in wild2.select(task=task)] == having and (0 < len(having) < len(wild2.clips) or task == 'va')
+        assert sorted(clip.name for split in SPLITS for clip in wild2.select(split, task)) == sorted(having)
+        assert set(index.select(task=task).clips['clip']) == set(having) & set(index.clips['clip'])
+    assert wild2.select() == wild2.clips and len(index.select().clips) == len(index.clips)
 
 
 def test_no_sentinel_travels_further(affwild2):

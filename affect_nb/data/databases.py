@@ -103,7 +103,6 @@ class Database:
         "One row a frame, sentinels as NaN or -1; no rows where the clip is not annotated."
         return self._read(self.clip(clip) if isinstance(clip, str) else clip)
 
-
 # %% ../../nbs/30_data/10_databases.ipynb #0c97c139
 @patch
 def clip(self:Database, name:str)->Clip:
@@ -133,11 +132,12 @@ def source(self:Database, clip:Clip)->Source|None:
 @patch
 def select(self:Database,
     split:str=None, # one of SPLITS; None: all
-    task:str=None,  # 'va', 'expression', 'aus', 'compound': by the split that the database has for this task
+    task:str=None,  # 'va', 'expression', 'aus', 'compound': only clips that have it, by the split that the database has for it
 )->list[Clip]:
     "The clips of one split."
     if split not in (None, *SPLITS): raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
-    return [clip for clip in self.clips if split in (None, clip.splits.get(task, clip.split if task is None else None))]
+    of_task = [clip for clip in self.clips if task is None or task in clip.splits]
+    return [clip for clip in of_task if split in (None, clip.split if task is None else clip.splits[task])]
 
 @patch
 def frames(self:Database,

@@ -148,11 +148,11 @@ def _numpy(column):
 @patch
 def select(self:LabelIndex,
     split:str=None, # one of SPLITS; None: all
-    task:str=None,  # by the split that the database has for this task
+    task:str=None,  # only clips that have this task, by the split that the database has for it
 )->LabelIndex:      # the same file, fewer clips
     "The clips of one split."
     if split not in (None, *SPLITS): raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
-    found = [split in (None, row.splits.get(task) if task else row.split) for row in self.clips.itertuples()]
+    found = [(task is None or task in row.splits) and split in (None, row.splits[task] if task else row.split) for row in self.clips.itertuples()]
     part = LabelIndex.__new__(LabelIndex)
     part.__dict__.update(self.__getstate__() | dict(clips=self.clips[found]))
     return part
