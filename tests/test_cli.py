@@ -35,7 +35,7 @@ from affect_nb.preprocess.video import VideoReader
 from affect_nb.synth.databases import write_database
 from affect_nb.synth.faces import Identity, Scene, draw_face, expression_aus, render_face, render_frame
 
-COMMANDS = ("synth", "check", "preprocess", "import-weights", "train", "train-joint", "predict", "run", "bench")
+COMMANDS = ("synth", "check", "preprocess", "import-weights", "train", "train-chain", "train-joint", "predict", "run", "bench")
 AFFECT_NB = Path(sys.executable).parent/"affect_nb"
 
 
@@ -469,6 +469,48 @@ def test_train_says_which_weights_do_not_fit(trained, model):
     affect("train", "aff-wild", trained/"twin", *options, "--weights", f"rnn9={model}").refuses("'cnn_1rnn'", "has no part 'rnn9'")
     affect("train", "aff-wild", trained/"twin", *options, "--weights", model, "--weights", model).refuses("2 checkpoints", "one for each member")
     affect("train", "aff-wild", trained/"twin", *options, "--regime", "cnn_frozen").refuses("'cnn_frozen'", "give weights")
+
+
+# train-chain
+
+CHAIN = ("--recipe", "smoke", "--width", 1/16, "--length", 4, "--batch-size", 2, "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory):
+    "Twins of Aff-Wild and Aff-Wild2, as the chain's two arguments."
+    folder = tmp_path_factory.mktemp("releases")
+    for name, clips in {"aff-wild": 3, "aff-wild2": 4}.items(): write_database(name, folder/name, train=clips, test=0, frames_per_clip=16, difficulty=0, width=160, height=160, progress=False)
+    return f"aff-wild={folder/'aff-wild'}", f"aff-wild2={folder/'aff-wild2'}"
+
+
+def test_train_chain_stage_after_stage(releases, tmp_path):
+    said = affect("train-chain", *releases, "--out", tmp_path/"run", *CHAIN, "--streams", "visual", "--set", "dropout=0.25", "--only", "visual_va", "--only", "mt_vgg")
+    said.does("visual_va: ", "ccc_mean", "mt_vgg: ", "task_mean", tmp_path/"run"/"weights"/"mt_vgg.json")
+    assert "mt_vgg_gru" not in said.out
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path/"run"/"weights").iterdir()}
+    affect("train-chain", *releases, "--out", tmp_path/"run", *CHAIN, "--streams", "visual", "--set", "dropout=0.25").does("mt_vgg_gru: ")
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    recipe = read_card(tmp_path/"run"/"weights"/"mt_vgg_gru").notes["recipe"]
+    assert (recipe["length"], recipe["batch_size"], recipe["arguments"]["dropout"]) == (4, 2, .25) and {file.name for file in (tmp_path/"run"/"faces").iterdir()} == {"aff-wild", "aff-wild2"}
+    start = tmp_path/"run"/"weights"/"mt_vgg.json"
+    affect("train-chain", *releases, "--out", tmp_path/"again", *CHAIN, "--streams", "visual", "--only", "visual_va", "--weights", f"cnn={start}").does("visual_va: ")
+    assert [(one["part"], one["file"]) for one in read_card(tmp_path/"again"/"weights"/"visual_va").notes["weights"]] == [("cnn", "mt_vgg.safetensors")]
+
+
+def test_train_chain_refuses(releases, tmp_path):
+    def refuses(*texts, options=(), databases=releases, code=1): affect("train-chain", *databases, "--out", tmp_path/"run", *CHAIN, *options).refuses(*texts, code=code)
+    refuses("'aff-wild2' is no database with its folder", databases=(releases[0], "aff-wild2"))
+    refuses("gone is not a folder", databases=(releases[0], f"aff-wild2={tmp_path/'gone'}"))
+    refuses("only has 'mt_vg', the stages are visual_va", options=("--only", "mt_vg"))
+    refuses("allowed is part=path", options=("--weights", "vgg_face"))
+    refuses("gone.safetensors: no such weights file", options=("--weights", f"cnn={tmp_path/'gone'}"))
+    refuses("weights are given, for the first stage of faces", options=("--weights", "cnn=vgg_face", "--streams", "audio"))
+    refuses("no argument dropuot", options=("--set", "dropuot=.1"))
+    refuses("'quick'", options=("--recipe", "quick"))
+    refuses("--streams", "visual", options=("--streams", "smell"), code=2)
+    affect("train-chain", releases[0]).refuses("Missing argument", "DATABASE=FOLDER", code=2)
+    assert not (tmp_path/"run").exists()
 
 
 # train-joint

@@ -284,6 +284,26 @@ def test_a_stage_really_starts_from_its_weights(tmp_path):
         if name.startswith(("cnn.", "fc.0.")): assert torch.equal(tensor, before[name]), name
 
 
+def test_the_first_stage_of_faces_starts_from_a_checkpoint(tmp_path):
+    "As the paper's from VGG-Face; another file under the same name trains all stages anew."
+    cards = run_chain(chain(("visual",), seed=3), Worlds().sources, tmp_path/"elsewhere", only=["visual_va"])
+    given = tmp_path/"vgg_face"
+    for suffix in (".json", ".safetensors"): shutil.copy(cards["visual_va"].with_suffix(suffix), given.with_suffix(suffix))
+    start, seen = {}, Count()
+    class Look(Callback):
+        def before_fit(self): start.setdefault(self.learn.path.name, state(self.model))
+    cards = run_chain(chain(("visual",), weights={"cnn": given}), Worlds().sources, tmp_path/"run", cbs=[Look(), seen])
+    expected, drawn = load_checkpoint(given)[0].state_dict(), start["visual_va"]
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in drawn.items() if name.startswith("cnn."))
+    assert not torch.equal(drawn["output.weight"], expected["output.weight"]) # only the part that was named
+    assert [(one["part"], one["file"]) for one in read_card(cards["visual_va"]).notes["weights"]] == [("cnn", "vgg_face.safetensors")]
+    assert run_chain(chain(("visual",), weights={"cnn": given}), Worlds().sources, tmp_path/"run", cbs=seen) == cards and seen.stages == STAGES[:3]
+    shutil.copy(cards["mt_vgg"].with_suffix(".safetensors"), given.with_suffix(".safetensors"))
+    shutil.copy(cards["mt_vgg"], given.with_suffix(".json"))
+    run_chain(chain(("visual",), weights={"cnn": given}), Worlds().sources, tmp_path/"run", cbs=seen)
+    assert seen.stages == STAGES[:3]*2
+
+
 def test_a_killed_chain_goes_on(tmp_path):
     straight = run_chain(chain(("visual",), epochs=2), Worlds().sources, tmp_path/"straight")
     class Stop(Kill):
@@ -324,6 +344,8 @@ def test_chains_that_cannot_run():
     with pytest.raises(ValueError, match="a name of its own"): run_chain([one, one], {}, "nowhere")
     with pytest.raises(ValueError, match="starts from b"): run_chain([Stage("a", one.recipe, start={"cnn": "b"})], {}, "nowhere")
     with pytest.raises(ValueError, match="visual, audio"): mt_chain(streams=("smell",))
+    with pytest.raises(ValueError, match="gone.safetensors: no such weights file"): run_chain(chain(("visual",), weights={"cnn": "gone"}), {}, "nowhere")
+    with pytest.raises(ValueError, match="c has weights for cnn, which it takes from b"): run_chain([Stage("b", one.recipe), Stage("c", one.recipe, start={"cnn": "b"}, weights={"cnn": "gone"})], {}, "nowhere")
     assert [stage.data for stage in mt_chain()] == ["pretrain", "train", "train"]*2 + ["train"]
 
 

@@ -27,7 +27,7 @@ from ..models.inputs import hears
 from ..models.outputs import TASKS, tasks_of
 from ..models.registry import model_arguments
 from ..models.weights import Card, read_card
-from .chain import ChainSource, Stage, run_chain
+from .chain import ChainSource, Stage, check_stages, run_chain
 from .learner import choose_device, weights_record
 from .recipes import Recipe, affwildnet_recipe, copy_best, recipe_network, recipe_tasks, train
 
@@ -191,12 +191,15 @@ def train_chain(
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
     out, device, sources, skipped = Path(out), choose_device(device), {}, []
+    check_stages(stages, databases, only) # what is missing is an error before hours of preprocessing
+    splits = splits_for(validation)
     needed = {stage.data for stage in stages if only is None or stage.name in only}
-    for data in sorted(needed & set(databases)):
-        name, folder = databases[data]
-        source, faces = open_database(name, folder), out/"faces"/name
-        recipes = [recipe_for(source, stage.recipe) for stage in stages if stage.data == data]
-        for recipe in recipes: _check_annotated(source, recipe, splits_for(validation))
-        skipped += _prepare(source, faces, [*map(recipe_network, recipes)], splits_for(validation), workers)
+    opened = {data: open_database(*databases[data]) for data in sorted(needed)}
+    recipes = {data: [recipe_for(source, stage.recipe) for stage in stages if stage.data == data] for data, source in opened.items()}
+    for data, source in opened.items():
+        for recipe in recipes[data]: _check_annotated(source, recipe, splits)
+    for data, source in opened.items():
+        faces = out/"faces"/databases[data][0]
+        skipped += _prepare(source, faces, [*map(recipe_network, recipes[data])], splits, workers)
         sources[data] = chain_source(source, faces, device=device, validation=validation)
     return run_chain(stages, sources, out, only, device), skipped
