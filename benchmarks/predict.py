@@ -1,9 +1,9 @@
 """Speed of prediction from the film to its results: frames/s, the share of each stage, and the network against itself alone.
 
 `python benchmarks/predict.py [VIDEO]` prints the measures; `run()` returns them. The network is MT-VGG-GRU at full width
-with random weights. What `affect_nb predict` does is timed while it does it: finding faces (decoding, following and
-storing run side by side; their seconds are those of each thread, scaled to what the whole took), loading and timing the
-network, the network, and writing the table, the plot and the film. Then the same windows go through the bare network, in
+with random weights. What `affect_nb predict` does is timed while it does it: finding faces (decoding and searching run
+beside the rest; their seconds are those of each thread, scaled to what the whole took, and the first search of a clip
+counts twice), loading and timing the network, the network, and writing the table, the plot and the film. Then the same windows go through the bare network, in
 the same number format and batches, in the same process.
 """
 import argparse
@@ -21,13 +21,14 @@ from affect_nb.apps import predict
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import save_checkpoint
 from affect_nb.preprocess import pipeline
+from affect_nb.preprocess.detect import Detector
 from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.track import FaceTracker
 
 VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"
 STAGES = {"load": (predict.Predictor, "load"), "faces": (predict, "preprocess"), "network": (predict.Predictor, "predict_store"), "write_table": (predict, "write_predictions"),
           "write_plot": (predict, "plot_predictions"), "write_film": (predict, "write_annotated")}
-WITHIN_FACES = {"sound": (pipeline, "_sound_of"), "detect_and_landmarks": (FaceTracker, "update"), "align": (pipeline, "_crop"), "store": (FaceStoreWriter, "add")}
+WITHIN_FACES = {"sound": (pipeline, "_sound_of"), "follow": (FaceTracker, "update"), "search": (Detector, "__call__"), "align": (pipeline, "_crop"), "store": (FaceStoreWriter, "add")}
 
 
 class Clock:

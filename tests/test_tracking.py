@@ -48,6 +48,17 @@ def test_following_a_real_clip(real, name, frames):
     assert [told(faces) for _, faces in follower.follow(shown)] == [told(plain.update(frame)) for frame in shown]
 
 
+@pytest.mark.parametrize("detect_every, look_ahead, most", [(1, 12, 1), (15, 12, 12), (15, 0, 0), (4, 200, 4)])
+def test_few_frames_are_held(film, detect_every, look_ahead, most):
+    "A photograph may have 100 MB."
+    taken = []
+    def frames():
+        for number, frame in enumerate(film[:30]): taken.append(number); yield frame
+    following = FaceTracker(create_detector("dlib_hog", upsample=0), detect_every=detect_every).follow(frames(), look_ahead)
+    ahead_of = [len(taken) - 1 - number for number, _ in enumerate(following)]
+    assert max(ahead_of) == most and ahead_of[-1] == 0
+
+
 class Watched(HOG):
     "Remembers which threads looked, and whether two ever did at once."
     def __init__(self, **arguments):

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -127,7 +128,7 @@ def _crop(frame:VideoFrame, face:TrackedFace, transform:str)->dict:
     except ValueError: return dict(status="degenerate")
     return dict(crop=crop, crop_landmarks=landmarks)
 
-# %% ../../nbs/20_preprocess/70_pipeline.ipynb #566ef581
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #255f7457
 def _sound_of(
     source:str|os.PathLike,
     path:Path,       # of the face store
@@ -142,12 +143,19 @@ def _sound_of(
     if sound is None: return None, dict(status="no_track", file=False)
     return sound, dict(sound.about, status="ok", file=True)
 
-def _heard(sound:SoundStore|None, about:dict, time:float)->dict:
-    "What the rows of one frame are told of the sound."
-    if sound is None: return dict(sound=about["status"])
-    return dict(sound=sound.status([time])[0], sound_tracks=about["tracks"], sound_channels=about["channels"])
+def _with_sound(
+    rows:Iterable[dict], # of frames
+    sound:SoundStore|None,
+    about:dict,          # of the sound
+    batch:int=64,        # rows asked about at once: NumPy's time goes by the call
+)->Iterator[dict]:
+    "The rows, and what is heard at their times."
+    rows, same = iter(rows), dict(sound=about["status"]) if sound is None else dict(sound_tracks=about["tracks"], sound_channels=about["channels"])
+    while some := list(islice(rows, batch)):
+        heard = [{}]*len(some) if sound is None else [dict(sound=status) for status in sound.status([row["time"] for row in some])]
+        for row, said in zip(some, heard): yield row | same | said
 
-# %% ../../nbs/20_preprocess/70_pipeline.ipynb #255f7457
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #57a7a27e
 def _decoded(reader)->Iterator[VideoFrame]:
     "Frames whose grey is ready."
     for frame in reader:
@@ -170,8 +178,8 @@ def preprocess_clip(
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=heard)
     frames = tqdm(ahead(_decoded(reader)), path.stem, reader.n_frames or None, leave=False, unit="frame", disable=not progress)
     with FaceStoreWriter(path, about=about, encoding=settings.encoding, quality=settings.quality, **(dict(clip=path.stem) | (names or {}))) as writer:
-        for frame, faces in tracker.follow(frames):
-            for row in _rows(frame, _by_size(faces) if unrelated else faces, settings.transform): writer.add(**row, **_heard(sound, heard, frame.time))
+        rows = (row for frame, faces in tracker.follow(frames) for row in _rows(frame, _by_size(faces) if unrelated else faces, settings.transform))
+        for row in _with_sound(rows, sound, heard): writer.add(**row)
         if not writer.n_rows: raise ValueError(reader.fault or f"{source} holds no frame")
         writer.about["fault"] = reader.fault
     return FaceStore.open(path)

@@ -276,11 +276,11 @@ def follow(self:FaceTracker,
     look_ahead:int=12, # frames that are held, so that a search can begin so much earlier; 0: none
 )->Iterator[tuple]:    # each frame and its faces
     "The same as `update` of frame after frame, with the searches in a thread of their own."
-    held = deque()
+    held, most = deque(), min(look_ahead, self.detect_every) # no plan reaches further; large photographs are not held for nothing
     with ThreadPoolExecutor(1) as searcher:
         for frame in frames:
             held.append(frame)
-            if len(held) > look_ahead: yield self._next(held, searcher)
+            if len(held) > most: yield self._next(held, searcher)
         while held: yield self._next(held, searcher)
 
 @patch
