@@ -95,6 +95,23 @@ def test_one_model_serves_two_trackers_in_two_threads(film):
     assert results == dict.fromkeys(range(3), expected)
 
 
+def test_classes_of_one_family_share_their_turn(film, monkeypatch):
+    "They share the model."
+    inside, most, find = [], [], HOG._find
+    def watched(self, image, threshold):
+        inside.append(self)
+        most.append(len(inside))
+        time.sleep(.002)
+        try: return find(self, image, threshold)
+        finally: inside.remove(self)
+    monkeypatch.setattr(HOG, "_find", watched)
+    class Child(HOG): pass
+    threads = [threading.Thread(target=lambda kind=kind: [kind(upsample=0)(frame) for frame in film[:8]]) for kind in (HOG, Child)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert len(most) == 16 and max(most) == 1
+
+
 class Failing(Detector):
     def _find(self, image, threshold):
         if image.mean() > 100: raise RuntimeError("no memory left")

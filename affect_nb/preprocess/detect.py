@@ -59,8 +59,7 @@ class Detector:
     near_threshold = None # score that is enough where a face is expected; None: the detector's own
     wants_colour = False  # grey images do
     dlib_boxes = False    # does it draw the boxes (brows to chin) that dlib's landmarks want?
-
-    def __init_subclass__(cls): cls._turn = threading.Lock() # its model is shared, and serves one thread at a time
+    _turn = threading.RLock() # models are shared, also by the classes of one family, and serve one thread at a time
 
     def __init__(self,
         upsample:int|str="auto", # times that the image is doubled; 'auto': once where both sides are at most 500 px
