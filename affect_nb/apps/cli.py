@@ -159,6 +159,11 @@ def _weights(given:list[str]):
     return (bare or [None])[0] if len(bare) < 2 else bare
 
 # %% ../../nbs/70_apps/40_cli.ipynb #0edf9bdf
+_Device = Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] # options of every training
+_Workers = Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")]
+_LearningRate = Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")]
+_Width = Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")]
+
 _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release has a validation part
 
 def _with_settings(make, preset, settings, **changes):
@@ -189,16 +194,16 @@ def train(
     arch: Annotated[Optional[str], typer.Option(help="A name of affect_nb.models.list_models().")] = None,
     width: Annotated[Optional[float], typer.Option(help="Scales the channels; 1 is the paper's size.")] = None,
     epochs: Annotated[Optional[int], typer.Option(help="Passes over the training part.")] = None,
-    lr: Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")] = None,
+    lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(help="Sequences a batch.")] = None,
     length: Annotated[Optional[int], typer.Option(help="Frames a sequence.")] = None,
     weights: Annotated[list[str], typer.Option(help="A checkpoint to start from; part=path fills a part, as cnn=vgg_face.json; several paths are a fusion's members.")] = [],
     regime: Annotated[Optional[Literal["end_to_end", "cnn_frozen", "cnn_first"]], typer.Option(help="The CNN learns with the rest, not at all, or before it.")] = None,
     validation: Annotated[Optional[Literal["holdout", "official"]], typer.Option(help="People of the training part, or the release's validation part; none: official for omg-emotion, else holdout.")] = None,
     set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")] = [],
-    device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] = None,
+    device: _Device = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and the validation subjects.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")] = 1,
+    workers: _Workers = 1,
 ):
     "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
     from affect_nb.train.jobs import train_database
@@ -233,17 +238,17 @@ def train_joint(
     coupling: Annotated[Optional[Literal["none", "co_annotation", "soft_co_annotation", "distribution_matching", "both"]], typer.Option(help="How expressions and action units are tied; none given: both, the paper's.")] = None,
     relatedness: Annotated[Optional[str], typer.Option(help="Which action units belong to which emotion: cognitive, aff-wild2, or a JSON file.")] = None,
     match_form: Annotated[Optional[Literal["paper", "bce", "kl"]], typer.Option(help="The divergence of distribution matching; none: the recipe's.")] = None,
-    width: Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")] = None,
+    width: _Width = None,
     epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the three sets, which run out together.")] = None,
-    lr: Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")] = None,
+    lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Images a step, over all sets; the paper's is 751.")] = None,
     every: Annotated[int, typer.Option(min=1, help="One frame in so many is learned from: those that follow each other are alike.")] = 1,
     weights: Annotated[list[str], typer.Option(help="A checkpoint to start from; part=path fills a part, as cnn=vgg_face.json.")] = [],
     validation: Annotated[Literal["holdout", "official"], typer.Option(help="People and photographs of the training parts, or the releases' validation parts where they have one.")] = "holdout",
     set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the network, such as norm=batch or tasks=[aus]; may be given many times.")] = [],
-    device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] = None,
+    device: _Device = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and who is held out.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")] = 1,
+    workers: _Workers = 1,
 ):
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
     from affect_nb.train.joint import train_joint as run_joint
@@ -265,17 +270,17 @@ def train_chain(
     recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change.")] = "paper",
     streams: Annotated[Literal["visual", "audio", "both"], typer.Option(help="Faces, sound, or both, and then both in one network.")] = "both",
     only: Annotated[list[str], typer.Option(help="A stage to run; those before it must have run. None: all.")] = [],
-    width: Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")] = None,
+    width: _Width = None,
     epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the training part, of every stage.")] = None,
-    lr: Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")] = None,
+    lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(min=1, help="Sequences a batch, in the stages that have sequences.")] = None,
     length: Annotated[Optional[int], typer.Option(min=1, help="Frames a sequence, in the same.")] = None,
     weights: Annotated[list[str], typer.Option(help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
     validation: Annotated[Literal["holdout", "official"], typer.Option(help="People of the training parts, or the releases' validation parts.")] = "holdout",
     set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the networks, such as norm=batch; may be given many times.")] = [],
-    device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] = None,
+    device: _Device = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches and who is held out.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")] = 1,
+    workers: _Workers = 1,
 ):
     "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
     from affect_nb.train.chain import STREAMS, mt_chain

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from fastcore.basics import patch
 
-from .databases import SPLITS, WHOLE_NUMBERS, Database
+from .databases import WHOLE_NUMBERS, Database, are_in
 from ..files.atomic import Skipped, whole, write_json
 
 # %% ../../nbs/30_data/25_index.ipynb #c34d889f
@@ -148,13 +148,11 @@ def _numpy(column):
 @patch
 def select(self:LabelIndex,
     split:str=None, # one of SPLITS; None: all
-    task:str=None,  # only clips that have this task, by the split that the database has for it
+    task:str=None,  # as in `are_in`
 )->LabelIndex:      # the same file, fewer clips
     "The clips of one split."
-    if split not in (None, *SPLITS): raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
-    found = [(task is None or task in row.splits) and split in (None, row.splits[task] if task else row.split) for row in self.clips.itertuples()]
     part = LabelIndex.__new__(LabelIndex)
-    part.__dict__.update(self.__getstate__() | dict(clips=self.clips[found]))
+    part.__dict__.update(self.__getstate__() | dict(clips=self.clips[are_in(self.clips.itertuples(), split, task)]))
     return part
 
 @patch

@@ -150,10 +150,10 @@ def _with_sound(
     batch:int=64,        # rows asked about at once: NumPy's time goes by the call
 )->Iterator[dict]:
     "The rows, and what is heard at their times."
-    rows, same = iter(rows), dict(sound=about["status"]) if sound is None else dict(sound_tracks=about["tracks"], sound_channels=about["channels"])
+    rows, track = iter(rows), {} if sound is None else dict(sound_tracks=about["tracks"], sound_channels=about["channels"])
     while some := list(islice(rows, batch)):
-        heard = [{}]*len(some) if sound is None else [dict(sound=status) for status in sound.status([row["time"] for row in some])]
-        for row, said in zip(some, heard): yield row | same | said
+        statuses = [about["status"]]*len(some) if sound is None else sound.status([row["time"] for row in some])
+        for row, status in zip(some, statuses): yield row | track | dict(sound=status)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #57a7a27e
 def _decoded(reader)->Iterator[VideoFrame]:

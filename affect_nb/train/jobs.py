@@ -27,7 +27,7 @@ from ..models.inputs import hears
 from ..models.outputs import TASKS, tasks_of
 from ..models.registry import model_arguments
 from ..models.weights import Card, read_card
-from .chain import ChainSource, Stage, check_stages, run_chain
+from .chain import ChainSource, Stage, chosen_stages, run_chain
 from .learner import choose_device, weights_record
 from .recipes import Recipe, affwildnet_recipe, copy_best, recipe_network, recipe_tasks, train
 
@@ -191,9 +191,7 @@ def train_chain(
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
     out, device, sources, skipped = Path(out), choose_device(device), {}, []
-    check_stages(stages, databases, only) # what is missing is an error before hours of preprocessing
-    splits = splits_for(validation)
-    needed = {stage.data for stage in stages if only is None or stage.name in only}
+    needed, splits = {stage.data for stage in chosen_stages(stages, databases, only)}, splits_for(validation) # what is missing is an error before hours of preprocessing
     opened = {data: open_database(*databases[data]) for data in sorted(needed)}
     recipes = {data: [recipe_for(source, stage.recipe) for stage in stages if stage.data == data] for data, source in opened.items()}
     for data, source in opened.items():

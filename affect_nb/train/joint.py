@@ -25,7 +25,7 @@ from ..models.inputs import hears
 from ..models.outputs import aus_of, tasks_of
 from ..models.weights import Card, read_card
 from .coupled import check_couples
-from .jobs import TASK_WORDS, VALIDATIONS, clips_of, data_and_licence, splits_for, tasks_in, train_on
+from .jobs import TASK_WORDS, clips_of, data_and_licence, splits_for, tasks_in, train_on
 from .learner import choose_device, weights_record
 from .recipes import Recipe, recipe_network, recipe_tasks
 
@@ -35,7 +35,7 @@ SETS = {'va': 'VA-Set', 'aus': 'AU-Set', 'expression': 'EXPR-Set'} # task -> the
 def _check_sides(source, recipe, task, validation):
     "A `ValueError` for sides that there cannot be."
     if task not in SETS: raise ValueError(f"task is {task!r}, allowed are {', '.join(SETS)}")
-    if validation not in VALIDATIONS: raise ValueError(f"validation is {validation!r}, it must be one of {', '.join(VALIDATIONS)}")
+    splits_for(validation) # says what is allowed
     if source.still and recipe.length != 1: raise ValueError(f"{source.name} has photographs, and the recipe sequences of {recipe.length} frames: databases with photographs are learned from by single frames, length=1")
 
 # %% ../../nbs/50_train/32_joint.ipynb #f236a9a8
@@ -140,9 +140,9 @@ def _tasks_here(source, learnt):
     "The tasks of the network that a database has labels for."
     return tuple(task for task in SETS if task in tasks_in(source) and task in learnt)
 
-def _find_faces(source, faces, tasks, validation, workers):
+def _find_faces(source, faces, tasks, splits, workers):
     "Preprocess what is not yet done; what was left out."
-    wanted = [(split, task) for split in splits_for(validation) for task in tasks if source.select(split, task)]
+    wanted = [(split, task) for split in splits for task in tasks if source.select(split, task)]
     return [entry for split, task in wanted for entry in preprocess_database(source, faces, split=split, task=task, workers=workers).skipped]
 
 def _card_of(sources):
@@ -165,14 +165,13 @@ def train_joint(
     "From several databases' folders to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     out, device, skipped = Path(out), choose_device(device), []
     weights_record(weights) # what is missing, here or above, is an error before hours of preprocessing
-    splits_for(validation)
-    learnt = recipe_tasks(recipe)
+    splits, learnt = splits_for(validation), recipe_tasks(recipe)
     check_couples(recipe.coupling, learnt)
     sources = {name: open_database(name, folder) for name, folder in databases.items()}
     tasks = {name: _tasks_here(source, learnt) for name, source in sources.items()}
     _check_parts([(name, task) for name, own in tasks.items() for task in own], learnt, recipe.arch)
     skipped += [Skipped(name, f"has nothing that {recipe.arch} learns ({', '.join(learnt)})") for name, own in tasks.items() if not own]
-    for name, source in sources.items(): skipped += _find_faces(source, out/'faces'/name, tasks[name], validation, workers)
+    for name, source in sources.items(): skipped += _find_faces(source, out/'faces'/name, tasks[name], splits, workers)
     parts = [(name, task, *joint_sides(source, out/'faces'/name, recipe, task, every=every, skipped=skipped, validation=validation)) for name, source in sources.items() for task in tasks[name]]
     dls = joint_loaders(parts, recipe, device)
     train_on(dls, recipe, out, *_card_of(sources), cbs=cbs, weights=weights, notes=dict(parts=dls.parts.to_dict('records'), validation=validation, every=every))

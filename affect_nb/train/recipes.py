@@ -204,12 +204,12 @@ def recipe_learner(
     path='.',         # folder of the learner
 )->Learner:
     "The learner of a recipe, its first weights drawn from the recipe's seed."
-    monitor = recipe_monitor(recipe)
-    check_couples(recipe.coupling, recipe_tasks(recipe))
+    tasks = recipe_tasks(recipe)
+    check_couples(recipe.coupling, tasks)
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd, device, weights,
                           pool=recipe.pool, lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over,
-                          loss_func=coupled_loss(recipe, recipe.lambda_au, recipe.lambda_va, recipe.au_over), frozen=recipe.regime != 'end_to_end', cbs=[*_callbacks(recipe, monitor), *L(cbs)], path=path, **recipe.arguments)
+                          loss_func=coupled_loss(recipe, recipe.lambda_au, recipe.lambda_va, recipe.au_over), frozen=recipe.regime != 'end_to_end', cbs=[*_callbacks(recipe, monitor_of(tasks)), *L(cbs)], path=path, **recipe.arguments)
 
 def fit_recipe(learn:Learner, recipe:Recipe)->Learner:
     "Fit `learn` as `recipe` says."
