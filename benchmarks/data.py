@@ -15,7 +15,7 @@ FRAMES, CLIPS = 2_800_000, 558
 
 INDEX = """
 import sys, time
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.data.index import index_database
 start = time.perf_counter()
 index = index_database(open_database("aff-wild2", sys.argv[1]), sys.argv[2])
@@ -30,7 +30,7 @@ start = time.perf_counter()
 index = LabelIndex(sys.argv[1])
 first = index[next(iter(index))].along(80)
 opened = time.perf_counter() - start
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.data.index import index_database
 start = time.perf_counter()
 index_database(open_database("aff-wild2", sys.argv[2]), sys.argv[1])
@@ -66,7 +66,7 @@ def program(text: str, *arguments) -> list[float]:
 
 def index_figures(folder: Path) -> dict:
     """Time and memory of the index of a full-size twin, made and reopened, and of training from it."""
-    from affect_nb.synth.databases import write_database
+    from affect_nb.synth.twins import write_database
     root = write_database("aff-wild2", folder/"twin", train=CLIPS - 71, validation=71, test=0, frames_per_clip=round(FRAMES/CLIPS/1.075), media=False, workers=2, progress=False)
     made, peak, rows, clips = program(INDEX, root, folder/"index")
     opened, looked_up = program(REOPEN, folder/"index", root)
@@ -80,7 +80,7 @@ def index_figures(folder: Path) -> dict:
 
 def draw_clip(folder: Path, n: int) -> tuple[Path, Path]:
     """One drawn person for n frames: as a store, and as a folder of the release's crops (112x112 JPEG)."""
-    from affect_nb.preprocess.store import FaceStoreWriter
+    from affect_nb.preprocess.face_store import FaceStoreWriter
     from affect_nb.synth.films import Person, VideoPlan, aligned_crop, draw_video, write_image
     plan, crops = VideoPlan("aff-wild2", "0", 1, "train", (Person("0", "S001", 3, 3),), n, 25., 192, 192, .3, 3), folder/"crops"/"0"
     crops.mkdir(parents=True)
@@ -94,7 +94,7 @@ def draw_clip(folder: Path, n: int) -> tuple[Path, Path]:
 
 def stand_ins(folder: Path, names: list[str]) -> Path:
     """A store for each clip: links to one clip as long as the shortest video."""
-    from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
+    from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
     short, crops = FaceStore.open(draw_clip(folder/"drawn", 200)[0]), folder/"faces"
     faces = short.read(0, 200)
     with FaceStoreWriter(folder/"long.arrow", clip="long") as writer:

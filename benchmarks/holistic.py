@@ -149,7 +149,7 @@ def train_one(work, arrays, name, seed, share, width, steps, batch, lr, device):
     from fastai.callback.core import Callback, CancelValidException
     from fastai.callback.training import GradientClip
     from fastai.torch_core import set_seed
-    from affect_nb.train.coupled import CoupledLoss
+    from affect_nb.train.fastai_losses import CoupledLoss
     from affect_nb.train.learner import affect_learner
 
     class WithoutValidation(Callback):

@@ -38,9 +38,9 @@ DATA = dict(train=32, validation=16, test=0, frames_per_clip=100)
 
 def prepare(work: Path, difficulty: float, workers: int, **changes):
     """The twin, drawn, its faces and sound found."""
-    from affect_nb.data.databases import open_database
+    from affect_nb.databases.base import open_database
     from affect_nb.data.store import preprocess_database
-    from affect_nb.synth.databases import write_database
+    from affect_nb.synth.twins import write_database
     root = write_database("aff-wild2", work/"data", seed=7, difficulty=difficulty, workers=workers, progress=False, **{**DATA, **changes})
     preprocess_database(open_database("aff-wild2", root), work/"faces", workers=workers)
 
@@ -61,8 +61,8 @@ def recipe_of(name: str, seed: int, width: float, epochs: int, length: int):
 
 def train_one(work: Path, name: str, seed: int, **size) -> Path:
     """A network with one seed."""
-    from affect_nb.data.databases import open_database
-    from affect_nb.train.jobs import database_loaders
+    from affect_nb.databases.base import open_database
+    from affect_nb.train.jobs_database import database_loaders
     from affect_nb.train.recipes import train
     recipe, start = recipe_of(name, seed, **size), NETWORKS[name][2]
     # the split is that of seed 0 for all, so that seeds differ in weights, dropout and batches alone
@@ -76,7 +76,7 @@ def work_on(work: Path, name: str, seed: int, **size) -> None:
     """Train one network with one seed, and leave its table of the validation part, which serves as test, as Parquet."""
     import torch
     from affect_nb.apps.predict import Predictor
-    from affect_nb.data.databases import open_database
+    from affect_nb.databases.base import open_database
     torch.set_num_threads(1)
     path = work/"tables"/f"{name}.{seed}.parquet"
     if path.exists(): return

@@ -38,9 +38,9 @@ DATA = {"aff-wild": dict(size="demo"), "omg-emotion": dict(size="demo", train=96
 
 def prepare(work: Path, name: str, seed: int, difficulty: float, workers: int, **changes):
     """The twin of one database, drawn, its faces found; an open `Database`."""
-    from affect_nb.data.databases import open_database
+    from affect_nb.databases.base import open_database
     from affect_nb.data.store import preprocess_database
-    from affect_nb.synth.databases import write_database
+    from affect_nb.synth.twins import write_database
     root = write_database(name, work/"data"/name, seed=seed, difficulty=difficulty, workers=workers, progress=False, **{**DATA[name], **changes})
     source = open_database(name, root)
     preprocess_database(source, work/"faces"/name, task="va", workers=workers)
@@ -50,8 +50,8 @@ def prepare(work: Path, name: str, seed: int, difficulty: float, workers: int, *
 class Laboratory:
     """One seed: recipes, loaders, and what each network predicts for the test part."""
     def __init__(self, work: Path, name: str, seed: int, width: float, epochs: int, length: int):
-        from affect_nb.data.databases import open_database
-        from affect_nb.train.jobs import database_loaders
+        from affect_nb.databases.base import open_database
+        from affect_nb.train.jobs_database import database_loaders
         from affect_nb.train.recipes import affwildnet_recipe, omg_recipe
         self.name, self.seed, self.faces, self.out = name, seed, work/"faces"/name, work/f"seed{seed}"
         self.source = open_database(name, work/"data"/name)
@@ -117,7 +117,7 @@ def start_of(lab: Laboratory, method: str):
 
 def learn_people(lab: Laboratory, width: float, epochs: int) -> None:
     """The CNN that stands in the place of VGG-FACE's."""
-    from affect_nb.train.identity import pretrain_on_identities
+    from affect_nb.train.jobs_identity import pretrain_on_identities
     pretrain_on_identities(lab.dls.train.dataset, lab.out/"people", width=width, norm="batch", epochs=epochs, seed=lab.seed, device="cpu")
 
 

@@ -22,7 +22,7 @@ from affect_nb.models.registry import create_model
 from affect_nb.models.weights import save_checkpoint
 from affect_nb.preprocess import pipeline
 from affect_nb.preprocess.detect import Detector
-from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
+from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.track import FaceTracker
 
 VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"

@@ -9,9 +9,9 @@ from PIL import Image
 
 from affect_nb.analysis.plots import plot_va_trace
 from affect_nb.apps.predict import Predictor
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.preprocess.frames import landmarks_array
-from affect_nb.preprocess.store import FaceStore
+from affect_nb.preprocess.face_store import FaceStore
 from affect_nb.preprocess.video import VideoReader
 
 

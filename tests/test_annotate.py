@@ -11,12 +11,12 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score
 
 from affect_nb.analysis.agreement import (annotator_confusion, fleiss_kappa, icc, mean_agreement, mean_pair, pairwise_accuracy, pairwise_ccc,
                                           pairwise_f1, pairwise_kappa, pairwise_mean_f1, plot_agreement, rating_counts)
-from affect_nb.apps.annotate import (METHODS, Annotations, _lagged_correlation, _mean_of_others, agreement_matrix, agreement_report,
+from affect_nb.analysis.annotators import (METHODS, Annotations, _lagged_correlation, _mean_of_others, agreement_matrix, agreement_report,
                                      agreement_weights, align, consensus, merge, outliers, plot_tracks, plot_votes, reaction_lags,
                                      read_annotations, write_annotations)
 from affect_nb.core.labels import AUS8
 from affect_nb.core.metrics import ccc
-from affect_nb.synth.annotators import Annotator, annotate_aus, annotate_expression, annotate_va, confusion_chances, draw_annotators
+from affect_nb.synth.raters import Annotator, annotate_aus, annotate_expression, annotate_va, confusion_chances, draw_annotators
 from affect_nb.synth.episodes import make_episode
 
 NOTE = dict(va=annotate_va, expression=annotate_expression, aus=annotate_aus)

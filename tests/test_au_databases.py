@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 import affect_nb.synth
-from affect_nb.data.annotations import ReadingLog
-from affect_nb.data.bp4d import read_codes
-from affect_nb.data.check import check_database
-from affect_nb.data.databases import open_database
-from affect_nb.data.disfa import LAST_FRAME, ordered_frames
-from affect_nb.data.manifests import load_manifest
-from affect_nb.synth.databases import SyntheticSize, get_twin, plan_database, twin_truth, write_database
+from affect_nb.databases.label_files import ReadingLog
+from affect_nb.databases.bp4d import read_codes
+from affect_nb.databases.check import check_database
+from affect_nb.databases.base import open_database
+from affect_nb.databases.disfa import LAST_FRAME, ordered_frames
+from affect_nb.databases.manifests import load_manifest
+from affect_nb.synth.twins import SyntheticSize, get_twin, plan_database, twin_truth, write_database
 
 TINY = dict(train=2, test=1, frames_per_clip=12, width=128, height=128)
 TWINS = ("disfa", "bp4d", "bp4d-named", "bp4d-plus", "gft")

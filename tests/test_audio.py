@@ -14,7 +14,7 @@ from affect_nb.preprocess.frames import NO_SOUND, SOUND
 from affect_nb.preprocess.pipeline import preprocess
 from affect_nb.preprocess.sound import SoundStore, sound_beside, write_sound
 from affect_nb.preprocess.spectrogram import BAND_SCALES, Spectrogram, band_shares, columns_of, spectrogram_images
-from affect_nb.preprocess.store import FaceStore
+from affect_nb.preprocess.face_store import FaceStore
 from affect_nb.preprocess.video import VideoReader
 
 RATE = 44100

@@ -14,11 +14,11 @@ import affect_nb.data
 import affect_nb.synth
 from affect_nb.apps.cli import main
 from affect_nb.core.labels import EXPRESSIONS
-from affect_nb.data.check import Report, check_database
-from affect_nb.data.databases import SPLITS, list_databases, open_database
-from affect_nb.data.splits import split_hash
-from affect_nb.data.statistics import LabelStatistics
-from affect_nb.synth.databases import get_twin, list_synthetic, write_database
+from affect_nb.databases.check import Report, check_database
+from affect_nb.databases.base import SPLITS, list_databases, open_database
+from affect_nb.databases.splits import split_hash
+from affect_nb.databases.statistics import LabelStatistics
+from affect_nb.synth.twins import get_twin, list_synthetic, write_database
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = dict(train=2, test=1, frames_per_clip=12, width=96, height=96, progress=False)

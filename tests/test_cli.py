@@ -30,9 +30,9 @@ from affect_nb.models.backbones import VGG16
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import read_card, save_checkpoint
 from affect_nb.preprocess.audio import read_audio
-from affect_nb.preprocess.store import FaceStore
+from affect_nb.preprocess.face_store import FaceStore
 from affect_nb.preprocess.video import VideoReader
-from affect_nb.synth.databases import write_database
+from affect_nb.synth.twins import write_database
 from affect_nb.synth.faces import Identity, Scene, draw_face, expression_aus, render_face, render_frame
 
 COMMANDS = ("synth", "check", "preprocess", "import-weights", "train", "train-chain", "train-joint", "predict", "run", "bench")

@@ -14,13 +14,13 @@ from affect_nb.analysis.few_shot import CompoundPhotographs, FrozenFeatures, Few
 from affect_nb.apps.predict import Predictor
 from affect_nb.core.labels import AUS8, AUS17, AUS17_TABLE5, COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, AffectOutput
 from affect_nb.core.relatedness import COMPOUND, read_relatedness, relatedness_of, write_relatedness
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.data.loaders import normalise_faces
-from affect_nb.data.manifests import load_manifest
+from affect_nb.databases.manifests import load_manifest
 from affect_nb.data.store import preprocess_database, release_crops
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import save_checkpoint
-from affect_nb.synth.databases import write_database
+from affect_nb.synth.twins import write_database
 
 ALL = du_classes()
 

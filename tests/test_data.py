@@ -14,15 +14,15 @@ import torch
 import yaml
 
 from affect_nb.core.labels import AffectOutput
-from affect_nb.data.check import check_database
-from affect_nb.data.databases import SPLITS, Clip, open_database
+from affect_nb.databases.check import check_database
+from affect_nb.databases.base import SPLITS, Clip, open_database
 from affect_nb.data.index import index_database
 from affect_nb.data.loaders import affect_dataloaders
-from affect_nb.data.manifests import list_manifests, load_manifest, read_manifest
+from affect_nb.databases.manifests import list_manifests, load_manifest, read_manifest
 from affect_nb.data.sequences import SequenceDataset, choose_face, sequences_of, window_starts
-from affect_nb.data.splits import check_split, holdout, overlap, split_hash, subject_kfold
+from affect_nb.databases.splits import check_split, holdout, overlap, split_hash, subject_kfold
 from affect_nb.data.store import open_faces
-from affect_nb.preprocess.store import FaceStoreWriter
+from affect_nb.preprocess.face_store import FaceStoreWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 VA, AU = 'valence,arousal', 'AU1,AU2,AU4,AU6,AU12,AU15,AU20,AU25'
@@ -217,7 +217,7 @@ def test_folds_share_no_subject_and_no_video():
 
 def test_a_split_is_the_same_in_every_process():
     "Python draws the order of a set anew in each; a training that goes on in another process must find its people again."
-    code = ("from types import SimpleNamespace as Clip; from affect_nb.data.splits import holdout, split_hash; "
+    code = ("from types import SimpleNamespace as Clip; from affect_nb.databases.splits import holdout, split_hash; "
             "print(split_hash(holdout([Clip(database='d', name=f'c{n}', subject=f's{n % 17}', stem=f'c{n}') for n in range(40)])))")
     said = {subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONHASHSEED': str(number)}, capture_output=True, text=True, check=True).stdout for number in range(3)}
     assert len(said) == 1
@@ -403,7 +403,7 @@ def test_check_collects_everything(affwild2):
 
 
 def test_a_twin_passes_the_adapters_and_the_check(tmp_path):
-    databases = pytest.importorskip('affect_nb.synth.databases')
+    databases = pytest.importorskip('affect_nb.synth.twins')
     for name in ('aff-wild', 'aff-wild2'):
         root = databases.write_database(name, tmp_path/name, train=2, test=1, frames_per_clip=12, width=96, height=96, progress=False)
         report = check_database(name, root)

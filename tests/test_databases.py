@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from affect_nb.data.databases import list_databases, open_database
-from affect_nb.data.manifests import list_manifests
-from affect_nb.synth.databases import get_twin, list_synthetic, twin_truth, write_database
+from affect_nb.databases.base import list_databases, open_database
+from affect_nb.databases.manifests import list_manifests
+from affect_nb.synth.twins import get_twin, list_synthetic, twin_truth, write_database
 
 TWINS = list_synthetic()
 TINY = dict(train=2, validation=1, test=1, frames_per_clip=12, width=96, height=96)

@@ -8,14 +8,14 @@ import torch
 from fastai.callback.core import Callback
 from safetensors.torch import load_file
 
-from affect_nb.data.databases import open_database
-from affect_nb.data.splits import holdout, split_hash
+from affect_nb.databases.base import open_database
+from affect_nb.databases.splits import holdout, split_hash
 from affect_nb.data.store import preprocess_database
 from affect_nb.models import create_model
 from affect_nb.models.weights import load_checkpoint, read_card, save_checkpoint
-from affect_nb.synth.databases import write_database
-from affect_nb.train.identity import PersonFrames, PersonNetwork, pretrain_on_identities
-from affect_nb.train.jobs import database_loaders
+from affect_nb.synth.twins import write_database
+from affect_nb.train.jobs_identity import PersonFrames, PersonNetwork, pretrain_on_identities
+from affect_nb.train.jobs_database import database_loaders
 from affect_nb.train.learner import cnn_parts, start_from
 from affect_nb.train.recipes import affwildnet_recipe, train
 

@@ -11,19 +11,19 @@ from fastai.callback.core import Callback
 
 from affect_nb.analysis.crossdb import study_division, study_loaders
 from affect_nb.core.labels import AUS17
-from affect_nb.data.databases import Clip, open_database
+from affect_nb.databases.base import Clip, open_database
 from affect_nb.data.joint import LabelSet
 from affect_nb.data.parts import SomePhotographs, SomeWindows, hold_out, split_photographs, window_people, with_labels, without_people
 from affect_nb.data.sequences import SequenceDataset
-from affect_nb.data.splits import check_split, holdout
+from affect_nb.databases.splits import check_split, holdout
 from affect_nb.data.store import preprocess_database
 from affect_nb.models.weights import load_checkpoint, read_card
-from affect_nb.preprocess.store import FaceStoreWriter
-from affect_nb.synth.databases import write_database
-from affect_nb.train.conflict import GradientConflict, TaskLosses, cosines, plot_conflict, term_gradients
-from affect_nb.train.coupled import COUPLINGS, CoupledLoss
-from affect_nb.train.joint import SETS, joint_loaders, joint_sides, train_joint
-from affect_nb.train.jobs import database_loaders, recipe_for
+from affect_nb.preprocess.face_store import FaceStoreWriter
+from affect_nb.synth.twins import write_database
+from affect_nb.train.gradients import GradientConflict, TaskLosses, cosines, plot_conflict, term_gradients
+from affect_nb.train.fastai_losses import COUPLINGS, CoupledLoss
+from affect_nb.train.jobs_joint import SETS, joint_loaders, joint_sides, train_joint
+from affect_nb.train.jobs_database import database_loaders, recipe_for
 from affect_nb.train.learner import affect_learner, toy_dataloaders
 from affect_nb.train.recipes import facebehaviornet_recipe, mt_vgg_recipe
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from affect_nb.core.labels import AUS17
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.data.index import LabelIndex, clip_labels, index_database, label_arrays
 from affect_nb.data.joint import JointDL, LabelSet, joint_dataloaders, proportional_sizes
 from affect_nb.data.sequences import SequenceDataset, sequences_of
-from affect_nb.data.splits import official_split, protocol_divisions
+from affect_nb.databases.splits import official_split, protocol_divisions
 from affect_nb.data.store import CroppedAligned, preprocess_database, release_crops
-from affect_nb.preprocess.store import FaceStoreWriter
-from affect_nb.synth.databases import get_twin, list_synthetic, write_database
-from affect_nb.train.jobs import database_loaders, train_database
+from affect_nb.preprocess.face_store import FaceStoreWriter
+from affect_nb.synth.twins import get_twin, list_synthetic, write_database
+from affect_nb.train.jobs_database import database_loaders, train_database
 from affect_nb.train.recipes import affwildnet_recipe
 
 SMALL = dict(train=2, validation=1, test=1, frames_per_clip=14, width=144, height=144, progress=False)

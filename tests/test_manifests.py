@@ -6,7 +6,7 @@ import yaml
 
 import affect_nb.core.metrics as metrics
 from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from affect_nb.data.manifests import list_manifests, load_manifest, read_manifest
+from affect_nb.databases.manifests import list_manifests, load_manifest, read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["afew-va", "aff-wild", "aff-wild2", "affectnet", "bp4d", "bp4d-plus", "disfa", "emotionet", "gft", "omg-emotion", "own", "raf-db", "sewa"]

@@ -10,13 +10,13 @@ from fastai.callback.core import Callback
 
 from affect_nb.core.labels import AUS8, AffectTargets
 from affect_nb.core.losses import au_loss, ccc_loss, expression_loss
-from affect_nb.data.databases import Clip, open_database
+from affect_nb.databases.base import Clip, open_database
 from affect_nb.data.loaders import AffectDL
 from affect_nb.models import create_model
 from affect_nb.models.weights import load_checkpoint, read_card
-from affect_nb.synth.databases import write_database
-from affect_nb.train.chain import ChainSource, Stage, mt_chain, run_chain
-from affect_nb.train.jobs import clips_of, database_loaders, recipe_for, tasks_in, train_chain, train_database
+from affect_nb.synth.twins import write_database
+from affect_nb.train.jobs_chain import ChainSource, Stage, mt_chain, run_chain
+from affect_nb.train.jobs_database import clips_of, database_loaders, recipe_for, tasks_in, train_chain, train_database
 from affect_nb.train.learner import MultitaskLoss, TaskMean, ToyAffect, affect_learner, complete_targets, monitor_of, toy_dataloaders
 from affect_nb.train.recipes import av_mt_vgg_gru_recipe, fitting_arguments, frame_network, mt_vgg_gru_recipe, mt_vgg_recipe, recipe_network, train
 

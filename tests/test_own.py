@@ -4,14 +4,14 @@ import pandas as pd
 import pytest
 
 from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from affect_nb.data.databases import open_database
-from affect_nb.data.manifests import load_manifest
-from affect_nb.data.own import Own
-from affect_nb.data.peers import peer_labels, peer_stores, read_openface, read_peer, read_pyfeat
+from affect_nb.databases.base import open_database
+from affect_nb.databases.manifests import load_manifest
+from affect_nb.databases.own import Own
+from affect_nb.databases.peers import peer_labels, peer_stores, read_openface, read_peer, read_pyfeat
 from affect_nb.data.sequences import SequenceDataset
 from affect_nb.preprocess.frames import FRAME_COLUMNS, FRAME_SCHEMA, frames_dataframe, landmarks_array
-from affect_nb.preprocess.store import FaceStore
-from affect_nb.synth.databases import twin_truth, write_database
+from affect_nb.preprocess.face_store import FaceStore
+from affect_nb.synth.twins import twin_truth, write_database
 from affect_nb.synth.films import Person, VideoPlan, film_video
 
 TINY = dict(train=3, validation=1, test=1, frames_per_clip=12, width=96, height=96)

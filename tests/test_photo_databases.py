@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from affect_nb.data.databases import open_database
-from affect_nb.synth.databases import get_twin, list_synthetic, twin_truth, write_database
+from affect_nb.databases.base import open_database
+from affect_nb.synth.twins import get_twin, list_synthetic, twin_truth, write_database
 
 HEADER = 'subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal'
 POINTS = ';'.join(['1.5']*136)

@@ -14,12 +14,12 @@ from affect_nb.analysis.postprocess import Chain, Step, apply_chain
 from affect_nb.analysis.utterances import utterance_predictions
 from affect_nb.apps.cli import app
 from affect_nb.apps.predict import Predictor, predict_clips, write_predictions
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.data.sequences import SequenceDataset
 from affect_nb.data.store import open_faces
 from affect_nb.models.registry import create_model, list_models
 from affect_nb.models.weights import Card, save_checkpoint
-from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
+from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 
 CPU, VA = torch.device("cpu"), ["valence", "arousal"]
 REMEMBER = ("affwildnet_vgg", "vgg_face_lstm", "cnn_3rnn", "fusion_rnn", "decision_fusion")

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from affect_nb.analysis.evaluate import evaluate
-from affect_nb.analysis.films import EXPRESSION_COLUMNS, plot_predictions, prediction_columns, write_annotated
+from affect_nb.analysis.annotated_film import EXPRESSION_COLUMNS, plot_predictions, prediction_columns, write_annotated
 from affect_nb.analysis.inferred import annotated_relatedness
 from affect_nb.apps.predict import CLIP_COLUMNS, CSV_COLUMNS, Predictor, csv_columns, inference_precision, predict_files, write_predictions
 from affect_nb.core.labels import AUS8, AUS17, EXPRESSIONS
-from affect_nb.data.databases import open_database
+from affect_nb.databases.base import open_database
 from affect_nb.data.sequences import SequenceDataset
 from affect_nb.data.store import release_crops
 from affect_nb.files.film import FilmWriter, write_film
@@ -20,9 +20,9 @@ from affect_nb.models.registry import create_model
 from affect_nb.models.weights import Card, save_checkpoint
 from affect_nb.preprocess.audio import read_audio
 from affect_nb.preprocess.sound import sound_beside, sound_path, write_sound
-from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
+from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.video import VideoReader
-from affect_nb.synth.databases import write_database
+from affect_nb.synth.twins import write_database
 from affect_nb.synth.faces import Identity, expression_aus, render_face
 
 CPU, RATE, ALL = torch.device("cpu"), 44100, prediction_columns(("va", "expression", "aus"), AUS8)

@@ -21,7 +21,7 @@ from affect_nb.preprocess.frames import FRAME_COLUMNS, SOUND, STATUS, landmarks_
 from affect_nb.preprocess.landmarks import landmark_error
 from affect_nb.preprocess.pipeline import preprocess, preprocess_clip
 from affect_nb.preprocess.sound import sound_beside
-from affect_nb.preprocess.store import FaceStore, FaceStoreWriter
+from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.track import FaceTracker
 from affect_nb.preprocess.video import VideoReader, read_image
 from affect_nb.synth.faces import Actor, Identity, Pose, Scene, render_frame

@@ -9,7 +9,7 @@ import pytest
 
 from affect_nb.analysis.published import PUBLISHED, published_numbers, published_table
 from affect_nb.core.relatedness import AFFWILD2, COGNITIVE
-from affect_nb.data.manifests import list_manifests, load_manifest
+from affect_nb.databases.manifests import list_manifests, load_manifest
 
 # column by column, as a reader of the PDF meets them
 METHODS_2 = ["FATAUVA-Net", "VGG-16", "ResNet-50", "VGG-FACE", "VGG-FACE-LSTM", "AffWildNet"]

@@ -3,13 +3,13 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 
-from affect_nb.data.databases import open_database
-from affect_nb.data.splits import overlap
+from affect_nb.databases.base import open_database
+from affect_nb.databases.splits import overlap
 from affect_nb.data.store import preprocess_database
 from affect_nb.models import create_model
 from affect_nb.models.weights import load_checkpoint, read_card, save_checkpoint
-from affect_nb.synth.databases import write_database
-from affect_nb.train.jobs import database_loaders, train_database
+from affect_nb.synth.twins import write_database
+from affect_nb.train.jobs_database import database_loaders, train_database
 from affect_nb.train.learner import affect_learner, affect_splitter, cnn_parts, start_from, toy_dataloaders, weights_record
 from affect_nb.train.recipes import Recipe, affwildnet_recipe, frame_network, omg_recipe, train
 

@@ -19,7 +19,7 @@ from affect_nb.data.loaders import affect_dataloaders, collate_sequences
 from affect_nb.data.sequences import SequenceDataset, _OpenStores
 from affect_nb.data.store import CroppedAligned
 from affect_nb.preprocess.sound import sound_beside
-from affect_nb.preprocess.store import FaceStoreWriter
+from affect_nb.preprocess.face_store import FaceStoreWriter
 
 CPU = torch.device('cpu')
 
@@ -270,9 +270,9 @@ def test_one_side_with_sound_is_refused(sides, sets):
 
 @pytest.fixture(scope='module')
 def twin(tmp_path_factory):
-    from affect_nb.data.databases import open_database
+    from affect_nb.databases.base import open_database
     from affect_nb.data.store import preprocess_database
-    from affect_nb.synth.databases import write_database
+    from affect_nb.synth.twins import write_database
     folder = tmp_path_factory.mktemp('twin')
     database = open_database('aff-wild', write_database('aff-wild', folder/'twin', train=2, validation=1, test=1, frames_per_clip=40, width=144, height=144, progress=False))
     preprocess_database(database, folder/'faces', sound=True, progress=False)

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from affect_nb.data.study import RunDatabases
-from affect_nb.synth.databases import write_database
+from affect_nb.synth.twins import write_database
 
 SIZE = dict(train=1, validation=0, test=1, frames_per_clip=12)
 DRAWING = dict(width=120, height=120, difficulty=0, seed=3)

@@ -15,7 +15,7 @@ import pytest
 from affect_nb.core.labels import AUS8, EXPRESSIONS
 from affect_nb.core.relatedness import COGNITIVE
 from affect_nb.files.film import FilmWriter, write_film
-from affect_nb.synth.databases import SIZES, SyntheticSize, get_twin, list_synthetic, plan_database, present, write_database
+from affect_nb.synth.twins import SIZES, SyntheticSize, get_twin, list_synthetic, plan_database, present, write_database
 from affect_nb.synth.episodes import ACTIVE_FROM, PROTOTYPES, affect_aus, draw_va_path, emotion_probabilities, make_episode
 from affect_nb.synth.faces import DRAWN_AUS
 from affect_nb.synth.voices import make_voice
@@ -243,7 +243,7 @@ def test_a_lost_file_comes_back(affwild2):
 
 @pytest.mark.alone
 def test_kill_and_go_on(tmp_path, affwild):
-    script = f"from affect_nb.synth.databases import write_database\nwrite_database('aff-wild', {str(tmp_path/'twin')!r}, progress=False, **{TINY})"
+    script = f"from affect_nb.synth.twins import write_database\nwrite_database('aff-wild', {str(tmp_path/'twin')!r}, progress=False, **{TINY})"
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})
     started = time.monotonic()
     while not list(tmp_path.rglob("videos/train/0*.mp4")) and process.poll() is None and time.monotonic() - started < 60: time.sleep(.01)

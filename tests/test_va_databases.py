@@ -8,8 +8,8 @@ import pytest
 import affect_nb.data
 import affect_nb.synth
 from affect_nb.core.labels import EXPRESSIONS
-from affect_nb.data.databases import open_database
-from affect_nb.synth.databases import twin_truth, write_database
+from affect_nb.databases.base import open_database
+from affect_nb.synth.twins import twin_truth, write_database
 
 TINY = dict(train=2, validation=1, test=1, frames_per_clip=12, width=128, height=128)
 OMG = 'link,start,end,video,utterance,arousal,valence,EmotionMaxVote'
