@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import affect_nb.data
+import affect_nb.databases
 import affect_nb.synth
 from affect_nb.apps.cli import main
 from affect_nb.core.labels import EXPRESSIONS

@@ -23,7 +23,7 @@ from .tasks import outputs_of # likewise
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, AffectOutput
 from ..core.metrics import confusion
 from ..core.relatedness import COMPOUND, Relatedness, relatedness_of
-from ..data.databases import Database
+from ..databases.base import Database
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #e50ad2c7
 @dataclass(frozen=True, eq=False)

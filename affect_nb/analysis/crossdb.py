@@ -18,14 +18,14 @@ from safetensors import safe_open
 from .published import PUBLISHED, published_numbers, published_table
 from .tables import beside
 from ..core.labels import AUS8
-from ..data.databases import Database
+from ..databases.base import Database
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
 from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
-from ..data.splits import Division, protocol_divisions, subject_kfold
+from ..databases.splits import Division, protocol_divisions, subject_kfold
 from ..models.inputs import hears
-from ..train.jobs import recipe_for
+from ..train.jobs_database import recipe_for
 from ..train.learner import choose_device
 from ..train.recipes import Recipe, recipe_network
 

@@ -22,7 +22,7 @@ from fastai.learner import Learner
 from torch import Tensor, nn
 
 from ..core.metrics import ExpressionMetric, confusion
-from ..data.databases import Database
+from ..databases.base import Database
 from ..data.loaders import normalise_faces
 from ..data.sequences import SequenceDataset
 from ..data.store import release_crops

@@ -48,7 +48,7 @@ def _with_names(title, find):
     return Listing
 
 def _all_twins():
-    from affect_nb.synth.databases import list_synthetic
+    from affect_nb.synth.twins import list_synthetic
     return list_synthetic()
 
 @app.command(cls=_with_names("Twins", _all_twins))
@@ -61,7 +61,7 @@ def synth(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = max(1, (os.cpu_count() or 2)),
 ):
     "Write a synthetic twin of a database: drawn faces, real .mp4 files, the real annotation layout and its flaws."
-    from affect_nb.synth.databases import write_database
+    from affect_nb.synth.twins import write_database
     options = {} if difficulty is None else {"difficulty": difficulty}
     print(write_database(database, folder, size=size, seed=seed, workers=workers, **options))
 
@@ -78,7 +78,7 @@ def _settings(pairs:list[str], example:str="active_from=1")->dict:
     return options
 
 def _all_databases():
-    from affect_nb.data.databases import list_databases
+    from affect_nb.databases.base import list_databases
     return list_databases()
 
 @app.command(cls=_with_names("Databases", _all_databases))
@@ -89,7 +89,7 @@ def check(
     set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
 ):
     "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
-    from affect_nb.data.check import check_database
+    from affect_nb.databases.check import check_database
     from affect_nb.files.atomic import write_json
     report = check_database(database, folder, **_settings(set))
     print(report)
@@ -206,7 +206,7 @@ def train(
     workers: _Workers = 1,
 ):
     "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
-    from affect_nb.train.jobs import train_database
+    from affect_nb.train.jobs_database import train_database
     numbers = _recipe(database, recipe, _settings(set, "norm=batch"), arch=arch, width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, regime=regime, seed=seed)
     validation = validation or ("official" if database == _ADAPTED else "holdout")
     card, skipped = train_database(database, folder, out, numbers, workers=workers, device=device, weights=_weights(weights), validation=validation)
@@ -251,7 +251,7 @@ def train_joint(
     workers: _Workers = 1,
 ):
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
-    from affect_nb.train.joint import train_joint as run_joint
+    from affect_nb.train.jobs_joint import train_joint as run_joint
     numbers = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
     card, skipped = run_joint(_folders(databases), out, numbers, workers=workers, device=device, weights=_weights(weights), validation=validation, every=every)
     for part in card.notes["parts"]: print(f"{part['set']}: {part['database']}, {_count(part['train'], 'image')} to learn from, {part['valid']} held out")
@@ -283,8 +283,8 @@ def train_chain(
     workers: _Workers = 1,
 ):
     "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
-    from affect_nb.train.chain import STREAMS, mt_chain
-    from affect_nb.train.jobs import train_chain as run_stages
+    from affect_nb.train.jobs_chain import STREAMS, mt_chain
+    from affect_nb.train.jobs_database import train_chain as run_stages
     changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed, arguments=_settings(set, "norm=batch"))
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights), **changes)
     cards, skipped = run_stages(stages, dict(pretrain=_of_pair(pretrain), train=_of_pair(database)), out, workers=workers, device=device, validation=validation, only=only or None)

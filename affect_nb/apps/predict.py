@@ -22,10 +22,10 @@ import torch
 from tqdm.auto import tqdm
 
 from ..analysis.compound import COMPOUND_COLUMNS, classes_of, score_compounds
-from ..analysis.films import EXPRESSION_COLUMNS, VA_COLUMNS, plot_predictions, predicted_aus, prediction_columns, strip_height, write_annotated
+from ..analysis.annotated_film import EXPRESSION_COLUMNS, VA_COLUMNS, plot_predictions, predicted_aus, prediction_columns, strip_height, write_annotated
 from ..analysis.postprocess import Chain, apply_chain
 from ..core.labels import EXPRESSIONS, AffectOutput
-from ..data.databases import Clip, Database
+from ..databases.base import Clip, Database
 from ..data.index import ClipLabels, clip_labels
 from ..data.loaders import normalise_faces
 from ..data.sequences import _sides_beside, _store_names, choose_face, scale_landmarks
@@ -38,7 +38,7 @@ from ..models.winograd import use_winograd
 from ..preprocess.frames import FRAME_COLUMNS
 from ..preprocess.pipeline import preprocess
 from ..preprocess.sound import SoundStore, sound_beside
-from ..preprocess.store import CROP_SIZE, FaceStore
+from ..preprocess.face_store import CROP_SIZE, FaceStore
 from ..preprocess.video import VIDEO_SUFFIXES, list_sources
 from ..train.learner import Precision, choose_device
 

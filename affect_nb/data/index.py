@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 from fastcore.basics import patch
 
-from .databases import WHOLE_NUMBERS, Database, are_in
+from ..databases.base import WHOLE_NUMBERS, Database, are_in
 from ..files.atomic import Skipped, whole, write_json
 
 # %% ../../nbs/30_data/25_index.ipynb #c34d889f

@@ -19,7 +19,7 @@ from fastai.data.core import DataLoaders
 from ..core.labels import AUS17
 from .loaders import PIXEL_SCALE, AffectDL, ToNetwork, check_sound, find_device
 from .sequences import Sequence, SequenceDataset
-from .splits import check_split, split_hash
+from ..databases.splits import check_split, split_hash
 
 # %% ../../nbs/30_data/52_joint.ipynb #b8ef4e04
 class LabelSet:

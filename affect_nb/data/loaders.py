@@ -21,7 +21,7 @@ from torch import Tensor
 from ..core.colours import VA_COLOURS
 from ..core.labels import AffectTargets, describe
 from .sequences import Sequence, SequenceDataset
-from .splits import check_split, split_hash
+from ..databases.splits import check_split, split_hash
 
 # %% ../../nbs/30_data/50_loaders.ipynb #be96a7a7
 def collate_sequences(

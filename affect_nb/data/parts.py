@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from .databases import Clip, Database, split_side
+from ..databases.base import Clip, Database, split_side
 from .sequences import FaceTrack, Sequence, SequenceDataset
-from .splits import holdout, overlap
+from ..databases.splits import holdout, overlap
 
 # %% ../../nbs/30_data/45_parts.ipynb #e36d827b
 class SomeWindows:

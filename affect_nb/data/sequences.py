@@ -21,13 +21,13 @@ from fastcore.basics import patch
 from torch import Tensor
 
 from ..core.labels import AffectTargets
-from .databases import Database, matched_length, split_side
+from ..databases.base import Database, matched_length, split_side
 from .index import LabelIndex, au_columns, clip_labels, index_database, label_arrays
 from .store import CroppedAligned, list_faces, open_faces, overview, release_crops
 from ..files.atomic import Skipped
 from ..preprocess.sound import SoundStore
 from ..preprocess.spectrogram import N_BANDS, N_COLUMNS
-from ..preprocess.store import CROP_SIZE
+from ..preprocess.face_store import CROP_SIZE
 
 # %% ../../nbs/30_data/40_sequences.ipynb #5b91b801
 def choose_face(

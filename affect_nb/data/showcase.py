@@ -15,10 +15,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..core.labels import describe
-from .databases import open_database
+from ..databases.base import open_database
 from .sequences import SequenceDataset
 from .store import preprocess_database
-from ..synth.databases import get_twin, write_database
+from ..synth.twins import get_twin, write_database
 
 # %% ../../nbs/30_data/55_showcase.ipynb #ad34f970
 _OURS = ('SYNTHETIC.txt', 'synthetic.json', 'subjects.csv')

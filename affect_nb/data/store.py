@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .databases import Database
+from ..databases.base import Database
 from ..preprocess.frames import frame_row, frames_dataframe, frames_table
 from ..preprocess.pipeline import Preprocessed, preprocess
-from ..preprocess.store import CROP_SIZE, FaceStore
+from ..preprocess.face_store import CROP_SIZE, FaceStore
 
 # %% ../../nbs/30_data/20_store.ipynb #fefcb531
 _SUFFIXES = ('.jpg', '.jpeg', '.png')

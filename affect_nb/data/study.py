@@ -13,9 +13,9 @@ from pathlib import Path
 
 from fastcore.basics import patch
 
-from .databases import Database, open_database
+from ..databases.base import Database, open_database
 from .store import preprocess_database
-from ..synth.databases import write_database
+from ..synth.twins import write_database
 
 # %% ../../nbs/30_data/57_study.ipynb #51c290b4
 class RunDatabases:

@@ -30,7 +30,7 @@ from .detect import create_detector
 from .frames import FRAME_SCHEMA, frames_dataframe
 from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
-from .store import FaceStore, FaceStoreWriter
+from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, TrackedFace, TrackLimits
 from .video import VIDEO_SUFFIXES, ImageReader, Source, VideoFrame, list_sources, open_clip
 

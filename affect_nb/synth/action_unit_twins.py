@@ -14,7 +14,7 @@ import pandas as pd
 from ..files.atomic import whole, write_text
 from ..files.film import write_film
 from .action_units import DRAWN_AUS
-from .databases import VideoTwin, register_twin, with_extra_rows
+from .twins import VideoTwin, register_twin, with_extra_rows
 from .faces import Actor, Identity, Pose, Scene, render_frame
 from .films import Person, episode_of, film_frames, plan_seed, present
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core.labels import AUS8, EXPRESSIONS
 from ..files.atomic import whole, write_text
-from .databases import VideoTwin, as_written, register_twin, with_extra_rows
+from .twins import VideoTwin, as_written, register_twin, with_extra_rows
 from .films import aligned_crop, episode_of, film_video, present, write_image, write_pts
 
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #b70c31fe

@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.labels import AUS8, EXPRESSIONS
 from ..files.atomic import write_text
 from .affwild_twins import FilmTwin
-from .databases import as_written, register_twin, with_extra_rows
+from .twins import as_written, register_twin, with_extra_rows
 from .films import episode_of, present
 
 # %% ../../nbs/10_synth/40_own_twin.ipynb #41f0f85f

@@ -19,7 +19,7 @@ from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
 from ..core.relatedness import COMPOUND
 from ..files.atomic import whole
 from .action_units import DRAWN_AUS, au_vector, displaced
-from .databases import Twin, as_written, register_twin
+from .twins import Twin, as_written, register_twin
 from .episodes import ACTIVE_FROM, make_episode
 from .faces import Actor, DrawnFrame, Identity, Pose, Scene, render_frame, true_box
 from .features import project

@@ -16,7 +16,7 @@ from ..core.labels import EXPRESSIONS
 from ..files.atomic import whole, write_text
 from .action_units import displaced
 from .affwild_twins import FilmTwin
-from .databases import VideoTwin, as_written, register_twin, with_extra_rows
+from .twins import VideoTwin, as_written, register_twin, with_extra_rows
 from .features import project
 from .films import Person, poses_of, episode_of, film_frames, plan_seed
 from .identity import Identity

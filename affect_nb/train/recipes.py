@@ -30,7 +30,7 @@ from ..models.outputs import tasks_of
 from ..models.registry import create_model, list_models, model_arguments
 from ..models.resnet import ResNet50
 from .callbacks import ExponentialDecayAfter, ResumeCallback, SaveCheckpointCallback
-from .coupled import Coupling, check_couples, coupled_loss
+from .fastai_losses import Coupling, check_couples, coupled_loss
 from .learner import affect_learner, cnn_parts, monitor_of, weights_record
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0e272d05
