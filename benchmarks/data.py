@@ -142,7 +142,8 @@ def window_rates(folder: Path) -> dict:
 def model_rates() -> dict:
     """Frames/s of training by `affect_learner`, at the precision that it chooses here."""
     from fastai.callback.core import Callback, CancelValidException
-    from affect_nb.train.learner import affect_learner, toy_dataloaders
+    from affect_nb.train.learner import affect_learner
+    from affect_nb.train.toy import toy_dataloaders
 
     class NoValidation(Callback):
         def before_validate(self): raise CancelValidException

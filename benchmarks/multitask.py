@@ -63,12 +63,12 @@ def train_one(work: Path, name: str, seed: int, **size) -> Path:
     """A network with one seed."""
     from affect_nb.databases.base import open_database
     from affect_nb.train.jobs_database import database_loaders
-    from affect_nb.train.recipes import train
+    from affect_nb.train.fit import fit
     recipe, start = recipe_of(name, seed, **size), NETWORKS[name][2]
     # the split is that of seed 0 for all, so that seeds differ in weights, dropout and batches alone
-    dls = database_loaders(open_database("aff-wild2", work/"data"), work/"faces", recipe.model_copy(update=dict(seed=0)), device="cpu")
+    dls = database_loaders(recipe.replace(seed=0), open_database("aff-wild2", work/"data"), work/"faces", device="cpu")
     weights = [checkpoint(work, stream, seed) for stream in start] if isinstance(start, list) else checkpoint(work, start, seed) if start else None
-    train(recipe, dls, checkpoint(work, name, seed).parent, dict(data="embedded world, twin of aff-wild2"), weights=weights)
+    fit(recipe, dls, checkpoint(work, name, seed).parent, dict(data="embedded world, twin of aff-wild2"), weights=weights)
     return checkpoint(work, name, seed)
 
 
@@ -80,7 +80,7 @@ def work_on(work: Path, name: str, seed: int, **size) -> None:
     torch.set_num_threads(1)
     path = work/"tables"/f"{name}.{seed}.parquet"
     if path.exists(): return
-    source, predictor = open_database("aff-wild2", work/"data"), Predictor.load(train_one(work, name, seed, **size), device="cpu", sound_face="all")
+    source, predictor = open_database("aff-wild2", work/"data"), Predictor.load(train_one(work, name, seed, **size), device="cpu", sound_face="all", precision="float32")
     table, skipped = predictor.predict_clips(source, source.select("validation"), work/"faces")
     if skipped: raise RuntimeError(f"{name}: {skipped[0].source}: {skipped[0].reason}")
     path.parent.mkdir(parents=True, exist_ok=True)

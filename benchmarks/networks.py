@@ -6,9 +6,9 @@ multiplies matrices, so that a slower minute of the machine is slow for both; of
 because other jobs only slow it down.
 
 - A training step: forward, CCC loss (of several tasks eq. 4 + 5 + 6), backward, fused Adam. Inference: evaluation mode, `torch.inference_mode`.
-- `choose_precision` measures once for the networks on VGG and once for those on ResNet-50.
+- all run in the precision that `choose_precision` takes on this processor.
 - A share is floating point operations over time over the rate of `torch.mm`. Operations are those of the layers as they
-  are defined, whichever algorithm computes them: Winograd's is credited with the multiplications that it saves.
+  are defined, whichever algorithm computes them.
 - `recurrent_share`: the RNNs' forward and backward pass on ready features in float32, against the whole step.
 """
 import argparse
@@ -136,7 +136,7 @@ class Bench:
     """A network and a batch; each method is a job, which returns seconds or figures."""
     def __init__(self, title: str, width: float, batch: list, precision: list | None):
         import torch
-        from affect_nb.train.learner import Precision, keep_freed_memory
+        from affect_nb.train.precision import Precision, keep_freed_memory
         torch.manual_seed(0)
         self.keep_freed_memory = keep_freed_memory
         self.precision = Precision(getattr(torch, precision[0]), *precision[1:]) if precision else Precision()
@@ -146,9 +146,9 @@ class Bench:
         self.optimiser = torch.optim.Adam([parameter for parameter in self.model.parameters() if parameter.requires_grad], lr=1e-4, fused=True)
 
     def precision_chosen(self) -> list:
-        from affect_nb.train.learner import choose_precision
-        chosen = choose_precision(self.model, self.inputs)
-        return [str(chosen.dtype).removeprefix("torch."), chosen.channels_last, chosen.winograd]
+        from affect_nb.train.precision import choose_precision
+        chosen = choose_precision(self.inputs[0].device)
+        return [str(chosen.dtype).removeprefix("torch."), chosen.channels_last]
 
     def inference(self) -> float:
         import torch
@@ -277,7 +277,7 @@ def figures(images: int, seconds: float, flop: int, peak: float, rate: dict) -> 
 def measure(title: str, width: float, batch: tuple, steps: int, precision: list, matrices: Matrices) -> dict:
     """The row of one network."""
     import torch
-    from affect_nb.train.learner import Precision
+    from affect_nb.train.precision import Precision
     jobs = ("inference", "training", "recurrent")[:3 if NETWORKS[title].get("trained", True) else 1] # in this order: peak memory only grows
     with Worker([title], width, batch, precision) as worker:
         flop, parameters = worker("flop"), worker("parameters")

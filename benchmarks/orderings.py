@@ -58,7 +58,7 @@ class Laboratory:
         changes = dict(width=width, epochs=epochs, length=length, seed=seed, lr=1e-3)
         self.recipe = affwildnet_recipe("demo", **changes) if name == "aff-wild" else omg_recipe("demo", **changes)
         # the split is that of seed 0 for all, so that seeds differ in weights, dropout and batches alone
-        self.dls = database_loaders(self.source, self.faces, self.recipe.model_copy(update=dict(seed=0)), device="cpu", validation="official" if name == "omg-emotion" else "holdout")
+        self.dls = database_loaders(self.recipe.replace(seed=0), self.source, self.faces, device="cpu", validation="official" if name == "omg-emotion" else "holdout")
 
     def checkpoint(self, method: str) -> Path:
         """Where the weights of a method are."""
@@ -67,18 +67,19 @@ class Laboratory:
     def train(self, method: str, arch: str, changes: dict) -> Path:
         """The checkpoint of a trained network; `changes` of the recipe."""
         from affect_nb.models.registry import model_arguments
-        from affect_nb.train.recipes import fitting_arguments, train
+        from affect_nb.train.recipes import fitting_arguments
+        from affect_nb.train.fit import fit
         wanted = {**self.recipe.arguments, "norm": "batch", **changes.get("arguments", {})}
         arguments = wanted if "common" in model_arguments(arch) else fitting_arguments(arch, wanted) # a fusion hands its own to its members
-        recipe = self.recipe.model_copy(update={**changes, "arch": arch, "arguments": arguments, "cnn_epochs": self.recipe.epochs})
-        train(recipe, self.dls, self.checkpoint(method).parent, dict(data=f"embedded world, twin of {self.name}"), weights=start_of(self, method))
+        recipe = self.recipe.replace(**{**changes, "arch": arch, "arguments": arguments, "cnn_epochs": self.recipe.epochs})
+        fit(recipe, self.dls, self.checkpoint(method).parent, dict(data=f"embedded world, twin of {self.name}"), weights=start_of(self, method))
         return self.checkpoint(method)
 
     def table(self, checkpoint: Path, split: str):
         """Its predictions for one part: frames, or utterances where the labels are theirs."""
         from affect_nb.analysis.utterances import utterance_predictions, videos_as_clips
         from affect_nb.apps.predict import Predictor
-        predictor = Predictor.load(checkpoint, device="cpu")
+        predictor = Predictor.load(checkpoint, device="cpu", precision="float32")
         predictions, skipped = predictor.predict_clips(self.source, self.source.select(split, "va"), self.faces)
         if skipped: raise RuntimeError(f"{checkpoint}: {skipped[0].source}: {skipped[0].reason}")
         if self.name == "aff-wild": return predictions

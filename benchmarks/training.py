@@ -4,7 +4,7 @@ Three processes take turns, a step each, so that a slower minute of the machine 
 fastest step counts, because other jobs only slow it down. Their own processes, because memory settings are a process's:
 
 - `plain`: the model as `create_model` returns it, float32, NCHW, a bare PyTorch loop;
-- `bare`: the precision that `affect_learner` has chosen by measurement, a bare PyTorch loop;
+- `bare`: the precision that `affect_learner` takes on this processor, a bare PyTorch loop;
 - `fastai`: `affect_learner(...).fit`, with its callbacks, metrics and recorder.
 
 `python benchmarks/training.py` prints the measures; `run()` returns them.
@@ -22,7 +22,9 @@ from fastai.callback.core import Callback, CancelValidException
 
 from affect_nb.core.losses import ccc_loss
 from affect_nb.models import create_model
-from affect_nb.train.learner import Precision, affect_learner, keep_freed_memory, toy_dataloaders
+from affect_nb.train.precision import Precision, keep_freed_memory
+from affect_nb.train.learner import affect_learner
+from affect_nb.train.toy import toy_dataloaders
 
 HERE = Path(__file__).resolve()
 
@@ -65,7 +67,7 @@ def work(kind: str, arguments: dict) -> None:
     out = sys.stdout
     with redirect_stdout(sys.stderr):
         epoch, precision = prepare(kind, **arguments)
-        print(json.dumps([str(precision.dtype).removeprefix("torch."), precision.channels_last, precision.winograd]), file=out, flush=True)
+        print(json.dumps([str(precision.dtype).removeprefix("torch."), precision.channels_last]), file=out, flush=True)
         for _ in sys.stdin:
             start = time.perf_counter()
             epoch()
@@ -105,13 +107,13 @@ def run(width: float = 1.0, sequences: int = 4, frames: int = 80, size: int = 96
     finally:
         for worker in workers.values(): worker.end()
     best = {kind: min(turn[kind] for turn in seconds) for kind in workers}
-    dtype, channels_last, winograd = workers["fastai"].precision
+    dtype, channels_last = workers["fastai"].precision
     return {
         "images_per_second_float32_nchw": sequences*frames/best["plain"],
         "images_per_second_affect_learner": sequences*frames/best["fastai"],
         "times_float32_nchw": best["plain"]/best["fastai"],
         "fastai_share_over_bare_loop": best["fastai"]/best["bare"] - 1,
-        "precision": Precision(getattr(torch, dtype), channels_last, winograd).name,
+        "precision": Precision(getattr(torch, dtype), channels_last).name,
         "width": width, "batch": f"{sequences} x {frames} at {size}x{size}", "threads": torch.get_num_threads(),
     }
 

@@ -240,7 +240,7 @@ def card(tmp_path_factory):
 
 
 def test_zero_shot_from_photographs_to_measures(raf, emotionet, card):
-    predictor = Predictor.load(card, "cpu")
+    predictor = Predictor.load(card, "cpu", precision="float32")
     for source, classes in ((raf, RAFDB_CLASSES), (emotionet, EMOTIONET_CLASSES)):
         predictions, skipped = predictor.predict_clips(source, source.select("test", "compound"), release_crops(source, "test", "compound"))
         table = with_compounds(predictions, source)
@@ -254,7 +254,7 @@ def test_zero_shot_from_photographs_to_measures(raf, emotionet, card):
 
 
 def test_outputs_of_a_table_are_the_outputs(raf, card):
-    predictor = Predictor.load(card, "cpu")
+    predictor = Predictor.load(card, "cpu", precision="float32")
     store = release_crops(raf, "test", "compound")[0]
     table = predictor.predict_store(store)
     with torch.no_grad():
@@ -265,7 +265,7 @@ def test_outputs_of_a_table_are_the_outputs(raf, card):
 
 def test_the_best_class_in_a_table_of_frames(raf, card):
     "Each row against the loop; rows without a face, whole tables without one, and no rows at all."
-    table = Predictor.load(card, "cpu").predict_store(release_crops(raf, "test", "compound")[0])
+    table = Predictor.load(card, "cpu", precision="float32").predict_store(release_crops(raf, "test", "compound")[0])
     table.loc[2:4, table.columns.str.contains("prob|valence|arousal")] = np.nan
     for name, classes in (("raf-db", RAFDB_CLASSES), ("emotionet", EMOTIONET_CLASSES)):
         found = score_compounds(table, name)
@@ -281,7 +281,7 @@ def test_the_best_class_in_a_table_of_frames(raf, card):
 
 def test_a_table_without_valence(raf, tmp_path):
     save_checkpoint(tmp_path/"n", create_model("facebehaviornet", 1/16, tasks=("expression", "aus")), dict(data="nothing", licence="free", notes=dict(recipe=dict(length=1))))
-    predictions, _ = Predictor.load(tmp_path/"n.json", "cpu").predict_clips(raf, raf.select("test", "compound"), release_crops(raf, "test", "compound"))
+    predictions, _ = Predictor.load(tmp_path/"n.json", "cpu", precision="float32").predict_clips(raf, raf.select("test", "compound"), release_crops(raf, "test", "compound"))
     with pytest.raises(ValueError, match="valence=False leaves out"): compound_scores(outputs_of(predictions), RAFDB_CLASSES)
     assert (compound_scores(outputs_of(predictions), RAFDB_CLASSES, valence=False).predicted >= 0).all()
 
@@ -395,6 +395,6 @@ def test_on_a_gpu(sides, card):
     output = random_output((5,), dtype=torch.float32)
     assert torch.allclose(compound_scores(output.to("cuda"), ALL).scores.cpu(), compound_scores(output, ALL).scores, atol=1e-5)
     for frozen in (True, False): assert 0 <= quiet_fit(few_shot_learner(card, RAFDB_CLASSES, *sides, frozen=frozen, device="cuda"), 1).final_record[2] <= 1
-    table, skipped = Predictor.load(card, "cpu").predict_clips(originals, originals.select("test", "compound"), tmp_path)
+    table, skipped = Predictor.load(card, "cpu", precision="float32").predict_clips(originals, originals.select("test", "compound"), tmp_path)
     scored = score_compounds(with_compounds(table, originals).rename(columns=dict(compound="label")), "raf-db")
     assert not skipped and len(table) == len(own) and scored["compound"].notna().sum() == len(found) and (scored["label"] >= 0).all()

@@ -38,7 +38,7 @@ def test_rows_by_name_and_columns_by_number(table, aus):
     found = tie_matrix(table, aus, dtype=torch.float64)
     expected = [[weight(table, emotion, au) for au in aus] for emotion in EXPRESSIONS]
     assert found.tolist() == expected
-    assert tie_matrix(table, aus, weighted=False).tolist() == [[float(value > 0) for value in row] for row in expected]
+    assert tie_matrix(table, aus, shares=False).tolist() == [[float(value > 0) for value in row] for row in expected]
 
 
 @tables

@@ -16,10 +16,11 @@ from affect_nb.models.weights import load_checkpoint, read_card, save_checkpoint
 from affect_nb.synth.twins import write_database
 from affect_nb.train.jobs_identity import PersonFrames, PersonNetwork, pretrain_on_identities
 from affect_nb.train.jobs_database import database_loaders
-from affect_nb.train.learner import cnn_parts, start_from
-from affect_nb.train.recipes import affwildnet_recipe, train
+from affect_nb.models.starting import cnn_parts, start_from
+from affect_nb.train.recipes import affwildnet_recipe
+from affect_nb.train.fit import fit
 
-PLAIN = dict(precision="float32", channels_last=False)
+PLAIN = dict(precision="float32")
 TINY = dict(width=1/16, every=2, batch_size=8, epochs=1, **PLAIN)
 
 
@@ -43,7 +44,7 @@ def world(tmp_path_factory):
     source = open_database("aff-wild", folder/"twin")
     preprocess_database(source, folder/"faces", progress=False)
     plan = affwildnet_recipe("smoke", width=1/16, length=8, epochs=1, **PLAIN)
-    return source, folder/"faces", plan, database_loaders(source, folder/"faces", plan, device="cpu")
+    return source, folder/"faces", plan, database_loaders(plan, source, folder/"faces", device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +127,8 @@ def test_other_cnns(faces, tmp_path, numbers, arch, arguments):
 
 def test_affect_starts_from_it(world, learned, tmp_path):
     source, folder, plan, dls = world
-    plan = plan.model_copy(update=dict(regime="cnn_frozen"))
-    model = train(plan, dls, tmp_path/"run", weights={"cnn": learned}).model
+    plan = plan.replace(regime="cnn_frozen")
+    model = fit(plan, dls, tmp_path/"run", weights={"cnn": learned}).model
     assert same({f"cnn.{name}": tensor for name, tensor in model.cnn.state_dict().items()}, load_file(learned))
     assert [one["file"] for one in read_card(tmp_path/"run"/"best").notes["weights"]] == ["people.safetensors"]
 

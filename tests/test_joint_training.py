@@ -23,11 +23,12 @@ from affect_nb.synth.twins import write_database
 from affect_nb.train.gradients import GradientConflict, TaskLosses, cosines, plot_conflict, term_gradients
 from affect_nb.train.fastai_losses import COUPLINGS, CoupledLoss
 from affect_nb.train.jobs_joint import SETS, joint_loaders, joint_sides, train_joint
-from affect_nb.train.jobs_database import database_loaders, recipe_for
-from affect_nb.train.learner import affect_learner, toy_dataloaders
+from affect_nb.train.jobs_database import database_loaders, adapt_recipe
+from affect_nb.train.learner import affect_learner
+from affect_nb.train.toy import toy_dataloaders
 from affect_nb.train.recipes import facebehaviornet_recipe, mt_vgg_recipe
 
-PLAIN = dict(precision="float32", channels_last=False)
+PLAIN = dict(precision="float32")
 SIZES = {"affectnet": dict(train=1, validation=1, frames_per_clip=24), "raf-db": dict(train=1, test=1, frames_per_clip=16), "disfa": dict(train=3, frames_per_clip=12),
          "aff-wild": dict(train=3, test=1, frames_per_clip=24)}
 PARTS = [("aff-wild", "va"), ("affectnet", "va"), ("disfa", "aus"), ("affectnet", "expression"), ("raf-db", "expression")]
@@ -46,7 +47,7 @@ def world(tmp_path_factory):
     return SimpleNamespace(folder=folder, faces=folder/"faces", sources=sources, folders={name: folder/name for name in SIZES})
 
 
-def sides(world, name, task, **options): return joint_sides(world.sources[name], world.faces/name, options.pop("recipe", recipe()), task, **options)
+def sides(world, name, task, **options): return joint_sides(options.pop("recipe", recipe()), world.sources[name], world.faces/name, task, **options)
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +155,8 @@ def test_named_people_are_held_out_whole(tmp_path):
 
 def test_a_training_of_one_database_holds_out_the_photographs_of_the_study(world):
     source, faces = world.sources["affectnet"], world.faces/"affectnet"
-    plan = recipe_for(source, mt_vgg_recipe("smoke", width=1/16, batch_size=4, seed=3, **PLAIN))
-    alone = database_loaders(source, faces, plan, device="cpu", valid_share=.25)
+    plan = adapt_recipe(mt_vgg_recipe("smoke", width=1/16, batch_size=4, seed=3, **PLAIN), source)
+    alone = database_loaders(plan, source, faces, device="cpu", valid_share=.25)
     study = study_loaders(source, study_division(source)[0], faces, plan, device="cpu", valid_share=.25)
     assert shown(alone.valid.dataset) == shown(study.valid.dataset) and shown(alone.train.dataset) == shown(study.train.dataset)
     assert len(alone.valid.dataset) == round(.25*24) and len(source.select("train")) == 1 and alone.split_hash == study.split_hash
@@ -201,7 +202,7 @@ def test_people_are_held_out_for_all_tasks_where_each_then_has_labels_on_both_si
     for seed in range(6):
         learnt, held = holdout(some, .25, seed)
         whole = all(any(task in clip.splits for clip in side) for task in SETS for side in (learnt, held))
-        found = {task: joint_sides(database, tmp_path/"faces", recipe(seed=seed), task, some, .25) for task in SETS}
+        found = {task: joint_sides(recipe(seed=seed), database, tmp_path/"faces", task, some, .25) for task in SETS}
         for train, valid in found.values(): assert len(train) and len(valid) and not set(train.subjects) & set(valid.subjects)
         if whole: assert all(set(valid.subjects) <= {clip.subject for clip in held} for _, valid in found.values())
         kinds.add(whole)
@@ -218,7 +219,7 @@ def test_sides_that_there_cannot_be(world, name, task, changes, message):
 # --- three sets
 
 def test_an_epoch_is_every_image_of_every_set_once(parts):
-    dls = joint_loaders(parts, recipe(), device="cpu")
+    dls = joint_loaders(recipe(), parts, device="cpu")
     counts = {task: sum(len(train) for _, own, train, _ in parts if own == task) for task in SETS}
     assert dls.train.plan["windows"].to_dict() == counts and list(dls.train.plan.index) == list(SETS)
     seen = dict.fromkeys(SETS, 0)
@@ -235,9 +236,9 @@ def test_an_epoch_is_every_image_of_every_set_once(parts):
 
 
 def test_a_network_of_one_task_learns_from_the_same_images(parts):
-    whole = joint_loaders(parts, recipe(), device="cpu")
+    whole = joint_loaders(recipe(), parts, device="cpu")
     for task in SETS:
-        alone = joint_loaders(parts, recipe(coupling="none", arguments=dict(tasks=[task])), device="cpu")
+        alone = joint_loaders(recipe(coupling="none", arguments=dict(tasks=[task])), parts, device="cpu")
         assert list(alone.train.plan.index) == [task] and (alone.train.plan["windows"] == whole.train.plan["windows"][task]).all()
         mine, theirs = ([name for part in dls.train.dataset.sets[task].datasets for name in shown(part)] for dls in (alone, whole))
         assert mine == theirs and set(alone.parts.set) == {SETS[task]}
@@ -246,25 +247,25 @@ def test_a_network_of_one_task_learns_from_the_same_images(parts):
 def test_whoever_is_held_out_anywhere_is_learned_from_nowhere(world, parts):
     others = [("affectnet", "expression", *sides(world, "affectnet", "expression", recipe=recipe(seed=seed))) for seed in (5, 6)]
     mixed = [*parts, *others]
-    dls = joint_loaders(mixed, recipe(), device="cpu")
+    dls = joint_loaders(recipe(), mixed, device="cpu")
     held = {name for *_, valid in mixed for name in shown(valid)}
     assert dls.parts.left_out.sum() == sum(name in held for _, _, train, _ in mixed for name in shown(train)) > 0
     assert not {name for data in dls.train.dataset.sets.values() for part in data.datasets for name in shown(part)} & held
     everywhere = (*parts[0][:2], parts[0][2], parts[0][2])
-    with pytest.raises(ValueError, match="has no window to learn from"): joint_loaders([everywhere, *parts[1:]], recipe(), device="cpu")
+    with pytest.raises(ValueError, match="has no window to learn from"): joint_loaders(recipe(), [everywhere, *parts[1:]], device="cpu")
 
 
 def test_parts_that_do_not_make_three_sets(parts):
-    with pytest.raises(ValueError, match=r"no database for expressions \(EXPR-Set\)"): joint_loaders(parts[:3], recipe(), device="cpu")
-    with pytest.raises(ValueError, match="the parts are none"): joint_loaders([], recipe(), device="cpu")
-    with pytest.raises(ValueError, match="'compound', allowed are va, aus, expression"): joint_loaders([("raf-db", "compound", *parts[-1][2:])], recipe(), device="cpu")
-    with pytest.raises(ValueError, match="at least 3"): joint_loaders(parts, recipe(batch_size=2), device="cpu")
+    with pytest.raises(ValueError, match=r"no database for expressions \(EXPR-Set\)"): joint_loaders(recipe(), parts[:3], device="cpu")
+    with pytest.raises(ValueError, match="the parts are none"): joint_loaders(recipe(), [], device="cpu")
+    with pytest.raises(ValueError, match="'compound', allowed are va, aus, expression"): joint_loaders(recipe(), [("raf-db", "compound", *parts[-1][2:])], device="cpu")
+    with pytest.raises(ValueError, match="at least 3"): joint_loaders(recipe(batch_size=2), parts, device="cpu")
     nothing = [(name, task, train, SomeWindows(train, [])) for name, task, train, _ in parts]
-    with pytest.raises(ValueError, match="nothing is held out"): joint_loaders(nothing, recipe(), device="cpu")
+    with pytest.raises(ValueError, match="nothing is held out"): joint_loaders(recipe(), nothing, device="cpu")
 
 
 def test_the_same_seed_gives_the_same_steps(parts):
-    one, same, other = (joint_loaders(parts, recipe(seed=seed), device="cpu") for seed in (0, 0, 1))
+    one, same, other = (joint_loaders(recipe(seed=seed), parts, device="cpu") for seed in (0, 0, 1))
     first = [next(iter(dls.train))[0] for dls in (one, same, other)]
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
     assert one.split_hash == same.split_hash == other.split_hash # the sides are the parts'
@@ -276,10 +277,10 @@ def test_a_killed_joint_training_goes_on(world, tmp_path):
     plan = recipe(epochs=2, coupling="both")
     (tmp_path/"straight").mkdir(); (tmp_path/"killed").mkdir()
     for out in ("straight", "killed"): (tmp_path/out/"faces").symlink_to(world.faces)
-    card, skipped = train_joint(world.folders, tmp_path/"straight", plan, device="cpu", every=2)
-    with pytest.raises(KeyboardInterrupt): train_joint(world.folders, tmp_path/"killed", plan, device="cpu", every=2, cbs=Kill(1))
+    card, skipped = train_joint(plan, world.folders, tmp_path/"straight", device="cpu", every=2)
+    with pytest.raises(KeyboardInterrupt): train_joint(plan, world.folders, tmp_path/"killed", device="cpu", every=2, cbs=Kill(1))
     losses = TaskLosses()
-    again, _ = train_joint(world.folders, tmp_path/"killed", plan, device="cpu", every=2, cbs=losses)
+    again, _ = train_joint(plan, world.folders, tmp_path/"killed", device="cpu", every=2, cbs=losses)
     weights = [load_checkpoint(tmp_path/out/"weights"/"facebehaviornet")[0] for out in ("straight", "killed")]
     assert equal(*map(state, weights)) and card.measures == again.measures and list(losses.table.index) == [1]
     assert {"ccc_mean", "expression_score", "au_score", "task_mean"} <= {name for name, value in card.measures.items() if value is not None}
@@ -287,21 +288,21 @@ def test_a_killed_joint_training_goes_on(world, tmp_path):
     assert {(part["set"], part["database"]) for part in card.notes["parts"]} == {(SETS[task], name) for name, task in PARTS} and card.notes["recipe"]["coupling"] == "both"
     class Never(Callback):
         def after_batch(self): assert not self.training
-    assert train_joint(world.folders, tmp_path/"killed", plan, device="cpu", every=2, cbs=Never())[0].measures == again.measures
+    assert train_joint(plan, world.folders, tmp_path/"killed", device="cpu", every=2, cbs=Never())[0].measures == again.measures
 
 
 def test_one_task_of_many_databases(world):
-    card, skipped = train_joint(world.folders, world.folder, recipe(coupling="none", arguments=dict(tasks=["va"])), device="cpu", every=4)
+    card, skipped = train_joint(recipe(coupling="none", arguments=dict(tasks=["va"])), world.folders, world.folder, device="cpu", every=4)
     assert [entry.source for entry in skipped] == ["raf-db", "disfa"] and {part["database"] for part in card.notes["parts"]} == {"affectnet", "aff-wild"}
     assert card.arguments["tasks"] == ["va"] and "task_mean" not in card.measures and card.measures["ccc_mean"] is not None
     assert read_card(world.folder/"weights"/"facebehaviornet").notes["every"] == 4
 
 
 def test_what_cannot_be_trained_is_refused_at_once(world, tmp_path):
-    with pytest.raises(ValueError, match="no database for action units"): train_joint(dict(affectnet=world.folders["affectnet"]), tmp_path/"out", recipe(), device="cpu")
-    with pytest.raises(ValueError, match="cuda:99"): train_joint(world.folders, tmp_path/"out", recipe(), device="cuda:99")
-    with pytest.raises(ValueError, match="no such weights file"): train_joint(world.folders, tmp_path/"out", recipe(), device="cpu", weights=tmp_path/"nothing")
-    with pytest.raises(ValueError, match="holdout, official"): train_joint(world.folders, tmp_path/"out", recipe(), device="cpu", validation="test")
+    with pytest.raises(ValueError, match="no database for action units"): train_joint(recipe(), dict(affectnet=world.folders["affectnet"]), tmp_path/"out", device="cpu")
+    with pytest.raises(ValueError, match="cuda:99"): train_joint(recipe(), world.folders, tmp_path/"out", device="cuda:99")
+    with pytest.raises(ValueError, match="no such weights file"): train_joint(recipe(), world.folders, tmp_path/"out", device="cpu", weights=tmp_path/"nothing")
+    with pytest.raises(ValueError, match="holdout, official"): train_joint(recipe(), world.folders, tmp_path/"out", device="cpu", validation="test")
     assert not (tmp_path/"out").exists()
 
 
@@ -410,7 +411,7 @@ def test_on_a_gpu():
 def test_a_joint_training_is_looked_at(parts):
     plan = recipe(coupling="both")
     torch.manual_seed(0)
-    dls = joint_loaders(parts, plan, device="cpu")
+    dls = joint_loaders(plan, parts, device="cpu")
     learn = fit(affect_learner(dls, "facebehaviornet", 1/16, loss_func=CoupledLoss("both"), cbs=[TaskLosses(), GradientConflict(2)], norm="batch", **PLAIN), 1)
     pairs = learn.gradient_conflict.table.groupby(["epoch", "batch"]).size()
     assert (pairs == 10).all() and learn.task_losses.table.notna().all().all() # every step has labels of every task

@@ -126,13 +126,13 @@ def test_image_sequences_keep_their_numbers(tmp_path):
 def test_a_photograph_database_trains(tmp_path):
     database = open_database('affectnet', write_database('affectnet', tmp_path/'twin', **{**SMALL, 'train': 4}))
     preprocess_database(database, tmp_path/'faces', split='train', progress=False)
-    dls = database_loaders(database, tmp_path/'faces', affwildnet_recipe('smoke'), device='cpu')
+    dls = database_loaders(affwildnet_recipe('smoke'), database, tmp_path/'faces', device='cpu')
     faces, _, targets = dls.one_batch()
     assert faces.shape[1] == 1 and 1 < len(faces) <= 32 and targets.annotated('va').any()
-    card, skipped = train_database('affectnet', database.root, tmp_path/'out', affwildnet_recipe('smoke', width=1/16), device='cpu')
+    card, skipped = train_database(affwildnet_recipe('smoke', width=1/16), 'affectnet', database.root, tmp_path/'out', device='cpu')
     assert card.architecture == 'affwildnet_vgg' and not skipped and (tmp_path/'out'/'weights'/'affwildnet_vgg.safetensors').exists()
     raf = write_database('raf-db', tmp_path/'raf', media=False, **SMALL)
-    with pytest.raises(ValueError, match='raf-db has nobody with valence and arousal'): train_database('raf-db', raf, tmp_path/'none', affwildnet_recipe('smoke'), device='cpu')
+    with pytest.raises(ValueError, match='raf-db has nobody with valence and arousal'): train_database(affwildnet_recipe('smoke'), 'raf-db', raf, tmp_path/'none', device='cpu')
 
 
 def test_a_folder_of_crops_remembers_bytes_not_paths(tmp_path):

@@ -8,7 +8,8 @@ from torch.autograd import gradcheck
 
 from affect_nb.core.labels import AUS8, AffectOutput, AffectTargets
 from affect_nb.core.losses import au_loss, ccc_loss, expression_loss, multitask_loss, multitask_terms, pooled_ccc_loss
-from affect_nb.core.metrics import CCC, MSE, ccc, pool_frames, va_metrics
+from affect_nb.train.fastai_metrics import CCC, MSE, va_metrics
+from affect_nb.core.metrics import ccc, pool_frames
 
 NAN = torch.nan
 quick = settings(max_examples=40, deadline=None)

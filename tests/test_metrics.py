@@ -19,8 +19,8 @@ from torch import nn
 
 from affect_nb.core.labels import AffectOutput, AffectTargets
 from affect_nb.core.losses import multitask_loss
-from affect_nb.core.metrics import (CCC, MSE, AUMetric, ExpressionMetric, Moments, accuracy, afa, au_accuracy, au_f1, au_score, ccc,
-                                    concordance, expression_score, macro_f1, mean_diagonal, mse, uar, va_metrics)
+from affect_nb.train.fastai_metrics import CCC, MSE, AUMetric, ExpressionMetric, va_metrics
+from affect_nb.core.metrics import Moments, accuracy, afa, au_accuracy, au_f1, au_score, ccc, concordance, expression_score, macro_f1, mean_diagonal, mse, uar
 
 quick = settings(max_examples=60, deadline=None)
 

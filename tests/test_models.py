@@ -1,4 +1,4 @@
-"""Every registered network: shapes, independence of sequences, checkpoints; Winograd's algorithm against torch's convolution."""
+"""Every registered network: shapes, independence of sequences, checkpoints."""
 import json
 import pickle
 
@@ -11,7 +11,6 @@ from affect_nb.models.backbones import TAPS, VGG16
 from affect_nb.models.inputs import hears, sees
 from affect_nb.models.outputs import AffectLayer, aus_of, tasks_of
 from affect_nb.models.weights import load_checkpoint, save_checkpoint
-from affect_nb.models.winograd import WinogradConvolution
 
 NARROW = 1/16
 
@@ -234,26 +233,3 @@ def test_a_checkpoint_of_another_shape_is_named(tmp_path):
     (tmp_path/"wide.safetensors").replace(tmp_path/"net.safetensors")
     (tmp_path/"net.json").write_text(other.model_copy(update={"width": NARROW}).model_dump_json())
     with pytest.raises(ValueError, match="must be"): load_checkpoint(tmp_path/"net")
-
-
-def convolution_inputs(dtype):
-    torch.manual_seed(1)
-    return (torch.randn(2, 4, 6, 8, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_(),
-            torch.randn(5, 4, 3, 3, dtype=dtype, requires_grad=True), torch.randn(5, dtype=dtype, requires_grad=True))
-
-
-def test_winograd_is_a_convolution_forward_and_backward():
-    inputs = convolution_inputs(torch.float64)
-    ours, torchs = WinogradConvolution.apply(*inputs), F.conv2d(*inputs, padding=1)
-    torch.testing.assert_close(ours, torchs)
-    direction = torch.randn_like(torchs)
-    for mine, theirs in zip(torch.autograd.grad(ours, inputs, direction), torch.autograd.grad(torchs, inputs, direction)):
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4) # gradients of weights are summed in float32
-
-
-def test_winograd_in_bfloat16_is_about_as_exact_as_the_direct_convolution():
-    images, weight, bias = (tensor.detach() for tensor in convolution_inputs(torch.float32))
-    true = F.conv2d(images, weight, bias, padding=1)
-    direct = F.conv2d(images.bfloat16(), weight.bfloat16(), bias.bfloat16(), padding=1).float()
-    short = WinogradConvolution.apply(images.bfloat16(), weight, bias).float()
-    assert (short - true).norm() < 4*(direct - true).norm()

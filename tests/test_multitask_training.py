@@ -16,12 +16,18 @@ from affect_nb.models import create_model
 from affect_nb.models.weights import load_checkpoint, read_card
 from affect_nb.synth.twins import write_database
 from affect_nb.train.jobs_chain import ChainSource, Stage, mt_chain, run_chain
-from affect_nb.train.jobs_database import clips_of, database_loaders, recipe_for, tasks_in, train_chain, train_database
-from affect_nb.train.learner import MultitaskLoss, TaskMean, ToyAffect, affect_learner, complete_targets, monitor_of, toy_dataloaders
-from affect_nb.train.recipes import av_mt_vgg_gru_recipe, fitting_arguments, frame_network, mt_vgg_gru_recipe, mt_vgg_recipe, recipe_network, train
+from affect_nb.train.jobs_database import clips_of, database_loaders, adapt_recipe, tasks_in, train_database
+from affect_nb.train.jobs_chain import train_chain
+from affect_nb.train.fastai_losses import MultitaskLoss
+from affect_nb.train.fastai_metrics import TaskMean, monitor_of
+from affect_nb.train.toy import ToyAffect, toy_dataloaders
+from affect_nb.train.learner import affect_learner
+from affect_nb.train.callbacks import complete_targets
+from affect_nb.train.recipes import av_mt_vgg_gru_recipe, fitting_arguments, mt_vgg_gru_recipe, mt_vgg_recipe
+from affect_nb.train.fit import frame_network, fit
 
 ALL = ("va", "expression", "aus")
-PLAIN = dict(precision="float32", channels_last=False)
+PLAIN = dict(precision="float32")
 SMALL = dict(size=32, au_names=[1, 4, 12], norm="batch")
 NETWORKS = ["mt_vgg", "mt_vgg_gru", "mt_vgg_gru_audio", "av_mt_vgg_gru"]
 
@@ -88,8 +94,8 @@ def test_the_loss_is_each_tasks_own_on_batches_of_one_task():
     va, expression, aus = (labels(6, (task,)) for task in ALL)
     torch.testing.assert_close(loss(output, va), 2*ccc_loss(output.va, va.va))
     torch.testing.assert_close(loss(output, expression), expression_loss(output.expression, expression.expression))
-    torch.testing.assert_close(loss(output, aus), .5*au_loss(output.aus, aus.aus, over="sum"))
-    torch.testing.assert_close(MultitaskLoss(au_over="mean")(output, aus), au_loss(output.aus, aus.aus))
+    torch.testing.assert_close(loss(output, aus), .5*au_loss(output.aus, aus.aus, over="mean"))
+    torch.testing.assert_close(MultitaskLoss(au_over="sum")(output, aus), au_loss(output.aus, aus.aus, over="sum"))
     assert loss(output, labels(6, ())) == 0
 
 
@@ -166,18 +172,6 @@ def test_valence_and_arousal_alone_go_on_as_before():
     assert isinstance(preds, torch.Tensor) and preds.shape == (4, 4, 2)
 
 
-def test_precision_is_measured_with_sound_and_with_single_frames():
-    shapes = []
-    def look(module, inputs): shapes.append([tuple(one.shape) for one in inputs])
-    model = create_model("av_mt_vgg_gru", 1/16, **SMALL)
-    model.register_forward_pre_hook(look)
-    affect_learner(toy(sound=True), model)
-    frames = create_model("mt_vgg", 1/16, **SMALL)
-    frames.register_forward_pre_hook(look)
-    affect_learner(toy_dataloaders(32, frames=1, bs=16, tasks=ALL), frames)
-    assert shapes[0] == [(1, 4, 3, 32, 32), (1, 4, 68, 2), (1, 4, 1, 32, 32)] and shapes[-1][0] == (16, 1, 3, 32, 32)
-
-
 def test_what_does_not_go_together():
     with pytest.raises(ValueError, match="alone"): learner(pool="median")
     with pytest.raises(ValueError, match="hold no sound"): learner("av_mt_vgg_gru")
@@ -191,7 +185,7 @@ def test_the_papers_recipes():
     for one in (sequences, both): assert (one.batch_size, one.length) == (10, 90)
     for one in (frames, sequences, both):
         assert (one.width, one.lr, one.arguments["dropout"], one.lambda_au, one.lambda_va, one.au_over) == (1., 1e-4, .5, 1., 1., "sum")
-        assert recipe_network(one).output.out_features == 2 + 7 + len(AUS8)
+        assert one.network.output.out_features == 2 + 7 + len(AUS8)
     assert fitting_arguments("mt_vgg_gru_audio", dict(modality="audio", dropout=.1)) == dict(dropout=.1)
     assert frame_network(mt_vgg_gru_recipe("smoke"))[0] == "mt_vgg"
 
@@ -206,10 +200,10 @@ def test_small_presets_are_small(preset):
 def test_a_killed_training_of_several_tasks_goes_on(tmp_path):
     plan = mt_vgg_recipe("smoke", width=1/16, batch_size=4, epochs=3, patience=2, arguments=SMALL, **PLAIN)
     loaders = lambda: toy(frames=1, tasks=("va", "aus")) # no expression: NaN in the history
-    plan = plan.model_copy(update=dict(length=1))
-    straight = train(plan, loaders(), tmp_path/"straight")
-    with pytest.raises(KeyboardInterrupt): train(plan, loaders(), tmp_path/"killed", cbs=Kill(1))
-    resumed = train(plan, loaders(), tmp_path/"killed")
+    plan = plan.replace(length=1)
+    straight = fit(plan, loaders(), tmp_path/"straight")
+    with pytest.raises(KeyboardInterrupt): fit(plan, loaders(), tmp_path/"killed", cbs=Kill(1))
+    resumed = fit(plan, loaders(), tmp_path/"killed")
     assert equal(state(straight.model), state(resumed.model))
     card = read_card(tmp_path/"killed"/"best")
     assert card.measures["expression_score"] is None and card.measures["task_mean"] == pytest.approx(max(values[-1] for values in straight.recorder.values))
@@ -220,7 +214,7 @@ def test_a_validation_without_any_label_is_an_error(tmp_path):
     plan = mt_vgg_recipe("smoke", width=1/16, batch_size=4, arguments=SMALL, **PLAIN)
     dls = toy(frames=1)
     dls.valid.dataset.tasks = ()
-    with pytest.raises(ValueError, match="task_mean is NaN after every epoch"): train(plan, dls, tmp_path)
+    with pytest.raises(ValueError, match="task_mean is NaN after every epoch"): fit(plan, dls, tmp_path)
 
 
 # --- the chain
@@ -374,7 +368,7 @@ def test_the_twins_of_both_databases_from_folders_to_the_network_that_sees_and_h
     both, card = load_checkpoint(cards["av_mt_vgg_gru"])
     assert both.output.tasks == ALL and card.au_names == AUS8
     source, recipe = open_database("aff-wild2", second), av_mt_vgg_gru_recipe("smoke", width=1/16, length=12)
-    dls = database_loaders(source, tmp_path/"run"/"faces"/"aff-wild2", recipe, device="cpu")
+    dls = database_loaders(recipe, source, tmp_path/"run"/"faces"/"aff-wild2", device="cpu")
     faces, landmarks, audio, targets = dls.one_batch()
     assert audio.shape == (2, 12, 1, 96, 96) and audio.max() > -1 and targets.present == list(ALL) and dls.n_inp == 3
 
@@ -383,8 +377,8 @@ def test_the_twins_of_both_databases_from_folders_to_the_network_that_sees_and_h
 def test_photographs_are_single_frames_of_the_tasks_that_they_have(tmp_path, database, tasks, measure):
     folder = write_database(database, tmp_path/"photographs", train=3, test=1, frames_per_clip=12, progress=False)
     source = open_database(database, folder)
-    recipe = recipe_for(source, mt_vgg_gru_recipe("smoke", width=1/16, **PLAIN))
+    recipe = adapt_recipe(mt_vgg_gru_recipe("smoke", width=1/16, **PLAIN), source)
     assert list(tasks_in(source)) == tasks and (recipe.length, recipe.batch_size, recipe.arguments["tasks"]) == (1, 32, tasks)
-    card, _ = train_database(database, folder, tmp_path/"out", mt_vgg_recipe("smoke", width=1/16, batch_size=4, **PLAIN), device="cpu")
+    card, _ = train_database(mt_vgg_recipe("smoke", width=1/16, batch_size=4, **PLAIN), database, folder, tmp_path/"out", device="cpu")
     assert card.arguments["tasks"] == tasks and {measure, "task_mean"} <= set(card.measures) and ("ccc_mean" in card.measures) == ("va" in tasks)
     assert "aus" not in tasks or 10 < len(card.au_names) <= 18

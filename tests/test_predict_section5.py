@@ -204,7 +204,7 @@ def test_a_wrong_chain_is_named():
 
 def test_options_of_the_command_line(tmp_path, monkeypatch):
     save_checkpoint(tmp_path/"net", create_model("affwildnet_vgg", width=1/16), {"postprocess": FRAMES_ONLY.to_dict(), "notes": {"recipe": {"length": 12}}})
-    loaded = Predictor.load(tmp_path/"net.json", "cpu", carry=True, batch=2)
+    loaded = Predictor.load(tmp_path/"net.json", "cpu", carry=True, batch=2, precision="float32")
     assert (loaded.length, loaded.batch, loaded.carry, loaded.chain) == (12, 2, True, FRAMES_ONLY)
     given = []
     monkeypatch.setattr("affect_nb.apps.predict.predict_files", lambda *args, **options: given.append(options) or ([tmp_path], []))

@@ -10,7 +10,8 @@ import torch
 from affect_nb.analysis.evaluate import evaluate
 from affect_nb.analysis.annotated_film import EXPRESSION_COLUMNS, plot_predictions, prediction_columns, write_annotated
 from affect_nb.analysis.inferred import annotated_relatedness
-from affect_nb.apps.predict import CLIP_COLUMNS, CSV_COLUMNS, Predictor, csv_columns, inference_precision, predict_files, write_predictions
+from affect_nb.train.precision import choose_precision
+from affect_nb.apps.predict import CLIP_COLUMNS, CSV_COLUMNS, Predictor, csv_columns, predict_files, write_predictions
 from affect_nb.core.labels import AUS8, AUS17, EXPRESSIONS
 from affect_nb.databases.base import open_database
 from affect_nb.data.sequences import SequenceDataset
@@ -91,7 +92,7 @@ def numbers(table, face=None, columns=ALL): return (table if face is None else t
 @pytest.mark.parametrize("carry", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_all_tasks_in_one_row(cards, stores, name, carry):
-    table, said = quiet(lambda: Predictor.load(cards/name, "cpu", carry=carry).predict_store(stores["one"]))
+    table, said = quiet(lambda: Predictor.load(cards/name, "cpu", carry=carry, precision="float32").predict_store(stores["one"]))
     seen = table.status == "ok"
     assert not said and (~seen).sum() == 2 and np.isfinite(numbers(table[seen])).all() and np.isnan(numbers(table[~seen])).all()
     np.testing.assert_allclose(table.loc[seen, list(EXPRESSION_COLUMNS)].sum(axis=1), 1, atol=1e-5)
@@ -121,7 +122,7 @@ def test_networks_of_section_five_write_what_they_wrote(stores, tmp_path):
 
 
 def test_csv_of_all_tasks(cards, stores, tmp_path):
-    table = Predictor.load(cards/"av_mt_vgg_gru", "cpu").predict_store(stores["one"])
+    table = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32").predict_store(stores["one"])
     written = pd.read_csv(write_predictions(tmp_path/"one.csv", table))
     assert list(written) == list(csv_columns(table).values()) and list(written)[9:12] == ["valence", "arousal", "landmarks_found"]
     assert list(written)[12:] == [*EXPRESSION_COLUMNS, *(f"prob_au{au}" for au in AUS8), "expression", "sound", "scored_with"]
@@ -131,7 +132,7 @@ def test_csv_of_all_tasks(cards, stores, tmp_path):
 # Whose sound it is
 
 def test_the_main_face_gets_the_sound(cards, stores):
-    both, visual = Predictor.load(cards/"av_mt_vgg_gru", "cpu"), Predictor.load(cards/"mt_vgg_gru", "cpu").predict_store(stores["two"])
+    both, visual = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32"), Predictor.load(cards/"mt_vgg_gru", "cpu", precision="float32").predict_store(stores["two"])
     table, said = quiet(lambda: both.predict_store(stores["two"]))
     assert said == "two: the sound goes with face 1; face 0: scored by the visual network mt_vgg_gru"
     np.testing.assert_allclose(numbers(table, 0), numbers(visual, 0), atol=1e-6)
@@ -149,14 +150,14 @@ def test_the_main_face_gets_the_sound(cards, stores):
 
 def test_of_two_equal_faces_the_lower_number(cards, tmp_path):
     store = store_of(tmp_path/"equal.arrow", {2: range(20), 1: range(20)}, tone(1), n=20)
-    table, _ = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu").predict_store(store))
+    table, _ = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32").predict_store(store))
     assert set(table.face_id[table.scored_with == "faces and sound"]) == {1}
 
 
 @pytest.mark.parametrize("name", ["mt_vgg_gru_audio", "av_mt_vgg_gru"])
 def test_prediction_hears_what_training_heard(cards, stores, name):
     "The windows of `SequenceDataset`, put through the network by hand."
-    predictor = Predictor.load(cards/name, "cpu")
+    predictor = Predictor.load(cards/name, "cpu", precision="float32")
     dataset = SequenceDataset([stores["one"].path], length=10, sound=True)
     with torch.no_grad(): expected = torch.cat([predictor.model(window.faces[None], window.landmarks[None], window.audio[None]).va[0] for window in dataset])
     table = predictor.predict_store(stores["one"])
@@ -166,7 +167,7 @@ def test_prediction_hears_what_training_heard(cards, stores, name):
 
 @pytest.mark.parametrize("name", ["mt_vgg_gru_audio", "av_mt_vgg_gru"])
 def test_sound_is_carried_on(cards, stores, name):
-    whole = Predictor.load(cards/name, "cpu")
+    whole = Predictor.load(cards/name, "cpu", precision="float32")
     at_once = replace(whole, length=50).predict_store(stores["one"])
     for batch in (1, 3): np.testing.assert_allclose(numbers(replace(whole, length=8, batch=batch, carry=True).predict_store(stores["one"])), numbers(at_once), atol=1e-5)
     assert np.nanmax(abs(numbers(whole.predict_store(stores["one"])) - numbers(at_once))) > 1e-4
@@ -177,15 +178,15 @@ def test_sound_is_carried_on(cards, stores, name):
 @pytest.mark.parametrize("sound, why", [(None, "no sound was read with its faces"), (np.zeros(RATE, np.float32), "its sound is silent")])
 def test_missing_sound_falls_back_to_the_visual_network(cards, tmp_path, sound, why):
     store = store_of(tmp_path/"mute.arrow", {0: range(20)}, sound, n=20)
-    table, said = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu").predict_store(store))
+    table, said = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32").predict_store(store))
     assert said == f"mute: {why}; face 0: scored by the visual network mt_vgg_gru" and set(table.scored_with) == {"faces"}
-    np.testing.assert_allclose(numbers(table), numbers(Predictor.load(cards/"mt_vgg_gru", "cpu").predict_store(store)), atol=1e-6)
+    np.testing.assert_allclose(numbers(table), numbers(Predictor.load(cards/"mt_vgg_gru", "cpu", precision="float32").predict_store(store)), atol=1e-6)
 
 
 @pytest.mark.parametrize("notes, lacks", [({}, "its card names no visual network"), ({"visual": "gone"}, "the visual network gone is not beside it")])
 def test_without_a_visual_network_zeros_are_heard(stores, tmp_path, notes, lacks):
     save_checkpoint(tmp_path/"av", loud(create_model("av_mt_vgg_gru", width=1/16)), {"notes": {"recipe": {"length": 10}, **notes}})
-    predictor = Predictor.load(tmp_path/"av", "cpu")
+    predictor = Predictor.load(tmp_path/"av", "cpu", precision="float32")
     table, said = quiet(lambda: predictor.predict_store(stores["mute"]))
     assert said == f"mute: no sound was read with its faces; face 0: scored with zeros instead of sound, as {lacks}" and set(table.scored_with) == {"faces"}
     faces = torch.from_numpy(stores["mute"].read(0, 10)).permute(0, 3, 1, 2)[None]
@@ -194,7 +195,7 @@ def test_without_a_visual_network_zeros_are_heard(stores, tmp_path, notes, lacks
 
 
 def test_a_network_that_only_hears_says_nothing_of_a_mute_clip(cards, stores, tmp_path):
-    predictor = Predictor.load(cards/"mt_vgg_gru_audio", "cpu")
+    predictor = Predictor.load(cards/"mt_vgg_gru_audio", "cpu", precision="float32")
     table, said = quiet(lambda: predictor.predict_store(stores["mute"]))
     assert "not scored, as the network reads nothing but sound" in said and np.isnan(numbers(table)).all() and set(table.scored_with) == {""} and table.expression.isna().all()
     written = pd.read_csv(write_predictions(tmp_path/"mute.csv", table))
@@ -205,14 +206,14 @@ def test_a_network_that_only_hears_says_nothing_of_a_mute_clip(cards, stores, tm
 
 
 def test_sound_can_be_switched_off(cards, stores):
-    table, said = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu", sound=False).predict_store(stores["one"]))
+    table, said = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu", sound=False, precision="float32").predict_store(stores["one"]))
     assert said.startswith("one: sound is switched off") and set(table.scored_with) == {"faces", ""} and set(table.sound) == {"ok"}
 
 
 def test_the_visual_network_is_loaded_once(cards, stores, monkeypatch):
     loads, load = [], predict_files.__globals__["load_checkpoint"]
     monkeypatch.setitem(predict_files.__globals__, "load_checkpoint", lambda path, *args: loads.append(path) or load(path, *args))
-    predictor = Predictor.load(cards/"av_mt_vgg_gru", "cpu")
+    predictor = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32")
     for _ in range(2): quiet(lambda: replace(predictor, batch=2).predict_store(stores["mute"]))
     assert [path.name for path in loads] == ["av_mt_vgg_gru", "mt_vgg_gru"]
 
@@ -248,12 +249,12 @@ def test_films_keep_their_sound(cards, tmp_path):
 def test_bfloat16_is_close(stores, tmp_path, name):
     torch.manual_seed(0)
     save_checkpoint(tmp_path/name, create_model(name, width=1/16))
-    exact = Predictor.load(tmp_path/name, "cpu").predict_store(stores["one"])
+    exact = Predictor.load(tmp_path/name, "cpu", precision="float32").predict_store(stores["one"])
     for precision in ("bfloat16", "auto"):
         short = Predictor.load(tmp_path/name, "cpu", precision=precision).predict_store(stores["one"])
         off = abs(numbers(short) - numbers(exact))
         assert np.nanmax(off) < .05 and np.nanmean(off) < .005 and short.valence.dtype == np.float32
-    with pytest.raises(ValueError, match="precision is 'half', allowed are float32, bfloat16, auto"): inference_precision(torch.nn.Linear(1, 1), "half")
+    with pytest.raises(ValueError, match="precision is 'half', it must be one of auto, float32, bfloat16"): choose_precision(torch.device("cpu"), "half")
 
 
 # Clips of a database
@@ -267,7 +268,7 @@ def test_clips_with_labels_of_all_tasks(cards, tmp_path, monkeypatch):
     given = dict(a=pd.DataFrame(dict(frame=range(20), valence=.5, arousal=-.5, expression=[-1]*5 + [4]*15, au12=1., au1=[np.nan]*3 + [0.]*17)), b=pd.DataFrame(dict(frame=range(20), expression=2)))
     monkeypatch.setattr(source, "labels", lambda clip: given[clip.name])
     for name in given: store_of(tmp_path/"faces"/f"{name}.arrow", {0: range(10), 1: range(19)}, tone(.8), n=20)
-    table, skipped = Predictor.load(cards/"av_mt_vgg_gru", "cpu").predict_clips(source, ["a", "b"], tmp_path/"faces")
+    table, skipped = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32").predict_clips(source, ["a", "b"], tmp_path/"faces")
     assert not skipped and set(CLIP_COLUMNS) <= set(table)
     assert list(table) == [*CLIP_COLUMNS[:7], "expression", "au1", "au12", *CLIP_COLUMNS[7:], *ALL[2:], "scored_with"]
     first, second = (table[table["clip"] == name].set_index("frame") for name in "ab")
@@ -280,7 +281,7 @@ def test_clips_with_labels_of_all_tasks(cards, tmp_path, monkeypatch):
 def test_photographs_beside_their_labels(cards, tmp_path):
     write_database("raf-db", tmp_path/"raf", train=1, test=1, frames_per_clip=12, progress=False)
     source = open_database("raf-db", tmp_path/"raf")
-    table, skipped = Predictor.load(cards/"mt_vgg", "cpu").predict_clips(source, source.select("test"), release_crops(source, "test"))
+    table, skipped = Predictor.load(cards/"mt_vgg", "cpu", precision="float32").predict_clips(source, source.select("test"), release_crops(source, "test"))
     assert not skipped and len(table) and (table.expression >= 0).any() and table.prob_neutral.notna().all()
     assert table.valence.isna().all() and table.valence_pred.notna().all() and table["time"].notna().all()
 

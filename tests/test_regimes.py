@@ -10,10 +10,13 @@ from affect_nb.models import create_model
 from affect_nb.models.weights import load_checkpoint, read_card, save_checkpoint
 from affect_nb.synth.twins import write_database
 from affect_nb.train.jobs_database import database_loaders, train_database
-from affect_nb.train.learner import affect_learner, affect_splitter, cnn_parts, start_from, toy_dataloaders, weights_record
-from affect_nb.train.recipes import Recipe, affwildnet_recipe, frame_network, omg_recipe, train
+from affect_nb.train.learner import affect_learner, affect_splitter
+from affect_nb.models.starting import cnn_parts, start_from, weights_record
+from affect_nb.train.toy import toy_dataloaders
+from affect_nb.train.recipes import Recipe, affwildnet_recipe, omg_recipe
+from affect_nb.train.fit import frame_network, fit
 
-PLAIN = dict(precision="float32", channels_last=False)
+PLAIN = dict(precision="float32")
 TINY = dict(width=1/16, batch_size=4, length=8, lr=2e-3, **PLAIN)
 NETWORKS = {"affwildnet_vgg": {}, "affwildnet_resnet": {}, "vgg_face_lstm": {}, "resnet_rnn": {}, "vgg16": {}, "vgg_face": {}, "resnet50": {},
             "cnn_1rnn": {}, "cnn_3rnn": {}, "fusion_fc": {}, "fusion_rnn": dict(share_cnn=True), "decision_fusion": {}}
@@ -54,7 +57,7 @@ def checkpoint(path, arch, seed=1, **arguments):
 
 @pytest.mark.parametrize("arch", NETWORKS)
 def test_every_network_trains_and_remembers_in_float32(arch):
-    learn = affect_learner(toy(), arch, 1/16, lr=1e-3, precision="bfloat16", channels_last=False, winograd=False, size=32, **NETWORKS[arch])
+    learn = affect_learner(toy(), arch, 1/16, lr=1e-3, precision="bfloat16", size=32, **NETWORKS[arch])
     formats, before = set(), state(learn.model)
     for part in learn.model.modules():
         if isinstance(part, torch.nn.RNNBase): part.register_forward_hook(lambda module, inputs, output: formats.update((inputs[0].dtype, output[0].dtype)))
@@ -75,7 +78,7 @@ def test_a_frozen_cnn_keeps_every_bit(tmp_path, arch, arguments):
             modes = {part.training for cnn in cnn_parts(self.model).values() for part in cnn.modules()}
             assert modes == {False} and self.model.output.training == self.training
     plan = recipe(arch=arch, arguments=dict(size=32, **arguments), regime="cnn_frozen")
-    learn = train(plan, toy(), tmp_path/"run", weights=start, cbs=Look())
+    learn = fit(plan, toy(), tmp_path/"run", weights=start, cbs=Look())
     before, after = load_checkpoint(start)[0].state_dict(), state(learn.model)
     cnn = {name for name in after if "cnn" in name.split(".")}
     assert cnn and not moved(before, after) & cnn
@@ -94,7 +97,7 @@ def test_no_graph_goes_through_a_frozen_cnn():
 
 
 def test_freezing_needs_a_cnn_that_has_learned(tmp_path):
-    with pytest.raises(ValueError, match="has learned nothing"): train(recipe(regime="cnn_frozen"), toy(), tmp_path/"run")
+    with pytest.raises(ValueError, match="has learned nothing"): fit(recipe(regime="cnn_frozen"), toy(), tmp_path/"run")
     with pytest.raises(ValueError, match="no part called 'cnn'"): affect_learner(toy(), torch.nn.Sequential(torch.nn.Linear(2, 2)), frozen=True, **PLAIN)
 
 
@@ -120,9 +123,9 @@ def test_the_network_of_frames_has_the_same_cnn(arch, arguments, frames):
 def test_the_cnn_first_then_the_rest(tmp_path, arch):
     start = checkpoint(tmp_path/"start", "vgg_face")
     plan = recipe(arch=arch, regime="cnn_first", cnn_epochs=1)
-    with pytest.raises(KeyboardInterrupt): train(plan, toy(), tmp_path/"run", weights={"cnn": start}, cbs=Kill(1)) # in the second stage: the first has one epoch
-    learn = train(plan, toy(), tmp_path/"run", weights={"cnn": start})
-    straight = train(plan, toy(), tmp_path/"straight", weights={"cnn": start})
+    with pytest.raises(KeyboardInterrupt): fit(plan, toy(), tmp_path/"run", weights={"cnn": start}, cbs=Kill(1)) # in the second stage: the first has one epoch
+    learn = fit(plan, toy(), tmp_path/"run", weights={"cnn": start})
+    straight = fit(plan, toy(), tmp_path/"straight", weights={"cnn": start})
     assert not moved(state(straight.model), state(learn.model))
     frames, said = load_checkpoint(tmp_path/"run"/"cnn"/"best")
     for cnn in cnn_parts(learn.model).values(): assert not moved(state(frames.cnn), state(cnn))
@@ -133,9 +136,9 @@ def test_the_cnn_first_then_the_rest(tmp_path, arch):
 
 def test_a_killed_first_stage_goes_on(tmp_path):
     plan = recipe(regime="cnn_first", cnn_epochs=2)
-    with pytest.raises(KeyboardInterrupt): train(plan, toy(), tmp_path/"run", cbs=Kill(1))
+    with pytest.raises(KeyboardInterrupt): fit(plan, toy(), tmp_path/"run", cbs=Kill(1))
     assert (tmp_path/"run"/"cnn"/"state.safetensors").exists() and not (tmp_path/"run"/"state.safetensors").exists()
-    assert not moved(state(train(plan, toy(), tmp_path/"straight").model), state(train(plan, toy(), tmp_path/"run").model))
+    assert not moved(state(fit(plan, toy(), tmp_path/"straight").model), state(fit(plan, toy(), tmp_path/"run").model))
 
 
 # --- weights to start from
@@ -153,16 +156,16 @@ def test_weights_are_data(tmp_path):
     with pytest.raises(ValueError, match="no part 'rnn9'"): start_from(fresh(), {"rnn9": whole})
     with pytest.raises(ValueError, match="no such weights file"): weights_record(tmp_path/"nothing")
     assert [one["part"] for one in weights_record(members)] == ["members.0", "members.1"]
-    with pytest.raises(ValueError, match="bring their CNNs"): train(recipe(arch="fusion_fc", regime="cnn_first"), toy(), tmp_path/"run", weights=members)
+    with pytest.raises(ValueError, match="bring their CNNs"): fit(recipe(arch="fusion_fc", regime="cnn_first"), toy(), tmp_path/"run", weights=members)
 
 
 def test_a_training_is_not_continued_from_other_weights(tmp_path):
     one, other = checkpoint(tmp_path/"a"/"start", "affwildnet_vgg"), checkpoint(tmp_path/"b"/"start", "affwildnet_vgg", seed=5)
-    with pytest.raises(KeyboardInterrupt): train(recipe(), toy(), tmp_path/"run", weights=one, cbs=Kill(1))
-    with pytest.raises(ValueError, match="weights was"): train(recipe(), toy(), tmp_path/"run", weights=other)
+    with pytest.raises(KeyboardInterrupt): fit(recipe(), toy(), tmp_path/"run", weights=one, cbs=Kill(1))
+    with pytest.raises(ValueError, match="weights was"): fit(recipe(), toy(), tmp_path/"run", weights=other)
     (tmp_path/"moved").mkdir()
     for suffix in ("json", "safetensors"): (tmp_path/"a"/f"start.{suffix}").rename(tmp_path/"moved"/f"start.{suffix}")
-    learn = train(recipe(), toy(), tmp_path/"run", weights=tmp_path/"moved"/"start.json") # the same bytes elsewhere
+    learn = fit(recipe(), toy(), tmp_path/"run", weights=tmp_path/"moved"/"start.json") # the same bytes elsewhere
     assert len(learn.recorder.values) == 2
 
 
@@ -171,18 +174,18 @@ def test_a_training_is_not_continued_from_other_weights(tmp_path):
 @pytest.mark.parametrize("schedule", ["decay", "one_cycle"])
 def test_a_killed_training_stops_at_the_same_epoch(tmp_path, schedule):
     plan = recipe(epochs=40, patience=2, schedule=schedule, decay_after=1, lr=8e-3, pool="median", seed=3)
-    straight = train(plan, toy(), tmp_path/"straight")
+    straight = fit(plan, toy(), tmp_path/"straight")
     epochs = len(straight.recorder.values)
     assert 3 <= epochs < 40
-    with pytest.raises(KeyboardInterrupt): train(plan, toy(), tmp_path/"killed", cbs=Kill(epochs - 1))
-    resumed = train(plan, toy(), tmp_path/"killed")
+    with pytest.raises(KeyboardInterrupt): fit(plan, toy(), tmp_path/"killed", cbs=Kill(epochs - 1))
+    resumed = fit(plan, toy(), tmp_path/"killed")
     assert resumed.recorder.values == straight.recorder.values and resumed.recorder.lrs == straight.recorder.lrs
     scores = [values[4] for values in straight.recorder.values]
     best = read_card(tmp_path/"killed"/"best")
     assert best.notes["epoch"] == scores.index(max(scores)) == epochs - 3
     assert not moved(state(resumed.model), load_checkpoint(tmp_path/"straight"/"best")[0].state_dict())
     written = (tmp_path/"killed"/"state.safetensors").read_bytes()
-    again = train(plan, toy(), tmp_path/"killed", cbs=Kill(epochs - 1)) # nothing is trained once more
+    again = fit(plan, toy(), tmp_path/"killed", cbs=Kill(epochs - 1)) # nothing is trained once more
     assert again.recorder.values == straight.recorder.values and not moved(state(again.model), state(straight.model))
     assert (tmp_path/"killed"/"state.safetensors").read_bytes() == written
 
@@ -200,9 +203,9 @@ def test_recipes_of_utterances():
 
 
 def test_the_card_of_an_adapted_network_names_its_source(tmp_path):
-    first = train(recipe(), toy(), tmp_path/"first")
+    first = fit(recipe(), toy(), tmp_path/"first")
     plan = omg_recipe("smoke", arch="affwildnet_vgg", **{**TINY, "arguments": dict(size=32)})
-    train(plan, toy(4), tmp_path/"second", weights=tmp_path/"first"/"best")
+    fit(plan, toy(4), tmp_path/"second", weights=tmp_path/"first"/"best")
     said, = read_card(tmp_path/"second"/"best").notes["weights"]
     assert said == weights_record(tmp_path/"first"/"best")[0] and said["file"] == "best.safetensors"
     assert first.loss_func.loss.__name__ == "ccc_loss" and read_card(tmp_path/"second"/"best").notes["recipe"]["pool"] == "median"
@@ -213,7 +216,7 @@ def test_the_releases_own_validation_part(tmp_path):
     source = open_database("omg-emotion", folder)
     for split in ("train", "validation"): preprocess_database(source, tmp_path/"faces", split=split, progress=False)
     plan = omg_recipe("smoke", arch="affwildnet_vgg", width=1/16, length=16)
-    dls = database_loaders(source, tmp_path/"faces", plan, validation="official", device="cpu")
+    dls = database_loaders(plan, source, tmp_path/"faces", validation="official", device="cpu")
     sides = [{track.clip for track in side.dataset.tracks} for side in (dls.train, dls.valid)]
     assert [side <= {clip.name for clip in source.select(split)} for side, split in zip(sides, ("train", "validation"))] == [True, True] and all(sides)
     assert not any(overlap(dls.train.dataset.people, dls.valid.dataset.people).values())
@@ -221,18 +224,18 @@ def test_the_releases_own_validation_part(tmp_path):
     padded = targets.va.isnan().all(-1)
     assert faces.shape[1] == 16 and padded.any(1).all() and not padded.all(1).any() # shorter than a sequence, none without a label
     for values in targets.va.flatten(0, 0): assert len(values[~values.isnan().any(1)].unique(dim=0)) == 1 # one annotation an utterance
-    with pytest.raises(ValueError, match="holdout, official"): database_loaders(source, tmp_path/"faces", plan, validation="test", device="cpu")
+    with pytest.raises(ValueError, match="holdout, official"): database_loaders(plan, source, tmp_path/"faces", validation="test", device="cpu")
     twin = write_database("aff-wild", tmp_path/"twin", media=False, train=2, test=1, frames_per_clip=12, progress=False)
-    with pytest.raises(ValueError, match="validation='holdout'"): train_database("aff-wild", twin, tmp_path/"out", plan, validation="official", device="cpu")
-    with pytest.raises(ValueError, match="no such weights file"): train_database("omg-emotion", folder, tmp_path/"out", plan, weights=tmp_path/"nothing", device="cpu")
+    with pytest.raises(ValueError, match="validation='holdout'"): train_database(plan, "aff-wild", twin, tmp_path/"out", validation="official", device="cpu")
+    with pytest.raises(ValueError, match="no such weights file"): train_database(plan, "omg-emotion", folder, tmp_path/"out", weights=tmp_path/"nothing", device="cpu")
     assert not (tmp_path/"out").exists()
     start = tmp_path/"start"
     save_checkpoint(start, create_model("affwildnet_vgg", 1/16))
-    card, skipped = train_database("omg-emotion", folder, tmp_path/"run", plan, weights={"cnn": start, "rnn1": start}, validation="official", device="cpu")
+    card, skipped = train_database(plan, "omg-emotion", folder, tmp_path/"run", weights={"cnn": start, "rnn1": start}, validation="official", device="cpu")
     assert [one["part"] for one in card.notes["weights"]] == ["cnn", "rnn1"] and not skipped and set(card.measures) >= {"ccc_mean"}
 
 
-def test_precision_is_measured_on_the_frozen_network():
+def test_a_frozen_network_stays_so_in_the_precision_of_this_machine():
     learn = affect_learner(toy(), width=1/16, size=32, norm="batch", frozen=True)
     before = state(learn.model.cnn)
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
@@ -242,7 +245,7 @@ def test_precision_is_measured_on_the_frozen_network():
 def test_a_network_that_reads_landmarks_warns_where_there_are_none(recwarn):
     dls = toy_dataloaders(n=2, frames=4, bs=2)
     dls.train.dataset.has_landmarks = False
-    affect_learner(dls, "affwildnet_vgg", width=1/16, size=32, precision="float32", channels_last=False, landmarks=False)
+    affect_learner(dls, "affwildnet_vgg", width=1/16, size=32, precision="float32", landmarks=False)
     assert not [one for one in recwarn if "landmarks" in str(one.message)]
     with pytest.warns(UserWarning, match="affwildnet_vgg reads landmarks, and none of the faces has any"):
-        affect_learner(dls, "affwildnet_vgg", width=1/16, size=32, precision="float32", channels_last=False)
+        affect_learner(dls, "affwildnet_vgg", width=1/16, size=32, precision="float32")

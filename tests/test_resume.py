@@ -13,13 +13,14 @@ SCRIPT = """
 import os, signal, sys, torch
 from fastai.callback.core import Callback
 from affect_nb.train.callbacks import ResumeCallback, SaveCheckpointCallback
-from affect_nb.train.learner import affect_learner, toy_dataloaders
+from affect_nb.train.learner import affect_learner
+from affect_nb.train.toy import toy_dataloaders
 folder, kill, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 class Kill(Callback):
     def after_batch(self):
         if self.epoch == kill and self.training: os.kill(os.getpid(), signal.SIGKILL)
 torch.manual_seed(seed)
-learn = affect_learner(toy_dataloaders(n=8), width=.125, size=32, lr=2e-3, precision='float32', channels_last=False,
+learn = affect_learner(toy_dataloaders(n=8), width=.125, size=32, lr=2e-3, precision='float32',
                        cbs=[SaveCheckpointCallback(folder + '/best'), ResumeCallback(folder + '/state'), Kill()])
 with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(4)
 print([[round(float(value), 6) for value in row] for row in learn.recorder.values], len(learn.recorder.losses))

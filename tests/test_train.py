@@ -6,7 +6,9 @@ import torch
 
 from affect_nb.models import create_model
 from affect_nb.train.callbacks import ExponentialDecayAfter, decay_factor
-from affect_nb.train.learner import affect_learner, available_devices, choose_device, choose_precision, toy_dataloaders
+from affect_nb.train.learner import affect_learner
+from affect_nb.train.precision import available_devices, bfloat16_unit, choose_device, choose_precision
+from affect_nb.train.toy import toy_dataloaders
 from affect_nb.train.recipes import affwildnet_recipe
 
 SMALL = dict(width=1/16, size=32)
@@ -14,7 +16,7 @@ SMALL = dict(width=1/16, size=32)
 
 def learner(**kwargs):
     torch.manual_seed(0)
-    return affect_learner(toy_dataloaders(n=8), **SMALL, **{"precision": "float32", "channels_last": False, "lr": 2e-3, **kwargs})
+    return affect_learner(toy_dataloaders(n=8), **SMALL, **{"precision": "float32", "lr": 2e-3, **kwargs})
 
 
 def test_a_missing_device_is_an_error():
@@ -47,10 +49,34 @@ def test_bfloat16_really_runs_in_bfloat16_and_weights_stay_float32():
     assert math.isfinite(learn.recorder.losses[-1])
 
 
-def test_precision_wishes_are_checked():
-    model = create_model("affwildnet_vgg", **SMALL)
-    with pytest.raises(ValueError, match="float16"): choose_precision(model, (), precision="float16")
-    assert choose_precision(model, (), precision="bfloat16", channels_last=True, winograd=False).dtype == torch.bfloat16
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("flags, unit", [({"amx_bf16", "avx512_bf16"}, "AMX"), ({"avx512_bf16"}, "AVX512-BF16"), ({"avx2"}, "")])
+def test_the_processor_decides_the_precision(flags, unit, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True for flag in flags} | {"num_sockets": 1, "amx_fp16": False}, raising=False)
+    assert bfloat16_unit(CPU) == unit
+    assert choose_precision(CPU).name == ("bfloat16, channels_last" if unit else "float32, NCHW")
+
+
+def test_precision_is_the_same_each_time_and_no_clock_is_read(monkeypatch):
+    import time
+    for clock in ("time", "perf_counter", "process_time", "monotonic"): monkeypatch.setattr(time, clock, lambda: pytest.fail("a clock was read"))
+    assert choose_precision(CPU) == choose_precision(CPU, "auto")
+
+
+def test_precision_can_be_forced_and_is_checked():
+    assert choose_precision(CPU, "float32").name == "float32, NCHW" and choose_precision(CPU, "bfloat16").dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="'float16', it must be one of auto, float32, bfloat16"): choose_precision(CPU, "float16")
+
+
+def test_the_precision_is_in_the_card(tmp_path):
+    from affect_nb.models.weights import read_card
+    from affect_nb.train.fit import fit
+    recipe = affwildnet_recipe("smoke", epochs=1, batch_size=4, length=8, arguments=dict(size=32))
+    fit(recipe, toy_dataloaders(n=8), tmp_path)
+    notes = read_card(tmp_path/"best").notes
+    assert notes["precision"] == choose_precision(CPU).name and notes["threads"] == torch.get_num_threads() and notes["device"] == "cpu"
 
 
 def test_frames_without_a_label_have_no_gradient():

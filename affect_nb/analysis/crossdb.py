@@ -25,9 +25,9 @@ from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
 from ..databases.splits import Division, protocol_divisions, subject_kfold
 from ..models.inputs import hears
-from ..train.jobs_database import recipe_for
-from ..train.learner import choose_device
-from ..train.recipes import Recipe, recipe_network
+from ..train.jobs_database import adapt_recipe
+from ..train.precision import choose_device
+from ..train.recipes import Recipe
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #ab9a94c1
 NETWORKS = {'MT-VGG': 'mt_vgg', 'MT-VGG-GRU (audio)': 'mt_vgg_gru_audio', 'MT-VGG-GRU (visual)': 'mt_vgg_gru', 'A/V-MT-VGG-GRU': 'av_mt_vgg_gru'} # row of Table IV -> network
@@ -120,10 +120,10 @@ def study_loaders(
     skipped:list|None=None,# clips that had to be left out are added here
 )->DataLoaders:            # nobody is on both sides, and nobody of the test side in either; with sound if the recipe's network hears
     "Loaders over the training side of a division; photographs are held out one by one, videos by their people."
-    recipe, labels, learnt = recipe_for(source, recipe), index_database(source, Path(faces)/'labels'), {clip.name for clip in division.sides['train']}
+    recipe, labels, learnt = adapt_recipe(recipe, source), index_database(source, Path(faces)/'labels'), {clip.name for clip in division.sides['train']}
     clips = [clip for clip in division.sides['train'] if clip.name in labels]
     if not clips: raise ValueError(f"{source.root}: none of the clips of {division.name} to learn from has labels that can be read")
-    options = dict(length=recipe.length, remainder=recipe.remainder, sound=hears(recipe_network(recipe)))
+    options = dict(length=recipe.length, remainder=recipe.remainder, sound=hears(recipe.network))
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]

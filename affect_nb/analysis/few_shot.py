@@ -21,7 +21,9 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.learner import Learner
 from torch import Tensor, nn
 
-from ..core.metrics import ExpressionMetric, confusion
+from ..train.fastai_metrics import ExpressionMetric
+
+from ..core.metrics import confusion
 from ..databases.base import Database
 from ..data.loaders import normalise_faces
 from ..data.sequences import SequenceDataset
@@ -29,7 +31,8 @@ from ..data.store import release_crops
 from ..models.inputs import hears, reads_landmarks
 from ..models.registry import create_model
 from ..models.weights import load_checkpoint
-from ..train.learner import affect_adam, choose_device
+from ..train.learner import affect_adam
+from ..train.precision import choose_device
 
 # %% ../../nbs/60_analysis/38_few_shot.ipynb #6cf79000
 class _Labelled:

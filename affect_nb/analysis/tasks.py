@@ -14,7 +14,7 @@ import torch
 from .evaluate import _DIMENSIONS, _LOST, _drawn, _filled, _stacked, clip_moments
 from .evaluate import _checked as _checked_va
 from ..core.labels import EXPRESSIONS, AffectOutput
-from ..core.metrics import _AU_MEASURES, _EXPRESSION_MEASURES, au_counts, concordance, confusion, squared_error
+from ..core.metrics import AU_MEASURES, EXPRESSION_MEASURES, au_counts, concordance, confusion, squared_error
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #7d103d47
 EXPRESSION_COLUMNS = tuple(f'prob_{name.lower()}' for name in EXPRESSIONS)
@@ -111,8 +111,8 @@ def _in_draws(sums, counts):
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #493a716b
 MEASURES = dict(va=('ccc', 'mse'), expression=('expression_score', 'f1', 'accuracy', 'mean_diagonal', 'uar'), aus=('au_score', 'f1', 'accuracy', 'afa')) # as `analysis.published` calls them
-_CORE = dict(expression={name: _EXPRESSION_MEASURES.get(name, _EXPRESSION_MEASURES['macro_f1']) for name in MEASURES['expression']},
-             aus={name: _AU_MEASURES[name if name in _AU_MEASURES else f'au_{name}'] for name in MEASURES['aus']})
+_CORE = dict(expression={name: EXPRESSION_MEASURES.get(name, EXPRESSION_MEASURES['macro_f1']) for name in MEASURES['expression']},
+             aus={name: AU_MEASURES[name if name in AU_MEASURES else f'au_{name}'] for name in MEASURES['aus']})
 
 def _va_values(predictions, counts, lost):
     "(measure, dimension) -> (draws,) values and annotated frames."

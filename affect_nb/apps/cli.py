@@ -209,7 +209,7 @@ def train(
     from affect_nb.train.jobs_database import train_database
     numbers = _recipe(database, recipe, _settings(set, "norm=batch"), arch=arch, width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, regime=regime, seed=seed)
     validation = validation or ("official" if database == _ADAPTED else "holdout")
-    card, skipped = train_database(database, folder, out, numbers, workers=workers, device=device, weights=_weights(weights), validation=validation)
+    card, skipped = train_database(numbers, database, folder, out, workers=workers, device=device, weights=_weights(weights), validation=validation)
     _say_trained(card, out, skipped)
 
 def _say_trained(card, out:Path, skipped:list):
@@ -253,7 +253,7 @@ def train_joint(
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
     from affect_nb.train.jobs_joint import train_joint as run_joint
     numbers = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
-    card, skipped = run_joint(_folders(databases), out, numbers, workers=workers, device=device, weights=_weights(weights), validation=validation, every=every)
+    card, skipped = run_joint(numbers, _folders(databases), out, workers=workers, device=device, weights=_weights(weights), validation=validation, every=every)
     for part in card.notes["parts"]: print(f"{part['set']}: {part['database']}, {_count(part['train'], 'image')} to learn from, {part['valid']} held out")
     _say_trained(card, out, skipped)
 
@@ -284,7 +284,7 @@ def train_chain(
 ):
     "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
     from affect_nb.train.jobs_chain import STREAMS, mt_chain
-    from affect_nb.train.jobs_database import train_chain as run_stages
+    from affect_nb.train.jobs_chain import train_chain as run_stages
     changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed, arguments=_settings(set, "norm=batch"))
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights), **changes)
     cards, skipped = run_stages(stages, dict(pretrain=_of_pair(pretrain), train=_of_pair(database)), out, workers=workers, device=device, validation=validation, only=only or None)
@@ -327,7 +327,7 @@ def predict(
     sound: Annotated[bool, typer.Option(help="Let a network that hears do so; without, its visual network beside it is asked.")] = True,
     sound_face: Annotated[Optional[str], typer.Option(help="The face that the sound is given to: its number, or all; none: the one that is seen most.")] = None,
     compound: Annotated[Optional[str], typer.Option(help="raf-db or emotionet: columns with the compound expression among its classes, and what speaks for it; for a network of all tasks.")] = None,
-    precision: Annotated[str, typer.Option(help="float32, bfloat16, or auto: the faster on this machine.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")] = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
 ):
     "Predict all that the network has learned (valence and arousal, expressions, action units) of every face in every frame: a table, an annotated film and a plot."

@@ -9,7 +9,6 @@ __all__ = ['VGG16_LAYOUT', 'TAPS', 'scaled', 'vgg_block', 'he_init', 'VGG16']
 from collections import OrderedDict
 import torch
 from torch import Tensor, nn
-from .winograd import Conv3x3
 
 # %% ../../nbs/40_models/10_backbones.ipynb #e6c8364b
 def scaled(
@@ -31,7 +30,7 @@ def vgg_block(
     layers = OrderedDict()
     for index in range(1, convs + 1):
         name = f'{number}_{index}'
-        layers[f'conv{name}'] = Conv3x3(channels_in if index == 1 else channels, channels)
+        layers[f'conv{name}'] = nn.Conv2d(channels_in if index == 1 else channels, channels, kernel_size=3, padding=1)
         if norm: layers[f'bn{name}'] = nn.BatchNorm2d(channels)
         layers[f'relu{name}'] = nn.ReLU(inplace=True)
     layers[f'pool{number}'] = nn.MaxPool2d(2)

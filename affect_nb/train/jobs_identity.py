@@ -32,7 +32,8 @@ from ..models.inputs import scale_pixels
 from ..models.registry import model_arguments
 from ..models.weights import Card, read_card, write_tensors
 from .callbacks import ResumeCallback
-from .learner import RunPrecision, affect_adam, choose_device, choose_precision
+from .learner import affect_adam
+from .precision import PRECISIONS, RunPrecision, choose_device, choose_precision
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #90a6ef35
 def _bare(sequences, every):
@@ -96,9 +97,7 @@ class IdentityRecipe(BaseModel):
     lr: float = Field(1e-3, gt=0)        # the largest one of a one-cycle
     clip: float|None = Field(1., gt=0)   # largest norm of the gradients, None: any
     flip: bool = True                    # half of the faces are mirrored
-    precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
-    channels_last: bool|Literal['auto'] = 'auto'
-    winograd: bool|Literal['auto'] = 'auto'
+    precision: Literal[PRECISIONS] = 'auto' # by the processor: see `choose_precision`
     seed: int = 0
 
 class FlipFaces(Callback):
@@ -109,49 +108,65 @@ class FlipFaces(Callback):
         self.learn.xb = (torch.where(mirrored, self.x.flip(-1), self.x),)
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #9d5b354b
-def _sides(sequences, every):
+def _learned_and_held_out(sequences, every):
     "Faces to learn from and held-out ones; a `ValueError` where there is nothing to tell apart."
-    train, held = (PersonFrames(sequences, every, side) for side in (False, True))
-    if len(train.people) < 2: raise ValueError(f"the training part shows one person only, {train.people[0]}: telling people apart needs at least 2")
-    if not len(held): raise ValueError(f"no clip has 5 frames with a face at every={every} ({len(train)} faces in {len(sequences.tracks)} clips), so none can be held out; photographs of strangers cannot be told apart by person")
-    return train, held
+    train, held_out = (PersonFrames(sequences, every, side) for side in (False, True))
+    if len(train.people) < 2:
+        raise ValueError(f"the training part shows one person only, {train.people[0]}: telling people apart needs at least 2")
+    if not len(held_out):
+        raise ValueError(f"no clip has 5 frames with a face at every={every} ({len(train)} faces in {len(sequences.tracks)} "
+                         "clips), so none can be held out; photographs of strangers cannot be told apart by person")
+    return train, held_out
 
-def _loaders(train, held, recipe, device):
+def _loaders(train, held_out, recipe, device):
     "fastai `DataLoaders` of faces and numbers of people."
-    return DataLoaders(TfmdDL(train, recipe.batch_size, shuffle=True, drop_last=len(train) >= recipe.batch_size), TfmdDL(held, recipe.batch_size), device=device)
+    learned = TfmdDL(train, recipe.batch_size, shuffle=True, drop_last=len(train) >= recipe.batch_size)
+    return DataLoaders(learned, TfmdDL(held_out, recipe.batch_size), device=device)
 
-def _learner(dls, recipe, people, device, cbs, path):
+def _learner(dls, recipe, people, cbs, path):
     "The learner, its first weights drawn from the recipe's seed."
     set_seed(recipe.seed)
-    size = dls.valid.dataset[0][0].shape[-1]
-    model = PersonNetwork(people, recipe.cnn, recipe.width, recipe.norm, recipe.units, recipe.dropout, size).to(device)
-    def example(): # as one sequence, of which `choose_precision` takes some frames; without a trace in the random numbers of the training
-        with torch.random.fork_rng(devices=[]): return (dls.valid.one_batch()[0][None],)
-    chosen = choose_precision(model, example, recipe.precision, recipe.channels_last, recipe.winograd)
+    network = dict(recipe.model_dump(include={'cnn', 'width', 'norm', 'units', 'dropout'}), size=dls.valid.dataset[0][0].shape[-1])
+    model = PersonNetwork(people, **network).to(dls.device)
+    chosen = choose_precision(dls.device, recipe.precision)
     more = [FlipFaces()]*recipe.flip + ([GradientClip(recipe.clip)] if recipe.clip else [])
-    return Learner(dls, chosen.lay_out(model), CrossEntropyLossFlat(), opt_func=affect_adam, lr=recipe.lr, metrics=accuracy,
-                   cbs=[RunPrecision(chosen), *more, *L(cbs)], path=path)
+    learn = Learner(dls, chosen.lay_out(model), CrossEntropyLossFlat(), opt_func=affect_adam, lr=recipe.lr, metrics=accuracy,
+                    cbs=[RunPrecision(chosen), *more, *L(cbs)], path=path)
+    learn.precision = chosen
+    return learn
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #4d964859
-def _tensors_file(out):
+def _checkpoint_file(out):
     "The weights file of checkpoint `out`."
-    return Path(out).with_name(f"{Path(out).name.removesuffix('.json').removesuffix('.safetensors')}.safetensors")
+    stem = Path(out).name.removesuffix('.json').removesuffix('.safetensors')
+    return Path(out).with_name(f"{stem}.safetensors")
 
-def _is_there(file, facts):
+def _is_trained(file, facts):
     "Has this training ended before? Another checkpoint in its place is an error."
     if not file.is_file(): return False
     then = read_card(file).notes.get('identities')
     if then is None: raise ValueError(f"{file} is there and was not made by `pretrain_on_identities`; give another `out`")
-    differ = [f"{name} was {then.get(name)}, now {facts.get(name)}" for name in sorted(facts.keys() | then.keys()) if facts.get(name) != then.get(name)]
-    if differ: raise ValueError(f"{file} is of another training ({'; '.join(differ)}); delete it to start anew, or give another `out`")
-    return True
+    differ = [f"{name} was {then.get(name)}, now {facts.get(name)}" for name in sorted(facts.keys() | then.keys())
+              if facts.get(name) != then.get(name)]
+    if not differ: return True
+    raise ValueError(f"{file} is of another training ({'; '.join(differ)}); delete it to start anew, or give another `out`")
 
-def _architecture(recipe, size):
-    "The network of single frames with this CNN, and its arguments."
-    name, given = 'vgg_face' if recipe.cnn == 'vgg16' else 'resnet50', dict(norm=recipe.norm, caffe=recipe.cnn == 'resnet50_caffe', size=size)
-    return dict(architecture=name, width=recipe.width, arguments={one: value for one, value in given.items() if one in model_arguments(name)})
+def _frame_network(recipe, size):
+    "The network of single frames with this CNN, and its arguments, for a card."
+    name = 'vgg_face' if recipe.cnn == 'vgg16' else 'resnet50'
+    possible = dict(norm=recipe.norm, caffe=recipe.cnn == 'resnet50_caffe', size=size)
+    arguments = {argument: value for argument, value in possible.items() if argument in model_arguments(name)}
+    return dict(architecture=name, width=recipe.width, arguments=arguments)
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #85d3be20
+def _identity_card(recipe, learn, held_out, facts, data, licence):
+    "The card of a CNN that has learned people."
+    measures = dict(accuracy=float(learn.recorder.values[-1][-1]), chance=float(np.bincount(held_out.labels).max()/len(held_out)))
+    notes = dict(task='telling people apart', people=facts['people'], split_hash=facts['split_hash'], identities=facts,
+                 precision=learn.precision.name)
+    return Card(**_frame_network(recipe, held_out[0][0].shape[-1]), data=data, licence=licence, parts=('cnn',),
+                measures=measures, notes=notes)
+
 def pretrain_on_identities(
     sequences:SequenceDataset, # the training side and no other: `database_loaders(...).train.dataset`
     out:str|os.PathLike,       # checkpoint of the part `cnn`: `out.safetensors` and `out.json`
@@ -162,18 +177,18 @@ def pretrain_on_identities(
     **numbers,                 # entries of `IdentityRecipe`: cnn, width, norm, epochs, lr, batch_size, every, seed, ...
 )->Path:                       # of the weights, as `weights={'cnn': path}` takes it; the same call again does not train again
     "Train a CNN to tell the people of `sequences` apart, and keep the CNN."
-    recipe, file = IdentityRecipe(**numbers), _tensors_file(out)
-    train, held = _sides(sequences, recipe.every)
-    facts = dict(**recipe.model_dump(mode='json'), people=len(train.people), faces=len(train), held_out=len(held), split_hash=split_hash(dict(train=sequences.people)))
-    if _is_there(file, facts): return file
+    recipe, file = IdentityRecipe(**numbers), _checkpoint_file(out)
+    train, held_out = _learned_and_held_out(sequences, recipe.every)
+    facts = dict(**recipe.model_dump(mode='json'), people=len(train.people), faces=len(train), held_out=len(held_out),
+                 split_hash=split_hash(dict(train=sequences.people)))
+    if _is_trained(file, facts): return file
     device, state = choose_device(device), file.with_name(f"{file.stem}-state.safetensors")
     file.parent.mkdir(parents=True, exist_ok=True)
-    resume = ResumeCallback(state, recipe.seed, {name: value for name, value in facts.items() if name not in ('seed', 'epochs')}) # which it knows
-    learn = _learner(_loaders(train, held, recipe, device), recipe, len(train.people), device, [resume, *L(cbs)], file.parent)
+    same = {name: value for name, value in facts.items() if name not in ('seed', 'epochs')} # these two it knows
+    resume = ResumeCallback(state, recipe.seed, same)
+    learn = _learner(_loaders(train, held_out, recipe, device), recipe, len(train.people), [resume, *L(cbs)], file.parent)
     learn.fit_one_cycle(recipe.epochs, recipe.lr)
-    chance = np.bincount(held.labels).max()/len(held)
-    card = Card(**_architecture(recipe, held[0][0].shape[-1]), data=data, licence=licence, parts=('cnn',), measures=dict(accuracy=float(learn.recorder.values[-1][-1]), chance=float(chance)),
-                notes=dict(task='telling people apart', people=len(train.people), split_hash=facts['split_hash'], identities=facts))
-    write_tensors(file, {f'cnn.{name}': tensor for name, tensor in learn.model.cnn.state_dict().items()}, card)
+    cnn = {f'cnn.{name}': tensor for name, tensor in learn.model.cnn.state_dict().items()}
+    write_tensors(file, cnn, _identity_card(recipe, learn, held_out, facts, data, licence))
     state.unlink(missing_ok=True)
     return file

@@ -14,65 +14,77 @@ import pandas as pd
 from fastai.data.core import DataLoaders
 
 from ..core.labels import AUS17
-from ..databases.base import Database, open_database
 from ..data.index import index_database
 from ..data.joint import LabelSet, joint_dataloaders
 from ..data.parts import SomeWindows, hold_out, with_labels, without_people
 from ..data.sequences import SequenceDataset
-from ..data.store import preprocess_database
+from ..databases.base import Database, open_database
 from ..files.atomic import Skipped
-from ..models.inputs import hears
-from ..models.outputs import aus_of, tasks_of
-from ..models.weights import Card, read_card
+from ..models.starting import weights_record
+from ..models.weights import Card, checkpoint_name, read_card
 from .fastai_losses import check_couples
-from .jobs_database import TASK_WORDS, clips_of, data_and_licence, splits_for, tasks_in, train_on
-from .learner import choose_device, weights_record
-from .recipes import Recipe, recipe_network, recipe_tasks
+from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces, labels_in, splits_for, tasks_in,
+                                           train_on)
+from .precision import choose_device
+from .recipes import Recipe
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #662ceb99
 SETS = {'va': 'VA-Set', 'aus': 'AU-Set', 'expression': 'EXPR-Set'} # task -> the paper's name, in the order of a step
 
-def _check_sides(source, recipe, task, validation):
+def _check_sides(recipe, source, task, validation):
     "A `ValueError` for sides that there cannot be."
     if task not in SETS: raise ValueError(f"task is {task!r}, allowed are {', '.join(SETS)}")
     splits_for(validation) # says what is allowed
-    if source.still and recipe.length != 1: raise ValueError(f"{source.name} has photographs, and the recipe sequences of {recipe.length} frames: databases with photographs are learned from by single frames, length=1")
+    if source.still and recipe.length != 1:
+        raise ValueError(f"{source.name} has photographs, and the recipe sequences of {recipe.length} frames: "
+                         "databases with photographs are learned from by single frames, length=1")
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #f236a9a8
-class _Choice:
+class _TaskWindows:
     "Makes datasets of a database's clips, and chooses their windows that have a label of one task."
-    def __init__(self, source, faces, recipe, task, every):
-        self.network, self.faces, self.recipe, self.task, self.every = recipe_network(recipe), faces, recipe, task, every
-        self.tasks = tuple(name for name in SETS if name in {*tasks_of(self.network), task})
+    def __init__(self, recipe, source, faces, task, every):
+        self.recipe, self.source, self.faces, self.task, self.every = recipe, source, faces, task, every
+        self.tasks = tuple(name for name in SETS if name in {*recipe.tasks, task})
         self.labels = index_database(source, Path(faces)/'labels')
 
-    def make(self, clips):
-        return SequenceDataset(self.faces, self.labels.only(clip.name for clip in clips), self.recipe.length, remainder=self.recipe.remainder, sound=hears(self.network))
+    def dataset(self, clips):
+        chosen = self.labels.only(clip.name for clip in clips)
+        return SequenceDataset(self.faces, chosen, length=self.recipe.length, remainder=self.recipe.remainder,
+                               sound=self.recipe.sound)
 
-    def __call__(self, sides):
-        sides = [with_labels(side, self.task, aus_of(self.network) or None) for side in sides]
-        return [SomeWindows(side, range(0, len(side), self.every)) if self.every > 1 else side for side in sides]
+    def windows(self, sides):
+        sides = [with_labels(side, self.task, self.recipe.au_names or None) for side in sides]
+        if self.every == 1: return sides
+        return [SomeWindows(side, range(0, len(side), self.every)) for side in sides]
 
-    def held_out(self, source, clips, share):
+    def held_out(self, clips, share):
         "Of people held out for all tasks; of the task's own clips alone, where one side would have no label."
         own = [clip for clip in clips if self.task in clip.splits]
-        sides = self(hold_out(source, clips, self.make, share, self.recipe.seed))
-        return sides if all(map(len, sides)) or len(own) == len(clips) else self(hold_out(source, own, self.make, share, self.recipe.seed))
+        sides = self.windows(hold_out(self.source, clips, self.dataset, share, self.recipe.seed))
+        if all(map(len, sides)) or len(own) == len(clips): return sides
+        return self.windows(hold_out(self.source, own, self.dataset, share, self.recipe.seed))
 
-def _clips(source, tasks, given, split):
-    "The clips of one split, or of a list, that are annotated for any of the tasks."
-    return clips_of(source, split, tasks) if given is None else [clip for clip in given if set(tasks) & set(clip.splits)]
+    def clips(self, split, given=None):
+        "The clips of one split, or of a list, that are annotated for any of the tasks."
+        if given is None: return clips_of(self.source, split, self.tasks)
+        return [clip for clip in given if set(self.tasks) & set(clip.splits)]
 
-def _validation(source, choice, given, validation):
-    "The release's clips to validate this task by, where they are wanted and there are any."
-    if validation == 'holdout' or given is not None: return []
-    return [clip for clip in clips_of(source, 'validation', choice.tasks) if choice.task in clip.splits and clip.name in choice.labels]
+    def official(self, validation, given):
+        "The release's clips to validate this task by, where they are wanted and there are any."
+        if validation == 'holdout' or given is not None: return []
+        return [clip for clip in self.clips('validation') if self.task in clip.splits and clip.name in self.labels]
+
+    def left_out(self, clips, sides):
+        "Clips that could not be used, each once."
+        names = {clip.name for clip in clips}
+        entries = [entry for entry in self.labels.skipped if entry.source in names]
+        return list(dict.fromkeys(entries + [entry for side in sides for entry in side.skipped]))
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #bf49c4aa
 def joint_sides(
+    recipe:Recipe,         # its network (tasks, AUs, sound), length, remainder, seed
     source:Database,       # an open database
     faces:str|os.PathLike, # folder of its stores
-    recipe:Recipe,         # its network (tasks, AUs, does it hear?), length, remainder, seed
     task:str,              # 'va', 'aus' or 'expression'
     clips:list=None,       # to learn from and to hold some out of; None: those of the train split
     valid_share:float=.2,  # held out
@@ -81,17 +93,20 @@ def joint_sides(
     validation:str='holdout', # 'official': the validation part of the release where it has one for the task, if `clips` are not given
 )->tuple[SomeWindows, SomeWindows]: # to learn from; held out
     "One database's windows for one task (Section VI.B: its part of the VA-Set, AU-Set or EXPR-Set)."
-    _check_sides(source, recipe, task, validation)
-    choice = _Choice(source, faces, recipe, task, every)
-    listed = _clips(source, choice.tasks, clips, 'train')
-    learnt, held = [clip for clip in listed if clip.name in choice.labels], _validation(source, choice, clips, validation)
-    if not any(task in clip.splits for clip in learnt): raise ValueError(f"{source.root}: {source.name} has no clip with {TASK_WORDS[task]} to learn from; it has {', '.join(label.name for label in source.manifest.labels)}")
-    sides = choice([choice.make(learnt), choice.make(held)]) if held else choice.held_out(source, learnt, valid_share)
-    if not len(sides[0]): raise ValueError(f"{source.root}: no face of {source.name} to learn from has a label of {TASK_WORDS[task]} that {recipe.arch} learns")
+    _check_sides(recipe, source, task, validation)
+    choice = _TaskWindows(recipe, source, faces, task, every)
+    listed = choice.clips('train', clips)
+    train, valid = [clip for clip in listed if clip.name in choice.labels], choice.official(validation, clips)
+    if not any(task in clip.splits for clip in train):
+        raise ValueError(f"{source.root}: {source.name} has no clip with {TASK_WORDS[task]} to learn from; "
+                         f"it has {labels_in(source)}")
+    if valid: sides = choice.windows([choice.dataset(train), choice.dataset(valid)])
+    else: sides = choice.held_out(train, valid_share)
+    if not len(sides[0]):
+        raise ValueError(f"{source.root}: no face of {source.name} to learn from has a label of {TASK_WORDS[task]} "
+                         f"that {recipe.arch} learns")
     if skipped is not None:
-        names = {clip.name for clip in listed + held}
-        found = [entry for entry in choice.labels.skipped if entry.source in names] + [entry for side in sides for entry in side.skipped]
-        skipped += [entry for entry in dict.fromkeys(found) if entry not in skipped]
+        skipped += [entry for entry in choice.left_out(listed + valid, sides) if entry not in skipped]
     return tuple(sides)
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #bbe02c49
@@ -100,7 +115,10 @@ def _check_parts(parts, tasks, arch):
     unknown = [task for _, task, *_ in parts if task not in SETS]
     if unknown: raise ValueError(f"a part has the task {unknown[0]!r}, allowed are {', '.join(SETS)}")
     lacking = [task for task in SETS if task in tasks and task not in {part[1] for part in parts}]
-    if lacking: raise ValueError(f"no database for {TASK_WORDS[lacking[0]]} ({SETS[lacking[0]]}), which {arch} learns; the parts are {', '.join(f'{name} ({task})' for name, task, *_ in parts) or 'none'}")
+    if lacking:
+        names = ', '.join(f'{name} ({task})' for name, task, *_ in parts) or 'none'
+        raise ValueError(f"no database for {TASK_WORDS[lacking[0]]} ({SETS[lacking[0]]}), which {arch} learns; "
+                         f"the parts are {names}")
 
 def _without_held_out(parts):
     "The parts without those windows to learn from that show somebody who is held out in any of them."
@@ -108,71 +126,84 @@ def _without_held_out(parts):
     return [(name, task, without_people(train, held), valid, len(train)) for name, task, train, valid in parts]
 
 def _parts_table(parts):
-    "A row a part: what is learned from, what is held out, and what was left out because it is held out elsewhere."
-    rows = [dict(set=SETS[task], database=name, train=len(train), valid=len(valid), left_out=before - len(train)) for name, task, train, valid, before in parts]
-    return pd.DataFrame(rows).sort_values('set', key=lambda column: column.map([*SETS.values()].index), kind='stable', ignore_index=True)
+    "A row per part: what is learned from, what is held out, and what was left out because it is held out elsewhere."
+    rows = [dict(set=SETS[task], database=name, train=len(train), valid=len(valid), left_out=before - len(train))
+            for name, task, train, valid, before in parts]
+    order = [*SETS.values()].index
+    return pd.DataFrame(rows).sort_values('set', key=lambda column: column.map(order), kind='stable', ignore_index=True)
+
+def _check_filled(parts):
+    "A `ValueError` for a part that has nothing left to learn from."
+    empty = [f'{name} ({task})' for name, task, train, *_ in parts if not len(train)]
+    if empty: raise ValueError(f"{empty[0]} has no window to learn from that shows nobody who is held out")
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #c693980e
 def joint_loaders(
+    recipe:Recipe,   # its network, batch_size: windows per step, over all sets; seed
     parts:list,      # of (database, task, dataset to learn from, dataset that is held out), as from `joint_sides`
-    recipe:Recipe,   # its network, batch_size: windows a step, over all sets; seed
     device=None,     # None: the fastest there is
     num_workers:int=0, # processes that read ahead
 )->DataLoaders:      # nobody is on both sides; `.parts` says what is in them, `.train.plan` what a step has
-    "A batch of each set a step, and what is held out of all of them in one validation part (Section VI.B); sets of the network's own tasks only."
-    network, arch = recipe_network(recipe), recipe.arch
-    tasks, au_names = tasks_of(network), aus_of(network) or AUS17
-    _check_parts(parts, tasks, arch)
+    "A batch of each set per step, and what is held out of all of them in one validation part (Section VI.B); sets of the network's own tasks only."
+    tasks, au_names = recipe.tasks, recipe.au_names or AUS17
+    _check_parts(parts, tasks, recipe.arch)
     parts = [part for part in _without_held_out(parts) if part[1] in tasks]
-    empty = [f'{name} ({task})' for name, task, train, *_ in parts if not len(train)]
-    if empty: raise ValueError(f"{empty[0]} has no window to learn from that shows nobody who is held out")
+    _check_filled(parts)
     together = lambda task, side: LabelSet([part[side] for part in parts if part[1] == task], au_names, (task,))
     present = [task for task in SETS if task in tasks]
     valid = LabelSet([together(task, 3) for task in present], au_names)
     if not len(valid): raise ValueError(f"nothing is held out of {', '.join(name for name, *_ in parts)}")
-    dls = joint_dataloaders({task: together(task, 2) for task in present}, valid, total=recipe.batch_size, valid_bs=min(256, recipe.batch_size),
-                            device=choose_device(device), num_workers=num_workers, seed=recipe.seed)
+    dls = joint_dataloaders({task: together(task, 2) for task in present}, valid, total=recipe.batch_size,
+                            valid_bs=min(256, recipe.batch_size), device=choose_device(device), num_workers=num_workers,
+                            seed=recipe.seed)
     dls.parts = _parts_table(parts)
     return dls
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #7cbb0dd0
-def _tasks_here(source, learnt):
+def _tasks_here(source, tasks):
     "The tasks of the network that a database has labels for."
-    return tuple(task for task in SETS if task in tasks_in(source) and task in learnt)
+    return tuple(task for task in SETS if task in tasks_in(source) and task in tasks)
 
-def _find_faces(source, faces, tasks, splits, workers):
-    "Preprocess what is not yet done; what was left out."
+def _find_task_faces(source, faces, tasks, splits, workers):
+    "Preprocess what is not yet done, task by task; what was left out."
     wanted = [(split, task) for split in splits for task in tasks if source.select(split, task)]
-    return [entry for split, task in wanted for entry in preprocess_database(source, faces, split=split, task=task, workers=workers).skipped]
+    return [entry for split, task in wanted for entry in find_faces(source, faces, (task,), (split,), workers)]
 
 def _card_of(sources):
     "Data and licence of all databases."
-    said = [data_and_licence(source) for source in sources.values()]
-    return '; '.join(data for data, _ in said), '; '.join(dict.fromkeys(licence for _, licence in said))
+    cards = [data_and_licence(source) for source in sources.values()]
+    return '; '.join(data for data, _ in cards), '; '.join(dict.fromkeys(licence for _, licence in cards))
+
+def _useless(tasks, recipe):
+    "Databases without anything that the network learns, as entries of what is left out."
+    reason = f"has nothing that {recipe.arch} learns ({', '.join(recipe.tasks)})"
+    return [Skipped(name, reason) for name, own in tasks.items() if not own]
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #00c65a0e
 def train_joint(
+    recipe:Recipe,           # every number of the training
     databases:Mapping[str, str|os.PathLike], # database -> a copy of it
     out:str|os.PathLike,     # `faces/<database>/`, `training/`, `weights/`
-    recipe:Recipe,           # every number of the training
     workers:int=1,           # videos that are preprocessed at a time
     device=None,             # None: the fastest there is
-    weights=None,            # checkpoints to start from, as `train` takes them
+    weights=None,            # checkpoints to start from, as `fit` takes them
     validation:str='holdout',# people of the training parts, or 'official': the releases' validation parts, where they have one
     every:int=1,             # of the windows with a label, one in so many is learned from and judged
     cbs=None,                # further callbacks
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
     "From several databases' folders to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
-    out, device, skipped = Path(out), choose_device(device), []
-    weights_record(weights) # what is missing, here or above, is an error before hours of preprocessing
-    splits, learnt = splits_for(validation), recipe_tasks(recipe)
-    check_couples(recipe.coupling, learnt)
+    out, device, splits = Path(out), choose_device(device), splits_for(validation)
+    weights_record(weights) # what is missing, here or below, is an error before hours of preprocessing
+    check_couples(recipe.coupling, recipe.tasks)
     sources = {name: open_database(name, folder) for name, folder in databases.items()}
-    tasks = {name: _tasks_here(source, learnt) for name, source in sources.items()}
-    _check_parts([(name, task) for name, own in tasks.items() for task in own], learnt, recipe.arch)
-    skipped += [Skipped(name, f"has nothing that {recipe.arch} learns ({', '.join(learnt)})") for name, own in tasks.items() if not own]
-    for name, source in sources.items(): skipped += _find_faces(source, out/'faces'/name, tasks[name], splits, workers)
-    parts = [(name, task, *joint_sides(source, out/'faces'/name, recipe, task, every=every, skipped=skipped, validation=validation)) for name, source in sources.items() for task in tasks[name]]
-    dls = joint_loaders(parts, recipe, device)
-    train_on(dls, recipe, out, *_card_of(sources), cbs=cbs, weights=weights, notes=dict(parts=dls.parts.to_dict('records'), validation=validation, every=every))
-    return read_card(out/'weights'/recipe.arch), skipped
+    tasks = {name: _tasks_here(source, recipe.tasks) for name, source in sources.items()}
+    _check_parts([(name, task) for name, own in tasks.items() for task in own], recipe.tasks, recipe.arch)
+    skipped = _useless(tasks, recipe)
+    for name, source in sources.items():
+        skipped += _find_task_faces(source, out/'faces'/name, tasks[name], splits, workers)
+    sides = lambda name, task: joint_sides(recipe, sources[name], out/'faces'/name, task, every=every, skipped=skipped,
+                                           validation=validation)
+    dls = joint_loaders(recipe, [(name, task, *sides(name, task)) for name in sources for task in tasks[name]], device)
+    notes = dict(parts=dls.parts.to_dict('records'), validation=validation, every=every)
+    train_on(recipe, dls, out, *_card_of(sources), cbs=cbs, weights=weights, notes=notes)
+    return read_card(out/'weights'/checkpoint_name(recipe.arch)), skipped

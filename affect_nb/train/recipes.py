@@ -5,33 +5,22 @@
 # %% auto #0
 __all__ = ['AFFWILDNET', 'OMG', 'MT_VGG', 'MT_VGG_GRU', 'AV_MT_VGG_GRU', 'FACEBEHAVIORNET', 'Recipe', 'fitting_arguments',
            'affwildnet_recipe', 'omg_recipe', 'mt_vgg_recipe', 'mt_vgg_gru_recipe', 'av_mt_vgg_gru_recipe',
-           'facebehaviornet_recipe', 'recipe_network', 'recipe_tasks', 'recipe_monitor', 'recipe_learner', 'fit_recipe',
-           'frame_network', 'train', 'copy_best']
+           'facebehaviornet_recipe']
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0312bd93
-import os
-import shutil
-from collections.abc import Mapping
-from pathlib import Path
+from functools import cached_property
 from typing import Literal
 import torch
-from fastai.data.core import DataLoaders
-from fastai.callback.tracker import EarlyStoppingCallback
-from fastai.callback.training import GradientClip
-from fastai.learner import Learner
-from fastai.torch_core import set_seed
-from fastcore.foundation import L
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from torch import nn
-from ..files.atomic import whole
-from ..models.backbones import VGG16
-from ..models.inputs import hears, sees
-from ..models.outputs import tasks_of
+from ..core.labels import SEQUENCE_LENGTH
+from ..core.losses import AU_OVER
+from ..models.inputs import hears
+from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model, list_models, model_arguments
-from ..models.resnet import ResNet50
-from .callbacks import ExponentialDecayAfter, ResumeCallback, SaveCheckpointCallback
-from .fastai_losses import Coupling, check_couples, coupled_loss
-from .learner import affect_learner, cnn_parts, monitor_of, weights_record
+from .fastai_losses import Coupling
+from .fastai_metrics import monitor_of
+from .precision import PRECISIONS
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0e272d05
 class Recipe(Coupling):
@@ -41,30 +30,59 @@ class Recipe(Coupling):
     width: float = Field(1.0, gt=0)      # scales the channels; 1.0 is the paper's size
     arguments: dict = {}                 # further arguments of the model, as dropout
     batch_size: int = Field(4, ge=1)     # sequences
-    length: int = Field(80, ge=1)        # frames of a sequence
+    length: int = Field(SEQUENCE_LENGTH, ge=1) # frames of a sequence
     epochs: int = Field(30, ge=1)
     lr: float = Field(1e-4, gt=0)        # Adam's learning rate; the largest one of a one-cycle
     schedule: Literal['decay', 'one_cycle'] = 'decay'
     decay_after: int = 10                # epochs at the full rate, for 'decay'
-    decay_rate: float = Field(.9, gt=0, le=1) # factor an epoch after them
+    decay_rate: float = Field(.9, gt=0, le=1) # factor per epoch after them
     clip: float|None = Field(None, gt=0) # largest norm of the gradients, None: any; the paper names none
-    precision: Literal['auto', 'float32', 'bfloat16'] = 'auto'
-    channels_last: bool|Literal['auto'] = 'auto'
-    winograd: bool|Literal['auto'] = 'auto'
+    precision: Literal[PRECISIONS] = 'auto' # by the processor: see `choose_precision`
     seed: int = 0                        # of the first weights, dropout and the order of sequences
     remainder: Literal['drop', 'pad'] = 'drop' # frames that do not fill a sequence
-    pool: Literal['median', 'mean']|None = None # None: CCC over frames (eq. 2); else over one value a sequence
+    pool: Literal['median', 'mean']|None = None # None: CCC over frames (eq. 2); else over one value per sequence
     lambda_au: float = Field(1., ge=0)   # weight of the AUs where several tasks are learned (eq. 7)
     lambda_va: float = Field(1., ge=0)   # weight of valence and arousal there
-    au_over: Literal['sum', 'mean'] = 'sum' # over the AUs of a frame: eq. 5 or eq. 7
-    patience: int|None = Field(None, ge=1) # epochs that are no better on the validation part before it stops; None: all epochs
-    regime: Literal['end_to_end', 'cnn_frozen', 'cnn_first'] = 'end_to_end' # see `train`
+    au_over: Literal['sum', 'mean'] = AU_OVER # over the AUs of a frame: eq. 5 or eq. 7
+    patience: int|None = Field(None, ge=1) # epochs without progress on the validation part before it stops; None: all epochs
+    regime: Literal['end_to_end', 'cnn_frozen', 'cnn_first'] = 'end_to_end' # see `train.fit`
     cnn_epochs: int = Field(10, ge=1)    # most epochs of the CNN by itself, for 'cnn_first'
 
     @model_validator(mode='after')
     def _can_pool(self):
-        if self.pool and self.batch_size < 2: raise ValueError(f"pool is '{self.pool}' and batch_size {self.batch_size}: concordance over sequences needs at least 2 in a batch")
+        if self.pool and self.batch_size < 2:
+            raise ValueError(f"pool is '{self.pool}' and batch_size {self.batch_size}: "
+                             "concordance over sequences needs at least 2 in a batch")
         return self
+
+    def replace(self, **entries)->'Recipe':
+        "A recipe with other entries, checked like any other."
+        return Recipe(**{**self.model_dump(), **entries})
+
+    @cached_property
+    def network(self)->nn.Module:
+        "Its network on the meta device: shapes, no numbers."
+        with torch.device('meta'): return create_model(self.arch, self.width, **self.arguments)
+
+    @cached_property
+    def tasks(self)->tuple:
+        "What its network learns: of 'va', 'expression', 'aus'."
+        return tasks_of(self.network)
+
+    @cached_property
+    def au_names(self)->tuple:
+        "The AUs that its network predicts, by number; () where it predicts none."
+        return aus_of(self.network)
+
+    @cached_property
+    def sound(self)->bool:
+        "Does its network read sound?"
+        return hears(self.network)
+
+    @property
+    def monitor(self)->str:
+        "The metric that decides which epoch is the best."
+        return monitor_of(self.tasks)
 
 # %% ../../nbs/50_train/20_recipes.ipynb #6f423938
 def fitting_arguments(
@@ -82,17 +100,18 @@ AFFWILDNET = dict(
     smoke=dict(width=.125, arguments=dict(dropout=.5), batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle'),
 )
 
-def _recipe(presets, preset, changes):
+def _recipe_of(presets, preset, changes):
     "A preset with changes; errors name what is allowed."
     if preset not in presets: raise ValueError(f"preset is {preset!r}, it must be one of {tuple(presets)}")
-    given = {**presets[preset], **{name: value for name, value in changes.items() if value is not None}}
-    try: recipe = Recipe(**given)
+    entries = {**presets[preset], **{name: value for name, value in changes.items() if value is not None}}
+    try: recipe = Recipe(**entries)
     except ValidationError as error: raise ValueError(f"not a recipe: {error}") from None
-    if not _known(recipe.arch): raise ValueError(f"arch is '{recipe.arch}', it must be one of {', '.join(list_models())}")
+    if not _is_network(recipe.arch):
+        raise ValueError(f"arch is '{recipe.arch}', it must be one of {', '.join(list_models())}")
     if changes.get('arguments') is not None: return recipe
-    return recipe.model_copy(update=dict(arguments=fitting_arguments(recipe.arch, recipe.arguments)))
+    return recipe.replace(arguments=fitting_arguments(recipe.arch, recipe.arguments))
 
-def _known(arch):
+def _is_network(arch):
     "Is there a network of this name, `timm:<name>` included?"
     try: return bool(model_arguments(arch))
     except ValueError: return False
@@ -102,7 +121,7 @@ def affwildnet_recipe(
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
     "The recipe of AffWildNet, with changes."
-    return _recipe(AFFWILDNET, preset, changes)
+    return _recipe_of(AFFWILDNET, preset, changes)
 
 # %% ../../nbs/50_train/20_recipes.ipynb #4c3fa55c
 _OMG = dict(arch='cnn_3rnn', arguments=dict(dropout=.5, rnn_dropout=.2), pool='median', remainder='pad')
@@ -118,26 +137,28 @@ def omg_recipe(
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
     "The recipe that adapts a network to OMG-Emotion, with changes."
-    return _recipe(OMG, preset, changes)
+    return _recipe_of(OMG, preset, changes)
 
 # %% ../../nbs/50_train/20_recipes.ipynb #f1f0c803
 _CONSTANT = dict(decay_rate=1., patience=5) # of the rate
 _SMALL = dict(width=.125, lr=1e-3, schedule='one_cycle', clip=1.)
 
-def _multitask_presets(arch, paper, demo, smoke, **arguments):
-    "The three presets of a network of Section VI."
-    return dict(paper=dict(arch=arch, arguments=dict(dropout=.5, **arguments), **_CONSTANT, **paper),
-                demo=dict(arch=arch, arguments=dict(dropout=.2, norm='batch', **arguments), **_SMALL, **demo),
-                smoke=dict(arch=arch, arguments=dict(dropout=.2, norm='batch', **arguments), **_SMALL, **smoke))
+def _multitask_presets(arch, paper, demo, smoke, **shared):
+    "The three presets of a network of Section VI; `shared` are entries of all of them."
+    small = dict(arguments=dict(dropout=.2, norm='batch'), **_SMALL, **shared)
+    return dict(paper=dict(arch=arch, arguments=dict(dropout=.5), **_CONSTANT, **shared, **paper),
+                demo=dict(arch=arch, **small, **demo), smoke=dict(arch=arch, **small, **smoke))
 
-MT_VGG = _multitask_presets('mt_vgg', dict(batch_size=256, length=1), dict(batch_size=32, length=1, epochs=3), dict(batch_size=32, length=1, epochs=1))
-MT_VGG_GRU = _multitask_presets('mt_vgg_gru', dict(batch_size=10, length=90), dict(batch_size=4, length=20, epochs=4), dict(batch_size=2, length=16, epochs=1))
-AV_MT_VGG_GRU = _multitask_presets('av_mt_vgg_gru', dict(batch_size=10, length=90), dict(batch_size=4, length=20, epochs=3), dict(batch_size=2, length=16, epochs=1))
+MT_VGG = _multitask_presets('mt_vgg', paper=dict(batch_size=256), demo=dict(batch_size=32, epochs=3),
+                            smoke=dict(batch_size=32, epochs=1), length=1, au_over='sum')
+MT_VGG_GRU = _multitask_presets('mt_vgg_gru', paper=dict(batch_size=10, length=90), demo=dict(batch_size=4, length=20, epochs=4),
+                                smoke=dict(batch_size=2, length=16, epochs=1), au_over='sum')
+AV_MT_VGG_GRU = _multitask_presets('av_mt_vgg_gru', paper=dict(batch_size=10, length=90), demo=dict(batch_size=4, length=20, epochs=3),
+                                   smoke=dict(batch_size=2, length=16, epochs=1), au_over='sum')
 
 # %% ../../nbs/50_train/20_recipes.ipynb #6ec711b3
-_COUPLED = dict(length=1, au_over='mean', coupling='both', match_form='kl')
-
-FACEBEHAVIORNET = _multitask_presets('facebehaviornet', dict(batch_size=751, **_COUPLED), dict(batch_size=64, epochs=4, **_COUPLED), dict(batch_size=32, epochs=1, **_COUPLED))
+FACEBEHAVIORNET = _multitask_presets('facebehaviornet', paper=dict(batch_size=751), demo=dict(batch_size=64, epochs=4),
+                                     smoke=dict(batch_size=32, epochs=1), length=1, coupling='both')
 
 # %% ../../nbs/50_train/20_recipes.ipynb #c752440f
 def mt_vgg_recipe(
@@ -145,147 +166,25 @@ def mt_vgg_recipe(
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
     "The recipe of MT-VGG, single frames, with changes."
-    return _recipe(MT_VGG, preset, changes)
+    return _recipe_of(MT_VGG, preset, changes)
 
 def mt_vgg_gru_recipe(
     preset:str='paper', # 'paper', 'demo' or 'smoke'
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
     "The recipe of MT-VGG-GRU, with changes; `arch='mt_vgg_gru_audio'` hears."
-    return _recipe(MT_VGG_GRU, preset, changes)
+    return _recipe_of(MT_VGG_GRU, preset, changes)
 
 def av_mt_vgg_gru_recipe(
     preset:str='paper', # 'paper', 'demo' or 'smoke'
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
     "The recipe of A/V-MT-VGG-GRU, with changes."
-    return _recipe(AV_MT_VGG_GRU, preset, changes)
+    return _recipe_of(AV_MT_VGG_GRU, preset, changes)
 
 def facebehaviornet_recipe(
     preset:str='paper', # 'paper', 'demo' or 'smoke'
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
     "The recipe of FaceBehaviorNet, with changes: `coupling='none'` is eq. 7 alone."
-    return _recipe(FACEBEHAVIORNET, preset, changes)
-
-# %% ../../nbs/50_train/20_recipes.ipynb #683a125e
-def recipe_network(
-    recipe:Recipe,
-)->nn.Module: # on the meta device
-    "The network of a recipe: shapes only."
-    with torch.device('meta'): return create_model(recipe.arch, recipe.width, **recipe.arguments)
-
-def recipe_tasks(
-    recipe:Recipe,
-)->tuple: # of 'va', 'expression', 'aus'
-    "What the network of a recipe learns."
-    return tasks_of(recipe_network(recipe))
-
-def recipe_monitor(
-    recipe:Recipe,
-)->str: # name of a metric
-    "What decides which epoch of a recipe is the best."
-    return monitor_of(recipe_tasks(recipe))
-
-# %% ../../nbs/50_train/20_recipes.ipynb #7ef6893b
-def _callbacks(recipe, monitor):
-    "What the recipe adds to fastai's loop."
-    decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
-    clip = [GradientClip(recipe.clip)] if recipe.clip else []
-    stop = [EarlyStoppingCallback(monitor, patience=recipe.patience)] if recipe.patience else []
-    return [*decay, *clip, *stop]
-
-def recipe_learner(
-    recipe:Recipe,
-    dls:DataLoaders,  # of sequences
-    device=None,      # None: that of `dls`
-    weights=None,     # checkpoints to start from: a path, part -> path, or a list of paths
-    cbs=None,         # further callbacks
-    path='.',         # folder of the learner
-)->Learner:
-    "The learner of a recipe, its first weights drawn from the recipe's seed."
-    tasks = recipe_tasks(recipe)
-    check_couples(recipe.coupling, tasks)
-    set_seed(recipe.seed)
-    return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, recipe.channels_last, recipe.winograd, device, weights,
-                          pool=recipe.pool, lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over,
-                          loss_func=coupled_loss(recipe, recipe.lambda_au, recipe.lambda_va, recipe.au_over), frozen=recipe.regime != 'end_to_end', cbs=[*_callbacks(recipe, monitor_of(tasks)), *L(cbs)], path=path, **recipe.arguments)
-
-def fit_recipe(learn:Learner, recipe:Recipe)->Learner:
-    "Fit `learn` as `recipe` says."
-    if recipe.schedule == 'decay': learn.fit(recipe.epochs, recipe.lr)
-    else: learn.fit_one_cycle(recipe.epochs, recipe.lr)
-    return learn
-
-# %% ../../nbs/50_train/20_recipes.ipynb #c51d92ad
-def _check_batches(recipe, dls):
-    "A `ValueError` where the loaders were not made for the recipe."
-    dataset = getattr(dls.train, 'dataset', None)
-    found = dict(batch_size=getattr(dls.train, 'bs', None), length=getattr(dataset, 'length', None), remainder=getattr(dataset, 'remainder', None))
-    for name, given in found.items():
-        wanted = getattr(recipe, name)
-        if given is not None and given != wanted: raise ValueError(f"the loaders have {name} {given}, the recipe {wanted}: make them equal")
-    if not len(dls.train): raise ValueError(f"{len(dls.train.dataset)} sequences do not fill one batch of {recipe.batch_size}")
-
-def _train_stage(recipe, dls, out, card, device, weights, cbs):
-    "One fit, whose best weights and state are in `out`."
-    out.mkdir(parents=True, exist_ok=True)
-    record = weights_record(weights)
-    card = {**card, 'notes': {**card.get('notes', {}), 'sequence': recipe.length, 'recipe': recipe.model_dump(), 'weights': record}}
-    facts = dict(recipe=recipe.model_dump(), weights=record, split=getattr(dls, 'split_hash', ''))
-    monitor = recipe_monitor(recipe)
-    keep = [SaveCheckpointCallback(out/'best', card, monitor), ResumeCallback(out/'state', recipe.seed, facts)]
-    return fit_recipe(recipe_learner(recipe, dls, device, weights, [*keep, *L(cbs)], out), recipe)
-
-# %% ../../nbs/50_train/20_recipes.ipynb #b2d2bdbc
-def frame_network(
-    recipe:Recipe, # of a network with one CNN, or with several alike
-)->tuple[str, dict]: # name and arguments
-    "The network of single frames that has the same CNN as the recipe's."
-    model = recipe_network(recipe)
-    cnns = list(cnn_parts(model).values())
-    kinds = {(type(cnn).__name__, getattr(cnn, 'caffe', None), tuple((name, tuple(tensor.shape)) for name, tensor in cnn.state_dict().items())) for cnn in cnns}
-    if len(kinds) != 1 or not isinstance(cnns[0], (VGG16, ResNet50)):
-        raise ValueError(f"{recipe.arch} with {recipe.arguments} has {len(kinds)} kinds of CNN ({', '.join(sorted(kind[0] for kind in kinds))}): 'cnn_first' needs one, a VGG-16 or a ResNet-50")
-    if hears(model) and sees(model): raise ValueError(f"{recipe.arch} sees and hears, and 'cnn_first' is for one CNN: train each stream before it, and give their checkpoints as weights")
-    if 'tasks' in model_arguments(recipe.arch): return 'mt_vgg', fitting_arguments('mt_vgg', {**recipe.arguments, 'modality': 'audio' if hears(model) else 'visual'})
-    shared = {name: value for name, value in recipe.arguments.items() if name in ('size', 'dropout')}
-    if isinstance(cnns[0], ResNet50): arch, arguments = 'resnet50', {**shared, 'caffe': cnns[0].caffe}
-    else: arch, arguments = 'vgg_face', {**shared, 'norm': 'batch' if any(isinstance(part, nn.BatchNorm2d) for part in cnns[0].modules()) else None}
-    return arch, fitting_arguments(arch, arguments)
-
-def _train_cnn(recipe, dls, out, card, device, weights, cbs):
-    "The first stage of 'cnn_first'; returns what the second starts from."
-    if isinstance(weights, (list, tuple)): raise ValueError("regime is 'cnn_first', and weights are members, who bring their CNNs: choose 'cnn_frozen' or 'end_to_end', or give {'cnn': path}")
-    given = {} if weights is None else dict(weights) if isinstance(weights, Mapping) else {'': weights}
-    start = given.get('cnn', given.get(''))
-    arch, arguments = frame_network(recipe)
-    first = recipe.model_copy(update=dict(arch=arch, arguments=arguments, regime='end_to_end', epochs=recipe.cnn_epochs))
-    _train_stage(first, dls, out/'cnn', card, device, None if start is None else {'cnn': start}, cbs)
-    return {**given, 'cnn': out/'cnn'/'best'}
-
-# %% ../../nbs/50_train/20_recipes.ipynb #7fcf13ee
-def train(
-    recipe:Recipe,
-    dls:DataLoaders,          # of sequences
-    out:str|os.PathLike,      # folder: `best.safetensors`, `best.json`, `state.safetensors`; of 'cnn_first' also `cnn/`
-    card:dict=None,           # data, licence, preprocessing, notes of the checkpoint's card
-    device=None,              # None: that of `dls`
-    weights=None,             # checkpoints to start from: a path, part -> path, or a list of paths, one for each member of a fusion
-    cbs=None,                 # further callbacks
-)->Learner:                   # with the best epoch's weights
-    "Train by `recipe`; the same call after a kill goes on after the last finished epoch."
-    _check_batches(recipe, dls)
-    out, card = Path(out), card or {}
-    if recipe.regime == 'cnn_frozen' and weights is None: raise ValueError("regime is 'cnn_frozen' and there are no weights: a CNN that has learned nothing would stay so; give weights, as {'cnn': path}")
-    if recipe.regime == 'cnn_first': weights = _train_cnn(recipe, dls, out, card, device, weights, cbs)
-    return _train_stage(recipe, dls, out, card, device, weights, cbs)
-
-# %% ../../nbs/50_train/20_recipes.ipynb #5a97d643
-def copy_best(
-    training:str|os.PathLike, # folder of `train`
-    weights:str|os.PathLike,  # without suffix
-):
-    "The best epoch's weights and card under another name."
-    for suffix in ('.safetensors', '.json'):
-        with whole(Path(f'{weights}{suffix}')) as aside: shutil.copyfile(Path(training)/f'best{suffix}', aside)
+    return _recipe_of(FACEBEHAVIORNET, preset, changes)
