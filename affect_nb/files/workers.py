@@ -12,9 +12,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
+from graphlib import TopologicalSorter
 
 from tqdm import tqdm
 
@@ -35,24 +36,43 @@ def _follow_parent():
     threading.Thread(target=wait, daemon=True).start()
 
 # %% ../../nbs/05_files/15_workers.ipynb #b910cf6f
+def _order_of(items, needs):
+    "The places of `items`, each after those of what it needs."
+    places = {item: place for place, item in enumerate(items)} if needs else {}
+    order = TopologicalSorter({place: [places[need] for need in needs.get(item, ())] if needs else ()
+                               for place, item in enumerate(items)})
+    order.prepare()
+    return order
+
 def in_parallel(
     work:Callable,  # of one item; a function that can be pickled
     items:Sequence, # can be pickled
     workers:int,    # processes, at most
     start:Callable|None=None, # is called once in each process
+    needs:Mapping|None=None,  # item -> items that must be done before it; None: none needs another
 )->Iterator[tuple[object, Future]]: # item and its future, as they get ready
     "Run `work` on each item; closing the iterator early stops all of it."
-    others = set(multiprocessing.active_children())
+    order, others = _order_of(items, needs), set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(max(1, min(workers, len(items))), multiprocessing.get_context("spawn"), _start_worker, (start,))
+
+    def submit():
+        with _interrupts_are_not_inherited(): return {pool.submit(work, items[place]): place for place in order.get_ready()}
+
     try:
-        with _interrupts_are_not_inherited(): futures = {pool.submit(work, item): item for item in items}
-        for done in as_completed(futures): yield futures[done], done
+        futures = submit()
+        while futures:
+            for future in wait(futures, return_when=FIRST_COMPLETED).done:
+                place = futures.pop(future)
+                yield items[place], future
+                order.done(place)
+            futures |= submit()
     except BaseException:
         for process in set(multiprocessing.active_children()) - others: process.terminate()
         raise
     finally: pool.shutdown(cancel_futures=True)
 
 def _start_worker(start:Callable|None):
+    "What each process does first."
     _follow_parent()
     tqdm.set_lock(threading.RLock()) # the usual one is a semaphore of the system, which a stopped process would leave behind
     if start: start()
