@@ -1,6 +1,7 @@
-# make demo   the whole first slice of the book on the embedded world: runs/demo/report.html
-# make test   notebooks and package agree, every notebook runs, every test passes
-# make bench  the figures of benchmarks/, as ratios in one run
+# make demo     the book on the embedded world: a predicted clip within a minute, then runs/demo/report.html
+# make test     notebooks and package agree, every notebook runs, every test passes
+# make test-all the rest too: killed runs, lessons twice in a row, the demo, an install with the newest of everything
+# make bench    the figures of benchmarks/, as ratios in one run
 # PYTHON=python3.12 make demo   to choose the interpreter (3.11 or newer)
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 # One thread a worker in the tests: two workers on two cores, and the same figures on every machine.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo smoke test notebooks bench readme export clean
+.PHONY: setup demo smoke test test-all notebooks figures bench readme export clean
 
 setup: $(READY)
 
@@ -28,9 +29,16 @@ demo: $(READY)
 smoke: $(READY)
 	$(BIN)/affect_nb run smoke
 
-test: $(READY) notebooks
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m alone
+test: $(READY) figures notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not full"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "alone and not full"
+
+test-all: test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "full and not alone"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "full and alone"
+
+figures: $(READY)
+	$(BIN)/python tests/house_figures.py
 
 # Experiments and tutorials are run through papermill by tests/; the rest by nbdev itself.
 notebooks: $(READY)
@@ -41,6 +49,7 @@ bench: $(READY)
 
 readme: $(READY)
 	$(BIN)/python tests/readme.py
+	$(BIN)/python docs/tables.py
 
 export: $(READY)
 	$(BIN)/nbdev_clean

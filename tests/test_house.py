@@ -107,18 +107,58 @@ def test_experiments_and_lessons_define_no_functions(path):
     assert module_of(path) is None
 
 
-@pytest.mark.slow
-def test_wheel_installs_into_an_empty_environment(tmp_path):
-    "All requirements too: an install that has rotted fails here first."
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT], check=True)
-    wheel, = tmp_path.glob("affect_nb-*.whl")
-    venv.create(tmp_path/"empty", with_pip=True)
-    python = tmp_path/"empty"/"bin"/"python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel], check=True, cwd=tmp_path)
+FIRST_LOOK = "title: newest\nnotebooks: {02_first_look: {}}\n"
+
+
+def make_wheel(folder):
+    "The wheel of this checkout."
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, ROOT], check=True)
+    wheel, = folder.glob("affect_nb-*.whl")
+    return wheel
+
+
+def new_environment(folder, *wanted, sees=None):
+    "The Python of a fresh environment with the newest of `wanted`; `sees`: packages elsewhere that it may use."
+    venv.create(folder, with_pip=True)
+    python = folder/"bin"/"python"
+    packages, = folder.glob("lib/python*/site-packages")
+    if sees: (packages/"others.pth").write_text(f"{sees}\n")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", *wanted], check=True, cwd=folder)
+    return python
+
+
+def check_installed(python, cwd):
+    "Every module imports from the environment, nbdev from nowhere; the commands and one experiment run."
     modules = [f"affect_nb.{name}" for name in places()]
-    look = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; import affect_nb; from affect_nb.files.home import home; print(affect_nb.__file__); print(home())"
-    done = subprocess.run([python, "-c", look, *modules], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert all(line.startswith(str(tmp_path)) for line in done.stdout.splitlines()), done.stdout
-    helped = subprocess.run([tmp_path/"empty"/"bin"/"affect_nb", "--help"], cwd=tmp_path, check=True, capture_output=True, text=True)
-    assert all(command in helped.stdout for command in ("synth", "check", "preprocess", "train", "predict", "run", "bench"))
+    look = ("import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; import affect_nb; from affect_nb.files.home import home; "
+            "assert 'nbdev' not in sys.modules and 'execnb' not in sys.modules; print(affect_nb.__file__); print(home())")
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([python, "-c", look, *modules], cwd=cwd, check=True, capture_output=True, text=True, env=plain)
+    assert all(line.startswith(str(cwd)) for line in done.stdout.splitlines()), done.stdout
+    command = python.parent/"affect_nb"
+    helped = subprocess.run([command, "--help"], cwd=cwd, check=True, capture_output=True, text=True, env=plain)
+    assert all(name in helped.stdout for name in ("synth", "check", "preprocess", "train", "predict", "run", "bench"))
+    (cwd/"newest.yaml").write_text(FIRST_LOOK)
+    subprocess.run([command, "run", "newest.yaml", "--out", "newest"], cwd=cwd, check=True, capture_output=True, env=plain)
+    assert (cwd/"newest"/"first_look"/"predicted"/"stranger.csv").is_file() and (cwd/"newest"/"report.html").is_file()
+
+
+@pytest.mark.slow
+def test_wheel_runs_with_the_newest_fastai_and_fastcore(tmp_path):
+    "The heavy packages are those of this environment; fastai and fastcore the newest there are."
+    import torch
+    python = new_environment(tmp_path/"newest_fastai", make_wheel(tmp_path), "fastai", "fastcore", sees=Path(torch.__file__).parent.parent)
+    check_installed(python, tmp_path)
+
+
+@pytest.mark.full
+def test_wheel_installs_into_an_empty_environment(tmp_path):
+    "All requirements, the newest of everything: an install that has rotted fails here first; predict and train from the command line."
+    python = new_environment(tmp_path/"empty", make_wheel(tmp_path))
+    check_installed(python, tmp_path)
+    command, plain = python.parent/"affect_nb", {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([command, "synth", "aff-wild", "twin", "--size", "smoke"], cwd=tmp_path, check=True, capture_output=True, env=plain)
+    subprocess.run([command, "train", "aff-wild", "twin", "--recipe", "smoke", "--out", "mine"], cwd=tmp_path, check=True, capture_output=True, env=plain)
+    subprocess.run([command, "predict", "newest/first_look/stranger.mp4", "--model", "mine/weights/affwildnet_vgg.json"], cwd=tmp_path, check=True, capture_output=True, env=plain)
+    assert (tmp_path/"runs"/"predict"/"stranger.csv").is_file()
     shutil.rmtree(tmp_path/"empty") # several GB
