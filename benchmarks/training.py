@@ -1,11 +1,11 @@
-"""Speed of AffWildNet's training step, as ratios within one run: against float32 NCHW, and against a bare PyTorch loop.
+"""Speed of AffWildNet's training step in each number format, as ratios within one run.
 
-Three processes take turns, a step each, so that a slower minute of the machine is slow for all of them; of each the
+Processes take turns, a step each, so that a slower minute of the machine is slow for all of them; of each the
 fastest step counts, because other jobs only slow it down. Their own processes, because memory settings are a process's:
 
 - `plain`: the model as `create_model` returns it, float32, NCHW, a bare PyTorch loop;
-- `bare`: the precision that `affect_learner` takes on this processor, a bare PyTorch loop;
-- `fastai`: `affect_learner(...).fit`, with its callbacks, metrics and recorder.
+- `float32`, `bfloat16`: the formats that `choose_precision` knows, freed memory kept, a bare PyTorch loop;
+- `fastai`: `affect_learner(...).fit` in the format of this processor, with its callbacks, metrics and recorder.
 
 `python benchmarks/training.py` prints the measures; `run()` returns them.
 """
@@ -22,7 +22,7 @@ from fastai.callback.core import Callback, CancelValidException
 
 from affect_nb.core.losses import ccc_loss
 from affect_nb.models import create_model
-from affect_nb.train.precision import Precision, keep_freed_memory
+from affect_nb.train.precision import Precision, choose_precision, keep_freed_memory
 from affect_nb.train.learner import affect_learner
 from affect_nb.train.toy import toy_dataloaders
 
@@ -47,7 +47,7 @@ def loop(model, dls, precision: Precision):
     return epoch
 
 
-def prepare(kind: str, width: float, sequences: int, frames: int, size: int, chosen: list | None):
+def prepare(kind: str, width: float, sequences: int, frames: int, size: int):
     """A function that trains one batch, and the precision that it does it in."""
     torch.manual_seed(0)
     dls = toy_dataloaders(n=sequences, frames=frames, size=size, bs=sequences)
@@ -57,8 +57,8 @@ def prepare(kind: str, width: float, sequences: int, frames: int, size: int, cho
             with learn.no_bar(), learn.no_logging(): learn.fit(1)
         return epoch, learn.precision
     model = create_model("affwildnet_vgg", width=width, size=size)
-    precision = Precision() if kind == "plain" else Precision(getattr(torch, chosen[0]), *chosen[1:])
-    if kind == "bare": keep_freed_memory()
+    precision = Precision() if kind == "plain" else choose_precision(torch.device("cpu"), kind)
+    if kind != "plain": keep_freed_memory()
     return loop(precision.lay_out(model), dls, precision), precision
 
 
@@ -67,7 +67,7 @@ def work(kind: str, arguments: dict) -> None:
     out = sys.stdout
     with redirect_stdout(sys.stderr):
         epoch, precision = prepare(kind, **arguments)
-        print(json.dumps([str(precision.dtype).removeprefix("torch."), precision.channels_last]), file=out, flush=True)
+        print(json.dumps(precision.name), file=out, flush=True)
         for _ in sys.stdin:
             start = time.perf_counter()
             epoch()
@@ -95,25 +95,26 @@ class Worker:
         self.process.wait()
 
 
+KINDS = ("plain", "float32", "bfloat16", "fastai")
+
+
 def run(width: float = 1.0, sequences: int = 4, frames: int = 80, size: int = 96, rounds: int = 3) -> dict:
-    """Images/s of the three, their ratios, and the precision that was chosen."""
-    arguments, workers = dict(width=width, sequences=sequences, frames=frames, size=size), {}
+    """Images/s of each kind, and their ratios."""
+    workers = {}
     try:
-        workers["fastai"] = Worker("fastai", **arguments, chosen=None)
-        workers["bare"] = Worker("bare", **arguments, chosen=workers["fastai"].precision)
-        workers["plain"] = Worker("plain", **arguments, chosen=None)
+        for kind in KINDS: workers[kind] = Worker(kind, width=width, sequences=sequences, frames=frames, size=size)
         for worker in workers.values(): worker.step() # to warm up
         seconds = [{kind: worker.step() for kind, worker in workers.items()} for _ in range(rounds)]
     finally:
         for worker in workers.values(): worker.end()
     best = {kind: min(turn[kind] for turn in seconds) for kind in workers}
-    dtype, channels_last = workers["fastai"].precision
+    same = "bfloat16" if workers["fastai"].precision.startswith("bfloat16") else "float32"
     return {
-        "images_per_second_float32_nchw": sequences*frames/best["plain"],
-        "images_per_second_affect_learner": sequences*frames/best["fastai"],
-        "times_float32_nchw": best["plain"]/best["fastai"],
-        "fastai_share_over_bare_loop": best["fastai"]/best["bare"] - 1,
-        "precision": Precision(getattr(torch, dtype), channels_last).name,
+        **{f"images_per_second_{kind}": sequences*frames/best[kind] for kind in KINDS},
+        "bfloat16_times_float32": best["float32"]/best["bfloat16"],
+        "affect_learner_times_plain": best["plain"]/best["fastai"],
+        "fastai_share_over_bare_loop": best["fastai"]/best[same] - 1,
+        "precision": workers["fastai"].precision,
         "width": width, "batch": f"{sequences} x {frames} at {size}x{size}", "threads": torch.get_num_threads(),
     }
 
