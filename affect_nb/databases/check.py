@@ -197,7 +197,7 @@ def _cost(fault, annotations, labels)->set:
     "Columns that a fault left without a label."
     file = Path(fault.path)
     held = [what for what, path in annotations.items() if path == file or path == file.parent]
-    word = re.match(r'\w+', fault.said)
+    word = re.match(r'\w+', fault.message)
     named = [what for what in held if word and (word[0] in _COLUMNS.get(what, (what,)) or what == 'aus' and is_au(word[0]))]
     return {name for what in named or held for name in _columns_of(what, labels)}
 
@@ -414,7 +414,7 @@ def _report_faults(database, report):
 
 def _fault_doubts(database, statistics):
     "Is one forbidden number so frequent that it may be a sentinel, or the id of a class that is counted from 1?"
-    said = [found.groups() for fault in database.faults if (found := re.match(r"(\w+) is '?(-?[\d.]+(?:e[+-]?\d+)?)'?, allowed", fault.said))]
+    said = [found.groups() for fault in database.faults if (found := re.match(r"(\w+) is '?(-?[\d.]+(?:e[+-]?\d+)?)'?, allowed", fault.message))]
     totals = Counter(label for label, _ in said)
     for (label, value), rows in Counter(said).items():
         if rows < max(10, .9*totals[label]): continue

@@ -55,7 +55,7 @@ def _checked_list(table, path, manifest):
     labels.loc[table['twice']] = np.nan
     labels.loc[labels[['valence', 'arousal']].isna().any(axis=1), ['valence', 'arousal']] = np.nan # half a label is none
     places = {clip: place for place, clip in enumerate(table['clip'])}
-    return label_table([labels.reset_index(drop=True)], len(labels)).assign(frame=np.int32(-1)), places, {table['clip'][fault.row]: (fault.row, fault.said) for fault in log.faults}
+    return label_table([labels.reset_index(drop=True)], len(labels)).assign(frame=np.int32(-1)), places, {table['clip'][fault.row]: (fault.row, fault.message) for fault in log.faults}
 
 # %% ../../nbs/25_databases/21_omg.ipynb #e077faef
 def _unverified_videos(root):

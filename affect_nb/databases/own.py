@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype, is_string_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from .label_files import _header_names, _must_be_text, checked, column_numbers, read_table
+from .label_files import column_names, require_text_file, checked, column_numbers, read_table
 from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
 from ..preprocess.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -76,8 +76,8 @@ def _table_in(path):
 def _load(path, columns, separator, log):
     "The columns that count under our names, as text or numbers; the index is the row in the file."
     if path.suffix.lower() == '.csv':
-        _must_be_text(path)
-        found, others = recognise_columns(_header_names(path, separator, str.strip), columns, path)
+        require_text_file(path)
+        found, others = recognise_columns(column_names(path, separator, str.strip), columns, path)
         rows = read_table(path, tuple(found.values()), separator=separator, log=log)
     else:
         try:

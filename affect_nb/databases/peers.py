@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.labels import EXPRESSIONS
-from .label_files import ReadingLog, _header_names, _must_be_text, column_numbers, read_table
+from .label_files import ReadingLog, column_names, require_text_file, column_numbers, read_table
 from ..files.atomic import sweep
 from ..preprocess.align import TRANSFORMS, align_frame
 from ..preprocess.frames import FRAME_SCHEMA, NO_SOUND, frames_dataframe, landmarks_array
@@ -33,8 +33,8 @@ def _last_values(path, header):
 
 def _cells(path, needed, numeric, texts, log):
     "The rows of a table and its columns of numbers: those whose names match `numeric`."
-    _must_be_text(path)
-    header = _header_names(path, ',', str.strip)
+    require_text_file(path)
+    header = column_names(path, ',', str.strip)
     names = [name for name in header if re.fullmatch(numeric, name)]
     table = read_table(path, needed, optional=(*names, *texts), log=log, last_values=_last_values(path, header))
     if not len(table): raise ValueError(f"{path} has a header and no row; a row a frame is expected")
@@ -185,8 +185,8 @@ def read_peer(
 )->pd.DataFrame:          # as `read_openface` or `read_pyfeat`; `attrs['tool']` names it
     "The output of either as a frame table."
     path = Path(path)
-    _must_be_text(path)
-    header = _header_names(path, ',', str.strip)
+    require_text_file(path)
+    header = column_names(path, ',', str.strip)
     if 'FaceRectX' in header: return read_pyfeat(path, clip, subject, log)
     if 'confidence' in header: return read_openface(path, clip, subject, log)
     raise ValueError(f"{path}, row 1: the header is {', '.join(header)[:120]!r}; OpenFace writes a column confidence, py-feat FaceRectX")
