@@ -308,7 +308,7 @@ def test_parquet_is_checked_the_same(opened):
 
 def test_options_tell_indices_apart(opened):
     text = "file,expression\n1.jpg,1\n"
-    one, other = (vars(opened(text, classes=classes))["said"] for classes in (["Sad", "Fear"], ["Fear", "Sad"]))
+    one, other = (vars(opened(text, classes=classes))["stated_options"] for classes in (["Sad", "Fear"], ["Fear", "Sad"]))
     assert one != other
 
 
