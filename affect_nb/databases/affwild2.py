@@ -55,8 +55,10 @@ def _unverified_test_list(root, names):
     places = [place for name in names for place in (name, f'annotations/{name}', f'*/{name}', f'annotations/*/{name}')]
     file = next((file for place in places for file in sorted(root.glob(place))), None)
     if file is None or not file.stat().st_size: return []
-    lines = [line.strip() for line in read_text(file).splitlines()]
-    return [Path(line).stem if line.lower().endswith(VIDEO_SUFFIXES) else line for line in lines if line]
+    lines = map(str.strip, read_text(file).splitlines())
+    return [_clip_name(line) for line in lines if line]
+
+def _clip_name(line): return Path(line).stem if line.lower().endswith(VIDEO_SUFFIXES) else line
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #d2cd8f2f
 @register_database

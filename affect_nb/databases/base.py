@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLITS', 'SIDES', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'Database', 'are_in', 'register_database', 'list_databases',
            'database_options', 'open_database', 'find_videos', 'video_of', 'find_texts', 'numbered_images',
-           'read_subjects', 'subject_of', 'label_table', 'matched_length']
+           'read_subjects', 'subject_of', 'is_au', 'label_table', 'matched_length']
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c1c26ac
 import inspect
@@ -163,12 +163,15 @@ def _frame_table(database, clips, skipped):
     table = pd.concat([part for _, part in parts], ignore_index=True) if parts else pd.DataFrame(columns=['frame'])
     for name in WHOLE_NUMBERS: # a clip without such a column has no label of that kind
         if name in table: table[name] = table[name].fillna(-1).astype(np.int16)
-    rows = [len(part) for _, part in parts]
-    names = {'database': database.name}
-    for column, attribute in (('clip', 'name'), ('subject', 'subject'), ('split', 'split')):
-        names[column] = np.repeat(np.array([str(getattr(clip, attribute)) for clip, _ in parts], object), rows)
-    for place, (name, values) in enumerate(names.items()): table.insert(place, name, values)
+    for name, values in _names_by_row(parts).items(): table.insert(0, name, values)
+    table.insert(0, 'database', database.name)
     return table
+
+def _names_by_row(parts)->dict:
+    "Split, subject and clip of each row."
+    attributes, rows = dict(split='split', subject='subject', clip='name'), [len(part) for _, part in parts]
+    names = {what: [str(getattr(clip, attribute)) for clip, _ in parts] for what, attribute in attributes.items()}
+    return {what: np.repeat(np.array(values, object), rows) for what, values in names.items()}
 
 def _labels_of(database, clip, skipped):
     "The labels of one clip, or None where it cannot be read."
@@ -269,6 +272,10 @@ def subject_of(
     return name if side or stem not in subjects else subjects[stem]
 
 # %% ../../nbs/25_databases/10_base.ipynb #780f06a6
+def is_au(name:str)->bool:
+    "Is this the column of an action unit, `'au12'`?"
+    return name[:2] == 'au' and name[2:].isdigit()
+
 def label_table(
     parts:list,      # of tables or {column: values}, one row per frame
     n:int,           # frames

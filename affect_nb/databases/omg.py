@@ -79,11 +79,7 @@ class OmgEmotion(Database):
     name = 'omg-emotion'
 
     def _find_clips(self):
-        paths = {split: [self.root/name for name in names] for split, names in _LISTS.items()}
-        self.files = {split: [path for path in paths[split] if path.is_file()] for split in paths}
-        for split, files in self.files.items():
-            if not files: self.note(f"there is no {' and no '.join(_LISTS[split])}, so no {split} set")
-            if len(files) > 1: self.note(f"{files[0].name} and {files[1].name} are there; the first counts")
+        self.files = _lists_in(self)
         self.lists = {split: _read_list(files[0], self._labelled(split), self.log)
                       for split, files in self.files.items() if files}
         _keep_apart(self)
@@ -122,6 +118,15 @@ class OmgEmotion(Database):
         return _submission(self, predictions, split)
 
 # %% ../../nbs/25_databases/21_omg.ipynb #eba4d913
+def _lists_in(database)->dict:
+    "Split -> its lists, of those that are there; a note where there is none, or more than one."
+    paths = {split: [database.root/name for name in names] for split, names in _LISTS.items()}
+    lists = {split: [path for path in paths[split] if path.is_file()] for split in paths}
+    for split, files in lists.items():
+        if not files: database.note(f"there is no {' and no '.join(_LISTS[split])}, so no {split} set")
+        if len(files) > 1: database.note(f"{files[0].name} and {files[1].name} are there; the first counts")
+    return lists
+
 def _keep_apart(database):
     "An error where an utterance is in two of the lists."
     clips = pd.concat([table['clip'] for table in database.lists.values()] or [pd.Series(dtype=str)])

@@ -232,19 +232,23 @@ def _compounds(database, column)->np.ndarray:
 
 # %% ../../nbs/25_databases/23_own.ipynb #307e3102
 def _label_columns(database, rows)->pd.DataFrame:
-    "All labels of the table; one of valence and arousal alone gets the other as missing."
-    names = ('valence', 'arousal')
-    columns = {name: _valence_or_arousal(database, rows[name]) for name in names if name in rows}
-    if len(columns) == 1:
-        lacking, = set(names) - set(columns)
-        database.note(f"{database.path}: there is no column {lacking}, it counts as not annotated")
-        columns = {name: columns.get(name, np.full(len(rows), np.nan)) for name in names}
+    "All labels of the table."
+    columns = _va_columns(database, rows)
     if 'expression' in rows: columns |= _expressions(database, rows['expression'])
     if 'compound' in rows: columns['compound'] = _compounds(database, rows['compound'])
     units = [name for name in rows if name[:2] == 'au' and name[2:].isdigit()]
     database.au_names = tuple(sorted(int(name[2:]) for name in units))
     columns |= {f'au{unit}': _au_activation(database, rows[f'au{unit}']) for unit in database.au_names}
     return label_table([columns], len(rows)).drop(columns='frame')
+
+def _va_columns(database, rows)->dict:
+    "Valence and arousal; one alone gets the other as missing."
+    names = ('valence', 'arousal')
+    columns = {name: _valence_or_arousal(database, rows[name]) for name in names if name in rows}
+    if len(columns) != 1: return columns
+    lacking, = set(names) - set(columns)
+    database.note(f"{database.path}: there is no column {lacking}, it counts as not annotated")
+    return {name: columns.get(name, np.full(len(rows), np.nan)) for name in names}
 
 # %% ../../nbs/25_databases/23_own.ipynb #500af72d
 _SPLIT = {split: split for split in SPLITS} | dict.fromkeys(('valid', 'val', 'dev'), 'validation')

@@ -253,20 +253,26 @@ def _check_same_video(table, video, last, frame, cut, fault):
                          "is it the table of another video?")
 
 # %% ../../nbs/25_databases/24_peers.ipynb #8dc6114c
+def _faces_by_frame(frames, points):
+    "A function: number of a frame -> the faces that the table has in it."
+    columns = {name: frames[name].to_numpy() for name in ('face_id', 'status', 'score')}
+    columns |= dict(box=frames[list(_BOX)].to_numpy(np.float32), points=points)
+    places = frames.groupby('frame').indices
+    def faces_in(number):
+        for place in places.get(number, ()): yield {name: column[place] for name, column in columns.items()}
+    return faces_in
+
 def _cut_faces(table, video, path, transform, subject, log):
     "The store of one video."
     frames, reader = read_peer(table, path.stem, subject, log), open_clip(video)
     points = landmarks_array(frames)
     if np.isnan(points).all():
         raise ValueError(f"{table} has no landmarks (x_0 ... x_67, y_0 ... y_67), so no face can be cut by them")
-    columns = {name: frames[name].to_numpy() for name in ('face_id', 'status', 'score')}
-    columns |= dict(box=frames[list(_BOX)].to_numpy(np.float32), points=points)
-    places, cut, landmarks = frames.groupby('frame').indices, 0, dict(fingerprint(table), tool=frames.attrs['tool'])
+    faces_in, cut, landmarks = _faces_by_frame(frames, points), 0, dict(fingerprint(table), tool=frames.attrs['tool'])
     about = dict(source=fingerprint(video), landmarks=landmarks, settings=dict(transform=transform), fps=reader.fps)
     with FaceStoreWriter(path, path.stem, subject=subject, about=about) as writer:
         for frame in reader:
-            faces = ({name: column[place] for name, column in columns.items()} for place in places.get(frame.index, ()))
-            rows = [_store_row(frame, face, transform) for face in faces]
+            rows = [_store_row(frame, face, transform) for face in faces_in(frame.index)]
             cut += sum('crop' in row for row in rows)
             for row in rows or [dict(frame=frame.index, time=frame.time)]: writer.add(**row)
         _check_same_video(table, video, int(frames['frame'].max()), frame, cut, reader.fault)
