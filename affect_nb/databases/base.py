@@ -38,7 +38,7 @@ class Clip:
     crops: Path|None = None  # folder of the database's own aligned faces
     annotations: dict = field(default_factory=dict) # what -> file
     splits: dict = field(default_factory=dict)      # task -> split: 'va', 'expression', 'aus', 'compound'
-    images: Path|None = None # folder of its images; which of them are its frames, `Database.images` knows
+    images: Path|None = None # folder of its images; `Database.images` has which of them are its frames
     media: str = ''          # name of its store of faces where that is not the video's own
 
     @property

@@ -339,16 +339,19 @@ def _report_faults(database, report):
 
 def _fault_doubts(database, statistics):
     "Is one forbidden number so frequent that it may be a sentinel, or the id of a class that is counted from 1?"
-    matches = [re.match(r"(\w+) is '?(-?[\d.]+(?:e[+-]?\d+)?)'?, allowed", fault.message) for fault in database.faults]
-    values = Counter(match.groups() for match in matches if match)
-    totals = Counter(match[1] for match in matches if match)
-    for (label, value), rows in values.items():
-        if rows < max(10, .9*totals[label]): continue
+    for label, value, rows in _frequent_values(database.faults):
         yield (f"{label} is {value} in {rows} rows, nearly all that are out of range: "
                "if that stands for no annotation, it has to be declared")
         counts = statistics.class_counts('expression')
         if label in ('expression', 'category') and float(value) > 0 and sum(counts.values()) and not counts['Neutral']:
             yield f"{label} {value} is too high, and Neutral never occurs: are the classes counted from 1?"
+
+def _frequent_values(faults):
+    "(label, value, rows) of each forbidden number that makes nearly all faults of its label."
+    matches = [re.match(r"(\w+) is '?(-?[\d.]+(?:e[+-]?\d+)?)'?, allowed", fault.message) for fault in faults]
+    values = Counter(match.groups() for match in matches if match)
+    totals = Counter(match[1] for match in matches if match)
+    return [(label, value, rows) for (label, value), rows in values.items() if rows >= max(10, .9*totals[label])]
 
 def _add_opening_faults(database, statistics, faults):
     "Faults of lists that were read before any clip: they count for the list's split, or for all where it has several."
@@ -409,6 +412,11 @@ class _Known:
         "Paths below the root of all that belongs to clips."
         return [path.relative_to(root) for path in (*self.files, *self.images, *self.wholes) if root in path.parents]
 
+    def tops(self, root)->set:
+        "Folders right below the root with something of a clip in them, without those that belong to one clip."
+        paths = [path for path in self.inside(root) if len(path.parts) > 1 or (root/path).is_dir()]
+        return {path.parts[0] for path in paths} - {folder.name for folder in self.wholes if folder.parent == root}
+
 def _known_of(database, images)->_Known:
     clips = database.clips
     files = {file for clip in clips for file in (clip.video, *clip.annotations.values()) if file}
@@ -422,7 +430,7 @@ def _known_of(database, images)->_Known:
 def _walk(root, tops, wholes, used):
     "(path, is it a folder): files, and strange folders, below the folders `tops` of `root`."
     beside = {folder.parent for folder in wholes} - {root}
-    known = wholes | {above for folder in wholes | used for above in (folder, *folder.parents)}
+    known = wholes | _with_parents(wholes | used)
     for place, folders, names in (step for top in sorted(tops) for step in os.walk(root/top)):
         place = Path(place)
         if place in wholes:
@@ -433,17 +441,17 @@ def _walk(root, tops, wholes, used):
         folders[:] = _folders_without(place, _visible(set(folders) - set(strange)), wholes) # where the walk goes on
         yield from ((place/name, False) for name in _visible(names))
 
+def _with_parents(folders)->set: return {above for folder in folders for above in (folder, *folder.parents)}
+
 def _folders_without(place, folders, known): return [name for name in folders if place/name not in known]
 def _visible(names): return sorted(name for name in names if not name.startswith('.'))
 
 def _surplus(database, images)->dict:
     "'belongs to no clip', 'is not expected here; allowed are ...' -> files."
     root, known, surplus = database.root, _known_of(database, images), {}
-    inside = known.inside(root)
-    tops = {path.parts[0] for path in inside if len(path.parts) > 1 or (root/path).is_dir()}
+    tops, inside = known.tops(root), known.inside(root)
     allowed = {top: _allowed_suffixes(database, top, inside) for top in tops}
-    open_tops = tops - {folder.name for folder in known.wholes if folder.parent == root}
-    for path, is_folder in _walk(root, open_tops, known.wholes, known.used):
+    for path, is_folder in _walk(root, tops, known.wholes, known.used):
         name = path.relative_to(root).as_posix()
         if known.explains(path, name): continue
         suffixes = allowed[name.partition('/')[0]]

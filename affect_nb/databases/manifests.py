@@ -79,7 +79,7 @@ class Label(_Strict):
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #0615953e
 class Counts(_Strict):
-    "How much there is; None where the source does not say."
+    "How much there is; None where the source does not give it."
     videos: Optional[int] = None
     clips: Optional[int] = None
     utterances: Optional[int] = None

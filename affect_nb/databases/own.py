@@ -323,7 +323,7 @@ def _without_repeats(database, rows):
     if not again.any(): return rows
     allowed = "is a row for each file"
     if not database.still:
-        allowed = "is a row for each frame of a clip (a video with a row a frame needs the column frame)"
+        allowed = "is a row for each frame of a clip (a video with one row per frame needs the column frame)"
     return _leave_out(database, rows, again, 'file', f"{allowed}; this one has a row before")
 
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c

@@ -38,7 +38,7 @@ def _read_cells(path, needed, numeric, texts, log):
     names = [name for name in header if re.fullmatch(numeric, name)]
     table = read_table(path, needed, optional=(*names, *texts), log=log, last_values=_last_values(path, header))
     if not len(table):
-        raise ValueError(f"{path} has a header and no row; a row a frame is expected")
+        raise ValueError(f"{path} has a header and no row; one row per frame is expected")
     return table, {name: _parse_numbers(table[name], path, log) for name in names}
 
 def _parse_numbers(column, path, log):
@@ -167,7 +167,7 @@ def _pyfeat_faces(table, frame, size, has_face, path, log):
         numbers = by_size.rank(method='first').fillna(0).to_numpy(int) - 1
         if (numbers > 0).any():
             log.note(f"{path}: there is more than one face in a frame and no column Identity: "
-                     "faces are numbered by size, and nobody is followed")
+                     "faces are numbered by size, and are not tracked")
     return np.where(has_face, numbers, -1)
 
 # %% ../../nbs/25_databases/24_peers.ipynb #e60e5d90
@@ -317,7 +317,7 @@ def peer_labels(
         raise ValueError(f"{path} has no labels: OpenFace calls them AU12_c, py-feat AU12 and happiness")
     times = frames.loc[frames['status'] == 'ok', 'face_id'].value_counts().sort_index()
     if not len(times):
-        raise ValueError(f"{path} has no frame with a face, so there is nobody to label")
+        raise ValueError(f"{path} has no frame with a face, so there is no face to label")
     if face is not None and face not in times:
         raise ValueError(f"{path} has no face {face}, it has {', '.join(map(str, times.index))}")
     chosen = frames[frames['face_id'] == (times.idxmax() if face is None else face)]

@@ -17,8 +17,8 @@ from .manifests import Label
 from ..preprocess.video import VIDEO_SUFFIXES
 
 # %% ../../nbs/25_databases/19_sewa.ipynb #b1ec9f29
-_ALLOWED = ("allowed is one number a line, or time,value with times that ascend in even steps; "
-            "a first line may say value, valence, arousal, or time before one of them")
+_ALLOWED = ("allowed is one number per line, or time,value with times that ascend in even steps; "
+            "a first line may be value, valence, arousal, or time before one of them")
 
 def _is_number(cell):
     try: float(cell)
