@@ -34,7 +34,7 @@ class AffWild(Database):
         for name in sorted(videos.keys() | texts['valence'].keys() | texts['arousal'].keys()):
             files = {what: texts[what][name] for what in self.needed if name in texts[what]}
             if len(files) == 1: self.note(f"{name}: there is {next(iter(files))} only")
-            yield Clip(self.name, name, subject_of(name, subjects), split, video_of(name, videos),
+            yield Clip(self.name, name, subject_of(name, subjects), split, video=video_of(name, videos),
                        annotations=files, splits={'va': split})
 
     def _values(self, what, file):

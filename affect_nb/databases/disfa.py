@@ -113,8 +113,8 @@ class Disfa(Database):
         for name in sorted(videos):
             if _VIDEO.fullmatch(name)[2] not in subjects:
                 self.note(f"{name} has no annotation below ActionUnit_Labels, and is no clip")
-        return [Clip(self.name, name, subject, 'train', videos.get(name), annotations=files, splits={'aus': 'train'})
-                for subject, files in subjects.items()
+        return [Clip(self.name, name, subject, 'train', video=videos.get(name), annotations=files,
+                     splits={'aus': 'train'}) for subject, files in subjects.items()
                 for name in (f'LeftVideo{subject}_comp', f'RightVideo{subject}_comp')]
 
     def _files(self, folder):

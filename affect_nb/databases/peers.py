@@ -47,7 +47,7 @@ def _parse_numbers(column, path, log):
     if not np.isnan(values).any(): return values
     return column_numbers(column.mask(column.isin(_NOT_A_NUMBER), '').to_frame(), column.name, path, log, empty=True)
 
-def _in_range(values, name, high, path, rows, log, whole=False):
+def _in_range(values, name, path, rows, log, high=1, whole=False):
     "Values in [0, high] up to rounding, others are faults and NaN."
     wrong = (values < -1e-4) | (values > high + 1e-4)
     if whole: wrong |= (values != np.floor(values)) & ~np.isnan(values)
@@ -56,7 +56,7 @@ def _in_range(values, name, high, path, rows, log, whole=False):
     return np.where(wrong, np.nan, values)
 
 # %% ../../nbs/25_databases/24_peers.ipynb #e8bfc608
-def _keep_frames(frame, face, first, path, rows, log):
+def _keep_frames(frame, face, path, rows, log, first):
     "(n,) bool: rows with a frame number that can be right."
     good = (frame >= first) & (frame == np.floor(frame)) & (frame < 2**31 - 1)
     for row, number in zip(rows[~good], frame[~good]):
@@ -106,7 +106,7 @@ def _openface_labels(numbers, tracked, path, rows, log):
     labels = {}
     for kind, ending, high in (('c', '', 1), ('r', '_intensity', 5)):
         for name in sorted(name for name in numbers if re.fullmatch(rf'AU\d\d_{kind}', name)):
-            values = _in_range(numbers[name], name, high, path, rows, log, whole=kind == 'c')
+            values = _in_range(numbers[name], name, path, rows, log, high=high, whole=kind == 'c')
             labels[f'au{int(name[2:4])}{ending}'] = np.where(tracked, values, np.nan)
     return labels
 
@@ -118,8 +118,8 @@ def _openface_rows(path, log):
         raise ValueError(f"{path}, row 1: there is neither a column frame (of a video) nor face (of a photograph)")
     numbers = dict(frame=np.ones(n), success=np.ones(n), timestamp=np.full(n, np.nan)) | numbers
     face = numbers.get('face_id', numbers.get('face', np.zeros(n)))
-    numbers['face_id'] = face = _in_range(face, 'face_id', 2**15 - 1, path, rows, log, whole=True)
-    keep = _keep_frames(numbers['frame'], face, 1, path, rows, log) & ~np.isnan(face)
+    numbers['face_id'] = face = _in_range(face, 'face_id', path, rows, log, high=2**15 - 1, whole=True)
+    keep = _keep_frames(numbers['frame'], face, path, rows, log, first=1) & ~np.isnan(face)
     return {name: values[keep] for name, values in numbers.items()}, rows[keep]
 
 # %% ../../nbs/25_databases/24_peers.ipynb #61ef9293
@@ -132,14 +132,14 @@ def read_openface(
     "The output of OpenFace as a frame table."
     path, log = Path(path), log or ReadingLog()
     numbers, rows = _openface_rows(path, log)
-    tracked = _in_range(numbers['success'], 'success', 1, path, rows, log, whole=True) == 1
+    tracked = _in_range(numbers['success'], 'success', path, rows, log, whole=True) == 1
     log.note(f"{path}: OpenFace writes no boxes, they are NaN")
     columns = dict(frame=numbers['frame'] - 1, time=numbers['timestamp'], face_id=numbers['face_id'],
                    status=np.where(tracked, 'ok', 'lost'), **dict.fromkeys(_BOX, np.nan),
-                   score=_in_range(numbers['confidence'], 'confidence', 1, path, rows, log))
+                   score=_in_range(numbers['confidence'], 'confidence', path, rows, log))
     points = _landmarks_of(numbers, path, len(rows), log)
     labels = _openface_labels(numbers, tracked, path, rows, log)
-    return _frame_table(columns, points, labels, clip or path.stem, subject, 'OpenFace', log)
+    return _frame_table(columns, points, labels, clip=clip or path.stem, subject=subject, tool='OpenFace', log=log)
 
 # %% ../../nbs/25_databases/24_peers.ipynb #5e88dbf0
 _EMOTIONS = tuple(name.lower() for name in EXPRESSIONS)
@@ -148,7 +148,7 @@ _PYFEAT = '|'.join(('frame', *_RECT, 'FaceScore', r'[xy]_\d+', r'AU\d\d', *_EMOT
 
 def _pyfeat_labels(numbers, path, rows, active_from, log):
     "expression and au<N>, then the probabilities that they follow from."
-    def probability(name): return _in_range(numbers[name], name, 1, path, rows, log)
+    def probability(name): return _in_range(numbers[name], name, path, rows, log)
     emotions = {name: probability(name) for name in _EMOTIONS if name in numbers}
     units = {f'au{int(name[2:])}': probability(name) for name in sorted(numbers) if re.fullmatch(r'AU\d\d', name)}
     labels = {name: np.where(np.isnan(values), np.nan, values >= active_from) for name, values in units.items()}
@@ -186,14 +186,15 @@ def read_pyfeat(
     _check_one_input(table, frame, path)
     has_face, points = ~np.isnan(width), _landmarks_of(numbers, path, len(table), log)
     face = _pyfeat_faces(table.reset_index(drop=True), frame, width*height, has_face, path, log)
-    keep = _keep_frames(frame, face, 0, path, rows, log) & ~_repeated_faces(numbers, has_face, path, rows, log)
+    keep = _keep_frames(frame, face, path, rows, log, first=0)
+    keep &= ~_repeated_faces(numbers, has_face, path, rows, log)
     log.note(f"{path}: py-feat's frames have no time, it is NaN")
     columns = dict(frame=frame, face_id=face, time=unknown, status=np.where(has_face, 'ok', 'no_face'),
                    box_x1=left, box_y1=top, box_x2=left + width, box_y2=top + height,
-                   score=_in_range(numbers.get('FaceScore', unknown), 'FaceScore', 1, path, rows, log))
+                   score=_in_range(numbers.get('FaceScore', unknown), 'FaceScore', path, rows, log))
     labels = _pyfeat_labels(numbers, path, rows, active_from, log)
     columns, labels = ({name: values[keep] for name, values in part.items()} for part in (columns, labels))
-    return _frame_table(columns, points[keep], labels, clip or path.stem, subject, 'py-feat', log)
+    return _frame_table(columns, points[keep], labels, clip=clip or path.stem, subject=subject, tool='py-feat', log=log)
 
 def _repeated_faces(numbers, has_face, path, rows, log):
     "(n,) bool: rows with a face that a row before has already."
@@ -241,7 +242,7 @@ def _store_row(frame, face, transform):
     except ValueError: return row | dict(status='degenerate')
     return row | dict(crop=crop, crop_landmarks=moved)
 
-def _check_same_video(table, video, last, frame, cut, fault):
+def _check_same_video(table, video, frame, last, cut, fault):
     "A `ValueError` where the table goes on after the video has ended, or has no face inside of its pictures."
     if last > frame.index:
         reason = f' ({fault})' if fault else ''
@@ -275,7 +276,8 @@ def _cut_faces(table, video, path, transform, subject, log):
             rows = [_store_row(frame, face, transform) for face in faces_in(frame.index)]
             cut += sum('crop' in row for row in rows)
             for row in rows or [dict(frame=frame.index, time=frame.time)]: writer.add(**row)
-        _check_same_video(table, video, int(frames['frame'].max()), frame, cut, reader.fault)
+        last = int(frames['frame'].max())
+        _check_same_video(table, video, frame, last=last, cut=cut, fault=reader.fault)
         writer.about['fault'] = reader.fault
     return FaceStore.open(path)
 
