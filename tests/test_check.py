@@ -14,7 +14,8 @@ import affect_nb.databases
 import affect_nb.synth
 from affect_nb.apps.cli import main
 from affect_nb.core.labels import EXPRESSIONS
-from affect_nb.databases.check import Report, check_database
+from affect_nb.databases.check import check_database
+from affect_nb.databases.check_report import Report
 from affect_nb.databases.base import SPLITS, list_databases, open_database
 from affect_nb.databases.splits import split_hash
 from affect_nb.databases.statistics import LabelStatistics

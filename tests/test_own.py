@@ -262,7 +262,7 @@ def test_images_in_a_row(opened, tmp_path):
     ("file,frame,valence\na.mp4,3e9,0\n", "row 2: frame is '3e9', allowed are whole numbers from 0"),
     ("file,frame,valence\na.mp4,one,0\n", "row 2: frame is 'one', allowed is a number"),
     ("file,frame,valence\na.mp4,0,0\nb.mp4,0,0\na.mp4,0,1\n", "row 4: file is 'a.mp4', allowed is a row for each frame"),
-    ("file,valence\na.mp4,0\na.mp4,1\n", "row 3: file is 'a.mp4', allowed is a row for each frame of a clip (a video with a row a frame needs the column frame)"),
+    ("file,valence\na.mp4,0\na.mp4,1\n", "row 3: file is 'a.mp4', allowed is a row for each frame of a clip (a video with one row per frame needs the column frame)"),
     ("file,valence\na.jpg,0\na.jpg,1\n", "row 3: file is 'a.jpg', allowed is a row for each file"),
     ("file,valence\na,0\n", "row 2: file is 'a', allowed are images ("), ("file,valence\n,0\n", "row 2: file is '', allowed are images"),
     ("file,valence\na.jpg,0\nb.mp4,0\n", "there is the video 'b.mp4' in row 3, and the image 'a.jpg' in row 2"),
@@ -308,7 +308,7 @@ def test_parquet_is_checked_the_same(opened):
 
 def test_options_tell_indices_apart(opened):
     text = "file,expression\n1.jpg,1\n"
-    one, other = (vars(opened(text, classes=classes))["said"] for classes in (["Sad", "Fear"], ["Fear", "Sad"]))
+    one, other = (vars(opened(text, classes=classes))["stated_options"] for classes in (["Sad", "Fear"], ["Fear", "Sad"]))
     assert one != other
 
 
@@ -382,7 +382,7 @@ def test_pyfeat_by_hand(tmp_path):
 def test_pyfeat_faces(tmp_path):
     small = FEAT | dict(FaceRectWidth=10)
     frames = read_peer(pyfeat(tmp_path/"two.csv", [dict(frame=0, **small), dict(frame=0, **FEAT), dict(frame=1, **FEAT)]))
-    assert frames.face_id.tolist() == [1, 0, 0] and any("nobody is followed" in note for note in frames.attrs["notes"])
+    assert frames.face_id.tolist() == [1, 0, 0] and any("not tracked" in note for note in frames.attrs["notes"])
     named = read_peer(pyfeat(tmp_path/"named.csv", [dict(frame=0, **small, Identity="Person_0"), dict(frame=0, **FEAT, Identity="Person_1"), dict(frame=1, **FEAT, Identity="Person_1")]))
     assert named.face_id.tolist() == [0, 1, 1]
     with pytest.raises(ValueError, match="row 3: frame 0 has this face in a row before"): read_peer(pyfeat(tmp_path/"twice.csv", [dict(frame=0, **FEAT)]*2))

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..core.labels import EXPRESSIONS
 from .label_files import checked, read_annotation, read_text
-from .base import SPLITS, Clip, Database, find_texts, find_videos, label_table, read_subjects, register_database, subject_of, video_of
+from .base import (SPLITS, Clip, Database, find_texts, find_videos, label_table, read_subjects,
+                                      register_database, subject_of, video_of)
 from ..preprocess.video import VIDEO_SUFFIXES
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #0bb02933
@@ -30,39 +31,53 @@ _RELEASES = {
              'expression': _Task('expression', ('EXPR_Set',), ('expression_test_set.txt',)),
              'aus': _Task('aus', ('AU_Set',), ('aus_test_set.txt',))},
     '2021': {'va': _Task('valence', ('VA_Estimation_Challenge',), ('va_test_set.txt', 'VA_test_set.txt')),
-             'expression': _Task('category', ('EXPR_Classification_Challenge', 'EXPR_Recognition_Challenge'), ('expression_test_set.txt', 'EXPR_test_set.txt')),
+             'expression': _Task('category', ('EXPR_Classification_Challenge', 'EXPR_Recognition_Challenge'),
+                                 ('expression_test_set.txt', 'EXPR_test_set.txt')),
              'aus': _Task('aus', ('AU_Detection_Challenge',), ('aus_test_set.txt', 'AU_test_set.txt'))}}
 
 _SPLIT_FOLDERS = {'train': ('Training_Set', 'Train_Set'), 'validation': ('Validation_Set',), 'test': ('Test_Set',)}
 
 def _which_release(root):
     "The release whose folders lie in `root`; both at once is an error."
-    there = {release: [folder for task in tasks.values() for folder in task.folders if (root/'annotations'/folder).is_dir()] for release, tasks in _RELEASES.items()}
-    found = [release for release, folders in there.items() if folders]
-    if len(found) > 1: raise ValueError(f"{root}/annotations holds {there['2020'][0]} (2020) and {there['2021'][0]} (2021); allowed is one release in a folder")
-    return found[0] if found else '2020'
+    present = {}
+    for release, tasks in _RELEASES.items():
+        folders = [folder for task in tasks.values() for folder in task.folders]
+        present[release] = [folder for folder in folders if (root/'annotations'/folder).is_dir()]
+    releases = [release for release, folders in present.items() if folders]
+    if len(releases) > 1:
+        raise ValueError(f"{root}/annotations holds {present['2020'][0]} (2020) and {present['2021'][0]} (2021); "
+                         "allowed is one release in a folder")
+    return releases[0] if releases else '2020'
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #7f653346
 def _unverified_test_list(root, names):
     "The clips in the list of the test set of one task."
     places = [place for name in names for place in (name, f'annotations/{name}', f'*/{name}', f'annotations/*/{name}')]
-    lists = [file for place in places for file in sorted(root.glob(place))]
-    lines = [line.strip() for line in read_text(lists[0]).splitlines()] if lists and lists[0].stat().st_size else []
-    return [Path(line).stem if line.lower().endswith(VIDEO_SUFFIXES) else line for line in lines if line]
+    file = next((file for place in places for file in sorted(root.glob(place))), None)
+    if file is None or not file.stat().st_size: return []
+    lines = map(str.strip, read_text(file).splitlines())
+    return [_clip_name(line) for line in lines if line]
+
+def _clip_name(line): return Path(line).stem if line.lower().endswith(VIDEO_SUFFIXES) else line
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #d2cd8f2f
 @register_database
 class AffWild2(Database):
-    "Aff-Wild2: annotations/{VA,EXPR,AU}_Set/{Training,Validation}_Set/<video>[_left|_right].txt, or the folders of 2021."
+    "Aff-Wild2: annotations/{VA,EXPR,AU}_Set/{Training,Validation}_Set/<video>[_left|_right].txt, or those of 2021."
     name = 'aff-wild2'
     au_names = property(lambda self: self.manifest.label('aus', self.release).aus)
 
     def _find_clips(self):
-        self.release, subjects, files, splits = _which_release(self.root), read_subjects(self.root, self.log), {}, {}
-        if (self.root/'annotations'/'MTL_Challenge').is_dir(): self.note("annotations/MTL_Challenge is there; its labels are those of the other folders in another form, and are not read")
+        self.release, subjects = _which_release(self.root), read_subjects(self.root, self.log)
+        if (self.root/'annotations'/'MTL_Challenge').is_dir():
+            self.note("annotations/MTL_Challenge is there; its labels are those of the other folders in another form, "
+                      "and are not read")
+        files, splits = {}, {}
         for task, split, name, file in self._entries():
             known = splits.setdefault(name, {}).setdefault(task, split)
-            if known != split: raise ValueError(f"{self.root}: clip {name!r} is in {known} and in {split} of {task}; it may be in one of them")
+            if known != split:
+                raise ValueError(f"{self.root}: clip {name!r} is in {known} and in {split} of {task}; "
+                                 "it may be in one of them")
             if file: files.setdefault(name, {})[task] = file
         return [self._clip(name, files.get(name, {}), splits[name], subjects) for name in sorted(splits)]
 
@@ -80,25 +95,31 @@ class AffWild2(Database):
 
     def _clip(self, name, files, splits, subjects):
         split, crops = max(splits.values(), key=SPLITS.index), self.root/'cropped_aligned'/name
-        if len(set(splits.values())) > 1: self.note(f"{name}: {', '.join(f'{task} in {part}' for task, part in splits.items())}; it counts as {split}")
-        return Clip(self.name, name, subject_of(name, subjects), split, video_of(name, self._videos), crops if crops.is_dir() else None, files, splits)
+        if len(set(splits.values())) > 1:
+            parts = ', '.join(f'{task} in {part}' for task, part in splits.items())
+            self.note(f"{name}: {parts}; it counts as {split}")
+        return Clip(self.name, name, subject_of(name, subjects), split, video=video_of(name, self._videos),
+                    crops=crops if crops.is_dir() else None, annotations=files, splits=splits)
+
+    def _read(self, clip):
+        "All tasks of a clip, as long as the longest of them."
+        parts = {task: _read_task(self, task, clip.annotations.get(task)) for task in _RELEASES[self.release]}
+        lengths = {task: len(next(iter(parts[task].values()))) for task in clip.annotations}
+        if len(set(lengths.values())) > 1:
+            rows = ', '.join(f'{task} {length}' for task, length in lengths.items())
+            self.note(f"{clip.name}: rows differ ({rows}); frames past an end have no label")
+        return label_table(list(parts.values()), max(lengths.values(), default=0))
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #d8b41d75
-def _columns(self, task, file):
+def _read_task(database, task, file):
     "The label columns of one file; no rows where there is none."
-    label = self.manifest.label(_RELEASES[self.release][task].label, self.release)
-    width = {'va': 2, 'expression': 1, 'aus': len(self.au_names)}[task]
-    values = np.empty((0, width)) if file is None else checked(read_annotation(file, width, label.header, self.log, label), label, file, 2, self.log) # the header is row 1
+    label = database.manifest.label(_RELEASES[database.release][task].label, database.release)
+    width = {'va': 2, 'expression': 1, 'aus': len(database.au_names)}[task]
+    values = np.empty((0, width))
+    if file is not None:
+        values = read_annotation(file, width, header=label.header, log=database.log, label=label)
+        values = checked(values, label, file, first_row=2, log=database.log) # the header is row 1
     if task == 'va': return dict(valence=values[:, 0], arousal=values[:, 1])
-    if task == 'aus': return {f'au{au}': values[:, place] for place, au in enumerate(self.au_names)}
+    if task == 'aus': return dict(zip(map('au{}'.format, database.au_names), values.T))
     columns = dict(expression=np.where(values[:, 0] < len(EXPRESSIONS), values[:, 0], np.nan))
-    return columns if self.release == '2020' else columns | dict(category=values[:, 0])
-
-def _read(self, clip):
-    "All tasks of a clip, as long as the longest of them."
-    parts = {task: _columns(self, task, clip.annotations.get(task)) for task in _RELEASES[self.release]}
-    lengths = {task: len(next(iter(parts[task].values()))) for task in clip.annotations}
-    if len(set(lengths.values())) > 1: self.note(f"{clip.name}: rows differ ({', '.join(f'{task} {rows}' for task, rows in lengths.items())}); frames past an end have no label")
-    return label_table(list(parts.values()), max(lengths.values(), default=0))
-
-AffWild2._read = _read
+    return columns if database.release == '2020' else columns | dict(category=values[:, 0])

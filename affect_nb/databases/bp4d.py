@@ -24,10 +24,11 @@ _AU = re.compile(r'(?:au)?\s*([lr]?)\s*0*(\d{1,2})\s*([lr]?)', re.IGNORECASE)
 _LAST_AU = 64 # of FACS; from 70 on there are codes for what cannot be seen
 
 def _unverified_au(cell):
-    "The AU number in a cell of the header and its side ('L', 'R' or ''): '12', 'AU12', 'L12', 'AU12R'; None where it is no AU."
-    found = _AU.fullmatch(cell.strip().strip('"').replace('_', ''))
-    if not found or not 1 <= int(found[2]) <= _LAST_AU or (found[1] and found[3]): return None
-    return int(found[2]), (found[1] + found[3]).upper()
+    "The AU number in a cell of the header and its side ('L', 'R' or ''): '12', 'AU12', 'L12'; None where it is no AU."
+    match = _AU.fullmatch(cell.strip().strip('"').replace('_', ''))
+    if not match: return None
+    before, number, after = match[1].upper(), int(match[2]), match[3].upper()
+    return None if not 1 <= number <= _LAST_AU or (before and after) else (number, before + after)
 
 # %% ../../nbs/25_databases/17_bp4d.ipynb #9186bf39
 def header_cells(
@@ -36,20 +37,24 @@ def header_cells(
     "The names in the first line."
     return [cell.strip() for cell in read_text(path).splitlines()[0].split(',')]
 
-def _au_places(path, cells, skip):
+def _au_places(path, cells, frame_place):
     "AU -> places of its columns in the header."
     places, seen = {}, {}
     for place, cell in enumerate(cells):
-        found = None if place == skip else _unverified_au(cell)
-        if found is None: continue
-        if found in seen: raise ValueError(f"{path}, row 1: columns {seen[found] + 1} and {place + 1} are both {cell!r}, allowed is one column for each action unit")
-        places.setdefault(found[0], []).append(place)
-        seen[found] = place
-    if not places: raise ValueError(f"{path}, row 1: the header is {','.join(cells)[:200]!r}, needed is the number of an action unit in each column but the one of the frames")
+        unit = None if place == frame_place else _unverified_au(cell)
+        if unit is None: continue
+        if unit in seen:
+            raise ValueError(f"{path}, row 1: columns {seen[unit] + 1} and {place + 1} are both {cell!r}, "
+                             "allowed is one column for each action unit")
+        places.setdefault(unit[0], []).append(place)
+        seen[unit] = place
+    if not places:
+        raise ValueError(f"{path}, row 1: the header is {','.join(cells)[:200]!r}, "
+                         "needed is the number of an action unit in each column but the one of the frames")
     return places
 
 def _unverified_either_side(values):
-    "(n,) of (n, sides) 0, 1 or NaN: active if one side is. That an action unit is scored like this where its sides have columns of their own is an assumption."
+    "(n,) of (n, sides) 0, 1 or NaN: active if one side is. It is an assumption that columns for sides mean this."
     return np.where((values == 1).any(1), 1., np.where(np.isnan(values).any(1), np.nan, 0.))
 
 # %% ../../nbs/25_databases/17_bp4d.ipynb #9f5e5324
@@ -62,58 +67,71 @@ def read_codes(
 )->pd.DataFrame:          # a column for each AU of the header, 0, 1 or NaN, indexed by frame (0-based)
     "The coded frames of a table, whatever AUs its header names."
     cells = header_cells(path)
-    places = {au: columns for au, columns in sorted(_au_places(path, cells, frame_place).items()) if wanted is None or au in wanted}
-    values = read_annotation(path, len(cells), ','.join(cells), log, label if frame_place != len(cells) - 1 else None)
+    places = {au: columns for au, columns in sorted(_au_places(path, cells, frame_place).items())
+              if wanted is None or au in wanted}
+    last_label = label if frame_place != len(cells) - 1 else None
+    values = read_annotation(path, len(cells), header=','.join(cells), log=log, label=last_label)
+    frame = ordered_frames(values[:, frame_place], path, first_row=2, log=log)
     columns = sorted(place for au in places.values() for place in au)
-    frame = ordered_frames(values[:, frame_place], path, 2, log)
-    given = checked(values[:, columns], label, path, 2, log, whole_rows=False)
-    given[(np.isnan(given) & (values[:, columns] != label.missing)).any(1)] = np.nan # a row with one value that means nothing, as a second header, means nothing
-    values[:, columns] = given
-    sides = {au: values[:, places[au]] for au in places}
-    table = pd.DataFrame({au: column[:, 0] if column.shape[1] == 1 else _unverified_either_side(column) for au, column in sides.items()}, index=range(len(values)))
-    return table[frame >= 0].set_axis(frame[frame >= 0])
+    values[:, columns] = _checked_codes(values[:, columns], label, path, log)
+    units = {au: _unit_of(values[:, places[au]]) for au in places}
+    return pd.DataFrame(units, index=range(len(values)))[frame >= 0].set_axis(frame[frame >= 0])
+
+def _checked_codes(values, label, path, log):
+    "Codes with NaN for the sentinel; a row with one value that means nothing, as a second header, means nothing."
+    codes = checked(values, label, path, first_row=2, log=log, whole_rows=False)
+    codes[(np.isnan(codes) & (values != label.missing)).any(1)] = np.nan
+    return codes
+
+def _unit_of(sides): return sides[:, 0] if sides.shape[1] == 1 else _unverified_either_side(sides)
 
 # %% ../../nbs/25_databases/17_bp4d.ipynb #4af76e9b
 class CodedImages(Database):
-    "Clips that are a folder of images and a table of coded frames; all `train`, since the databases have no split of their own."
+    "Clips of a folder of images and a table of coded frames; all `train`, since the databases have no split."
     first_image = 1    # number of the first image
     wanted = None      # AUs that are read; None: all that a header names
-    def _tables(self): raise NotImplementedError(f"{type(self).__name__} does not say where its tables are") # clip name -> file
-    def _folders(self): return {}                                                                            # clip name -> folder of images
+    def _tables(self): # clip name -> file
+        raise NotImplementedError(f"{type(self).__name__} does not define where its tables are")
+    def _folders(self): return {} # clip name -> folder of images
     def _subject(self, name): return name
     def _frame_place(self, path): return 0
 
     def _find_clips(self):
         tables, folders = self._tables(), self._folders()
         uncoded = sorted(set(folders) - set(tables))
-        if uncoded: self.note(f"folders of images without a table of action units are no clips: {len(uncoded)} ({', '.join(uncoded[:3])}{', ...' if len(uncoded) > 3 else ''})")
-        return [Clip(self.name, name, self._subject(name), 'train', annotations={'aus': file}, splits={'aus': 'train'}, images=folders.get(name)) for name, file in tables.items()]
+        if uncoded:
+            names = ', '.join(uncoded[:3]) + (', ...' if len(uncoded) > 3 else '')
+            self.note(f"folders of images without a table of action units are no clips: {len(uncoded)} ({names})")
+        return [Clip(self.name, name, self._subject(name), 'train', annotations={'aus': file}, splits={'aus': 'train'},
+                     images=folders.get(name)) for name, file in tables.items()]
 
     def images(self, clip): return {} if clip.images is None else numbered_images(clip.images, self.first_image)
 
     def _read(self, clip):
-        if not clip.annotations: return label_table([pd.DataFrame(columns=[f'au{au}' for au in self.au_names])], 0)
-        codes = read_codes(clip.annotations['aus'], self.manifest.label('aus'), self.log, self._frame_place(clip.annotations['aus']), self.wanted)
+        if not clip.annotations: return label_table([pd.DataFrame(columns=[*map('au{}'.format, self.au_names)])], 0)
+        path = clip.annotations['aus']
+        codes = read_codes(path, self.manifest.label('aus'), log=self.log, frame_place=self._frame_place(path),
+                           wanted=self.wanted)
         self._note_columns(codes)
         self._note_images(clip, codes)
         n = 0 if codes.empty else int(codes.index.max()) + 1
         return label_table([codes.reindex(columns=self.au_names).add_prefix('au')], n)
 
-# %% ../../nbs/25_databases/17_bp4d.ipynb #9cf6817d
-def _note_columns(self, codes):
-    "Which AUs have no column, or a column that is not read."
-    lacking, more = [au for au in self.au_names if au not in codes], [au for au in codes if au not in self.au_names and codes[au].notna().any()]
-    if lacking: self.note(f"there are tables without AU {', '.join(map(str, lacking))}; it has no label there")
-    if more: self.note(f"there are tables with AU {', '.join(map(str, more))}, which {self.manifest.title} does not list; it is not read")
+    def _note_columns(self, codes):
+        "Which AUs have no column, or a column that is not read."
+        lacking = ', '.join(str(au) for au in self.au_names if au not in codes)
+        more = ', '.join(str(au) for au in codes if au not in self.au_names and codes[au].notna().any())
+        if lacking: self.note(f"there are tables without AU {lacking}; it has no label there")
+        if more: self.note(f"there are tables with AU {more}, which {self.manifest.title} lacks; it is not read")
 
-def _note_images(self, clip, codes):
-    "How many coded frames have no image."
-    if clip.images is None: return
-    images = self.images(clip)
-    lost = [frame for frame in codes.index if frame not in images]
-    if lost: self.note(f"{clip.name}: {len(lost)} of {len(codes)} rows have no image in {clip.images.relative_to(self.root)} (the first is number {lost[0] + self.first_image})")
-
-CodedImages._note_columns, CodedImages._note_images = _note_columns, _note_images
+    def _note_images(self, clip, codes):
+        "How many coded frames have no image."
+        if clip.images is None: return
+        images, folder = self.images(clip), clip.images.relative_to(self.root)
+        lost = [frame for frame in codes.index if frame not in images]
+        if lost:
+            self.note(f"{clip.name}: {len(lost)} of {len(codes)} rows have no image in {folder} "
+                      f"(the first is number {lost[0] + self.first_image})")
 
 # %% ../../nbs/25_databases/17_bp4d.ipynb #71ff712d
 class NamedCodes(CodedImages):
@@ -122,7 +140,7 @@ class NamedCodes(CodedImages):
     def au_names(self):
         listed, first = self.manifest.label('aus').aus, self.clips[0].annotations['aus']
         try: named = _au_places(first, header_cells(first), self._frame_place(first))
-        except ValueError: named = () # said when the labels of this clip are asked for
+        except ValueError: named = () # becomes an error when the labels of this clip are read
         return (*listed, *(au for au in sorted(named) if au not in listed))
 
 # %% ../../nbs/25_databases/17_bp4d.ipynb #a222e3a8
@@ -136,12 +154,15 @@ class TaskTables(CodedImages):
     def _tables(self):
         files = find_texts(self.root/'AUCoding'/'AU_OCC', '.csv')
         strange = [name for name in files if not _CLIP.fullmatch(name)]
-        if strange: self.note(f"AUCoding/AU_OCC/{strange[0]}.csv is not named as F001_T1.csv is, and is not read ({len(strange)} such files)")
+        if strange:
+            self.note(f"AUCoding/AU_OCC/{strange[0]}.csv is not named as F001_T1.csv is, and is not read "
+                      f"({len(strange)} such files)")
         return {name: file for name, file in files.items() if name not in strange}
 
     def _folders(self):
-        folders = {f'{folder.parent.name}_{folder.name}': folder for folder in sorted((self.root/self.image_root).glob('*/*')) if folder.is_dir()}
-        return {name: folder for name, folder in folders.items() if _CLIP.fullmatch(name)}
+        folders = [folder for folder in sorted((self.root/self.image_root).glob('*/*')) if folder.is_dir()]
+        named = {f'{folder.parent.name}_{folder.name}': folder for folder in folders}
+        return {name: folder for name, folder in named.items() if _CLIP.fullmatch(name)}
 
     def _subject(self, name): return _CLIP.fullmatch(name)[1]
 
@@ -150,7 +171,7 @@ _NUMBERED_FROM = 50 # columns
 
 @register_database
 class Bp4d(TaskTables):
-    "BP4D-Spontaneous: AUCoding/AU_OCC/<subject>_<task>.csv, Sequences_2D+3D/<subject>/<task>/<frame>.jpg; all `train`, folds and the parts of FERA 2015 are in the manifest."
+    "BP4D-Spontaneous: AUCoding/AU_OCC/<subject>_<task>.csv, Sequences_2D+3D/<subject>/<task>/<frame>.jpg; all `train`."
     name, image_root = 'bp4d', 'Sequences_2D+3D'
     au_names = wanted = property(lambda self: self.manifest.label('aus').aus)
 
@@ -163,8 +184,8 @@ class Bp4d(TaskTables):
         if len(cells) < _NUMBERED_FROM: return 'named'
         counted = self.manifest.label('aus', 'numbered').header
         if ','.join(cells) != counted:
-            raise ValueError(f"{path}, row 1: the header has {len(cells)} columns and is {','.join(cells)[:80]!r}..., allowed are fewer than {_NUMBERED_FROM} that are named, "
-                             f"or {counted[:20]!r}... up to 99")
+            raise ValueError(f"{path}, row 1: the header has {len(cells)} columns and is {','.join(cells)[:80]!r}..., "
+                             f"allowed are fewer than {_NUMBERED_FROM} that are named, or {counted[:20]!r}... up to 99")
         return 'numbered'
 
     def _read(self, clip):

@@ -22,7 +22,7 @@ from ..preprocess.video import IMAGE_SUFFIXES
 _STRAY = ' \t\'"'
 _KEY = r'^\w+://(?:.+/)?([\w-][\w.-]*/[^/\\:?#]+\.[A-Za-z]{2,5})$' # of an address: folder/file.suffix
 
-def _plain(name:str)->str:
+def _plain_name(name:str)->str:
     "A name of a column without stray signs; those of AUs written alike."
     return re.sub(r'^AU\s*0*(\d+)$', r'AU \1', name.strip(_STRAY))
 
@@ -40,15 +40,18 @@ def _sheets_in(root)->list:
 
 def _unread_workbooks(root)->list[str]:
     "What to do about each sheet that is there as .xlsx only."
-    books = [path for pattern in _SHEETS.values() if pattern.endswith('.csv') for path in sorted(root.glob(pattern.replace('.csv', '.xlsx'))) if not path.with_suffix('.csv').exists()]
-    return [f"{path} is not read, as handed out it is encrypted: open it with the password of the owners and save it as {path.stem}.csv" for path in books]
+    patterns = [pattern.replace('.csv', '.xlsx') for pattern in _SHEETS.values() if pattern.endswith('.csv')]
+    books = [path for pattern in patterns for path in sorted(root.glob(pattern))]
+    return [f"{path} is not read, as handed out it is encrypted: "
+            f"open it with the password of the owners and save it as {path.stem}.csv"
+            for path in books if not path.with_suffix('.csv').exists()]
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #128f5963
 _PER_CLIP = 2000
 
 @register_database
 class EmotioNet(Database):
-    "EmotioNet: dataFile_0001.txt and so on (train), EmotioNet_FACS*.csv (validation), URLsWithEmotionCat*.csv (test)."
+    "EmotioNet: dataFile_0001.txt ... (train), EmotioNet_FACS*.csv (validation), URLsWithEmotionCat*.csv (test)."
     name = 'emotionet'
     still = True
 
@@ -60,7 +63,9 @@ class EmotioNet(Database):
         known = self.manifest.label('aus').aus
         self.au_names = known if aus is None else tuple(aus)
         unknown = [au for au in self.au_names if au not in known or self.au_names.count(au) > 1]
-        if unknown or not self.au_names: raise ValueError(f"aus is {aus!r}, allowed are numbers {known[0]} to {known[-1]}, each once, or None for all")
+        if unknown or not self.au_names:
+            raise ValueError(f"aus is {aus!r}, allowed are numbers {known[0]} to {known[-1]}, each once, "
+                             "or None for all")
         super().__init__(root, on_fault)
 
     def _find_clips(self):
@@ -68,91 +73,111 @@ class EmotioNet(Database):
         if unread and not sheets: raise ValueError('; '.join(unread))
         for text in unread: self.note(text)
         self.release = sheets[0][0] if len({kind for kind, _ in sheets}) == 1 else None
-        for kind, path in sheets:
-            if kind == 'automatic': yield self._clip(kind, path, path.stem); continue
-            table = self._read_sheet(kind, path)
-            for chunk, rows in table.groupby((table.index - 2)//_PER_CLIP): # the header is row 1
-                self._kept[f'{path.stem}_{chunk + 1:02d}'] = rows
-                yield self._clip(kind, path, f'{path.stem}_{chunk + 1:02d}')
+        return [clip for kind, path in sheets for clip in self._clips_of(kind, path)]
 
-    def _clip(self, kind, path, name):
+    def _clips_of(self, kind, path):
+        "The automatic sheet as it is, any other in parts."
+        parts = {path.stem: None} if kind == 'automatic' else _in_parts(path, _read_sheet(self, kind, path))
         task, split = 'compound' if kind == 'compound' else 'aus', _SPLITS[kind]
-        return Clip(self.name, name, name, split, annotations={task: path}, splits={task: split})
+        self._kept |= {name: rows for name, rows in parts.items() if rows is not None}
+        return [Clip(self.name, name, name, split, annotations={task: path}, splits={task: split}) for name in parts]
+
+    def _rows(self, clip):
+        "The rows of a clip as text; an automatic file is read when it is needed, and not kept."
+        path = next(iter(clip.annotations.values()))
+        return path, self._kept[clip.name] if clip.name in self._kept else _read_sheet(self, 'automatic', path)
+
+    def _frames(self, clip, table):
+        "(n,) int32, by the row in the file."
+        rows = np.asarray(table.index)
+        return (rows - 1 if clip.name not in self._kept else (rows - 2) % _PER_CLIP).astype(np.int32)
+
+    def _read(self, clip):
+        "The labels of a clip, and its images as the address names them."
+        path, table = self._rows(clip)
+        columns = {f'au{au}': np.nan for au in self.au_names} | dict(expression=np.nan, compound=np.nan)
+        columns |= (_categories if 'compound' in clip.annotations else _activations)(self, path, table)
+        return label_table([columns], len(table)).assign(frame=self._frames(clip, table), image=list(table['image']))
+
+    @cached_property
+    def _image_folders(self): return _folders_of_images(self.root)
+    def images(self, clip):
+        "The image of each row, or where it would be."
+        _, table = self._rows(clip)
+        files = [_image_file(self.root, image, self._image_folders) for image in table['image']]
+        return dict(zip(self._frames(clip, table).tolist(), files))
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #9bbe8f65
-def _read_sheet(self, kind, path):
-    "A sheet as text: key of each image, then the labels; the index is the row in the file."
-    aus, classes = [f'AU {au}' for au in self.au_names], [name.lower() for name in self.manifest.label('compound').classes]
-    if kind == 'automatic': table = read_table(path, ('URL', *aus), ('URL', 'URL orig', *(f'AU {au}' for au in range(1, 61))), '\t', log=self.log, last_values=('0', '1', '999'))
-    elif kind == 'manual': table = read_table(path, ('URL',), optional=tuple(aus), log=self.log, last_values=('0', '1', '999'), clean=_plain)
-    else: table = read_table(path, ('url', *classes), log=self.log, last_values=('0', '1'), clean=_plain_class).rename(columns=dict(url='URL'))
-    lacking = [] if kind == 'compound' else [name for name in aus if name not in table]
-    if len(lacking) == len(aus): raise ValueError(f"{path}, row 1: there is no column of an action unit, wanted are {', '.join(aus)}")
-    if lacking: self.note(f"{path} has no column {', '.join(lacking)}; there these action units are missing")
-    return self._keyed(table, path)
+_AU_VALUES = ('0', '1', '999') # as a sheet has them
+_AUTOMATIC_COLUMNS = ('URL', 'URL orig', *(f'AU {au}' for au in range(1, 61)))
 
-def _keyed(self, table, path):
+def _read_sheet(database, kind, path):
+    "A sheet as text: the image of each row, then the labels; the index is the row in the file."
+    if kind == 'compound':
+        classes = [name.lower() for name in database.manifest.label('compound').classes]
+        table = read_table(path, ('url', *classes), log=database.log, last_values=('0', '1'), clean=_plain_class)
+        return _with_images(table.rename(columns=dict(url='URL')), path, database.log)
+    aus = tuple(f'AU {au}' for au in database.au_names)
+    if kind == 'automatic':
+        table = read_table(path, ('URL', *aus), names=_AUTOMATIC_COLUMNS, separator='\t', log=database.log,
+                           last_values=_AU_VALUES)
+    else:
+        table = read_table(path, ('URL',), optional=aus, log=database.log, last_values=_AU_VALUES, clean=_plain_name)
+        _note_lacking(database, path, aus, table)
+    return _with_images(table, path, database.log)
+
+def _note_lacking(database, path, aus, table):
+    "Note the action units that a sheet has no column for; without any of them, an error."
+    lacking = [name for name in aus if name not in table]
+    if len(lacking) == len(aus):
+        raise ValueError(f"{path}, row 1: there is no column of an action unit, wanted are {', '.join(aus)}")
+    if lacking: database.note(f"{path} has no column {', '.join(lacking)}; there these action units are missing")
+
+def _with_images(table, path, log):
     "With `image`, the last two parts of the address, in place of the address."
     images = table['URL'].str.strip(_STRAY).str.extract(_KEY, expand=False)
     legible = images.notna().to_numpy()
-    for row, cell in table['URL'][~legible].items(): self.log.fault(path, row, f"{cell[:80]!r} is not the address of an image, allowed is http://.../folder/image.jpg")
-    return listed_once(table.assign(image=images).drop(columns='URL')[legible], 'image', path, self.log)
+    for row, cell in table['URL'][~legible].items():
+        log.fault(path, row, f"{cell[:80]!r} is not the address of an image, allowed is http://.../folder/image.jpg")
+    return listed_once(table.assign(image=images).drop(columns='URL')[legible], 'image', path, log)
 
-def _rows(self, clip):
-    "The rows of a clip as text; an automatic file is read when it is wanted, and not kept."
-    path = next(iter(clip.annotations.values()))
-    return path, self._kept[clip.name] if clip.name in self._kept else self._read_sheet('automatic', path)
-
-EmotioNet._read_sheet, EmotioNet._keyed, EmotioNet._rows = _read_sheet, _keyed, _rows
+def _in_parts(path, table)->dict:
+    "Name -> rows of each clip of a sheet."
+    chunks = table.groupby((table.index - 2)//_PER_CLIP) # the header is row 1
+    return {f'{path.stem}_{chunk + 1:02d}': rows for chunk, rows in chunks}
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #e324b1af
-def _read(self, clip):
-    "The labels of a clip, and its images as the address names them."
-    (path, table), compound = self._rows(clip), 'compound' in clip.annotations
-    columns = {f'au{au}': np.nan for au in self.au_names} | dict(expression=np.nan, compound=np.nan)
-    columns |= dict(compound=self._categories(path, table)) if compound else self._activations(path, table)
-    frames = self._frames(clip, table)
-    return label_table([columns], len(table)).assign(frame=frames, image=list(table['image']))
-
-def _frames(self, clip, table):
-    "(n,) int32, by the row in the file."
-    return (np.asarray(table.index) - 1 if clip.name not in self._kept else (np.asarray(table.index) - 2) % _PER_CLIP).astype(np.int32)
-
-def _activations(self, path, table):
+def _activations(database, path, table)->dict:
     "The AU columns of a sheet; 999 is NaN."
-    there = [au for au in self.au_names if f'AU {au}' in table]
-    values = np.stack([column_numbers(table, f'AU {au}', path, self.log) for au in there], 1)
-    values = checked(values, self.manifest.label('aus'), path, table.index, self.log, whole_rows=False)
-    values[~trusted(table, path, self.log)] = np.nan
-    return {f'au{au}': values[:, place] for place, au in enumerate(there)}
+    present = [au for au in database.au_names if f'AU {au}' in table]
+    values = np.stack([column_numbers(table, f'AU {au}', path, database.log) for au in present], 1)
+    label = database.manifest.label('aus')
+    values = checked(values, label, path, first_row=table.index, log=database.log, whole_rows=False)
+    values[~trusted(table, path, database.log)] = np.nan
+    return dict(zip((f'au{au}' for au in present), values.T))
 
-def _categories(self, path, table):
-    "(n,) the place of the single 1 among sixteen; other rows are faults."
-    names = list(self.manifest.label('compound').classes)
-    flags = np.stack([column_numbers(table, name, path, self.log) for name in names], 1)
+def _categories(database, path, table)->dict:
+    "The column `compound`: the place of the single 1 among sixteen; other rows are faults."
+    names = list(database.manifest.label('compound').classes)
+    flags = np.stack([column_numbers(table, name, path, database.log) for name in names], 1)
     single = np.isin(flags, (0, 1)).all(axis=1) & (flags.sum(axis=1) == 1)
-    for place, row in [(place, table.index[place]) for place in np.flatnonzero(~single)]:
-        if not self.log.knows(path, row): self.log.fault(path, row, f"the categories are {' '.join(f'{flag:g}' for flag in flags[place])}, allowed is one 1 among fifteen 0")
-    return np.where(single, flags.argmax(axis=1), np.nan)
-
-for _method in (_read, _frames, _activations, _categories): setattr(EmotioNet, _method.__name__, _method)
+    for place in np.flatnonzero(~single):
+        if database.log.knows(path, table.index[place]): continue
+        given = ' '.join(f'{flag:g}' for flag in flags[place])
+        database.log.fault(path, table.index[place], f"the categories are {given}, allowed is one 1 among fifteen 0")
+    return dict(compound=np.where(single, flags.argmax(axis=1), np.nan))
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #e89543cf
-@cached_property
-def _found(self):
+def _folders_of_images(root)->dict:
     "File name -> its folder; None where several folders have one."
     folders = {}
-    for folder, _, files in os.walk(self.root, followlinks=True):
+    for folder, _, files in os.walk(root, followlinks=True):
         for file in files:
             if file.lower().endswith(IMAGE_SUFFIXES): folders[file] = None if file in folders else folder
     return folders
 
-def _images(self, clip):
-    "The image of each row, or where it would be."
-    _, table = self._rows(clip)
-    folders = [self._found.get(image.rpartition('/')[2]) for image in table['image']]
-    files = [self.root/image if folder is None else Path(folder)/image.rpartition('/')[2] for folder, image in zip(folders, table['image'])]
-    return dict(zip(self._frames(clip, table).tolist(), files))
-
-EmotioNet._found, EmotioNet.images = _found, _images
-EmotioNet._found.__set_name__(EmotioNet, '_found')
+def _image_file(root, image, folders)->Path:
+    "The file of an image, 'folder/name': where the search found it, else where the address has it."
+    name = image.rpartition('/')[2]
+    folder = folders.get(name)
+    return root/image if folder is None else Path(folder)/name

@@ -15,27 +15,29 @@ from .base import find_texts, register_database
 _PERSON = re.compile(r'\d{3,}[A-C]') # 001A
 
 def _unverified_tables(root):
-    "Person -> table: AUCoding/001A.csv. Folder and form of the original tables were not found."
+    "Person -> table: AUCoding/001A.csv. Folder and form of the original tables are not documented."
     return {name: file for name, file in find_texts(root/'AUCoding', '.csv').items() if _PERSON.fullmatch(name)}
 
 def _unverified_frame_place(path, cells):
     "Place of the column `frame` in the header. That there is one is an assumption."
     names = [cell.strip('"').strip().lower() for cell in cells]
-    if names.count('frame') != 1: raise ValueError(f"{path}, row 1: the header is {','.join(cells)[:200]!r}, needed is one column 'frame' beside those of the AUs")
+    if names.count('frame') != 1:
+        raise ValueError(f"{path}, row 1: the header is {','.join(cells)[:200]!r}, "
+                         "needed is one column 'frame' beside those of the AUs")
     return names.index('frame')
 
 def _unverified_folders(root):
-    "Person -> folder of images. Their names are documented, not where they lie: images/ comes first, then the root and what is one level below."
-    found = {}
+    "Person -> folder of images. Their names are documented, not their place: images/ first, then root and root/*."
+    people = {}
     for pattern in ('images/*', '*', '*/*'):
         for folder in sorted(root.glob(pattern)):
-            if folder.is_dir() and _PERSON.fullmatch(folder.name): found.setdefault(folder.name, folder)
-    return found
+            if folder.is_dir() and _PERSON.fullmatch(folder.name): people.setdefault(folder.name, folder)
+    return people
 
 # %% ../../nbs/25_databases/22_gft.ipynb #5dfab2fc
 @register_database
 class Gft(NamedCodes):
-    "GFT: AUCoding/001A.csv, images/001A/<frame>.jpg; a subject is one of the three people of a group; all `train`."
+    "GFT: AUCoding/001A.csv, images/001A/<frame>.jpg; a subject is one of three people in a group; all `train`."
     name = 'gft'
     def _tables(self): return _unverified_tables(self.root)
     def _folders(self): return _unverified_folders(self.root)

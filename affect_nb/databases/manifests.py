@@ -15,7 +15,6 @@ from typing import Literal, Optional
 
 import pandas as pd
 import yaml
-from fastcore.basics import patch
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #9171f727
@@ -37,7 +36,8 @@ class Access(_Strict):
 # %% ../../nbs/25_databases/00_manifests.ipynb #99ef7ccf
 class Label(_Strict):
     "One kind of annotation as its file writes it: the values, and the one that stands for no annotation."
-    name: Literal['valence', 'arousal', 'expression', 'category', 'compound', 'aus'] # category: the database's own longer list
+    # category: the database's own longer list of classes
+    name: Literal['valence', 'arousal', 'expression', 'category', 'compound', 'aus']
     kind: Literal['continuous', 'class', 'binary', 'intensity']
     meaning: str
     level: Literal['frame', 'image', 'utterance'] = 'frame' # what has one annotation
@@ -53,10 +53,12 @@ class Label(_Strict):
     @model_validator(mode='after')
     def _complete(self):
         needed = dict(continuous='range', binary='aus', intensity='aus') | {'class': 'classes'}
-        if getattr(self, needed[self.kind]) is None: raise ValueError(f"label {self.name!r} is {self.kind}, so it needs {needed[self.kind]!r}")
+        if getattr(self, needed[self.kind]) is None:
+            raise ValueError(f"label {self.name!r} is {self.kind}, so it needs {needed[self.kind]!r}")
         low, high = self._span
         if self.missing is not None and low <= self.missing <= high:
-            raise ValueError(f"label {self.name!r} says {self.missing:g} for no annotation, but annotations are {self._values}")
+            raise ValueError(f"label {self.name!r} has {self.missing:g} for no annotation, "
+                             f"but annotations are {self._values}")
         return self
 
     @property
@@ -67,7 +69,8 @@ class Label(_Strict):
     @property
     def _values(self):
         low, high = self._span
-        return {'binary': "0 or 1", 'class': f"whole numbers {low} to {high}"}.get(self.kind, f"numbers in {[low, high]}")
+        whole = {'binary': "0 or 1", 'class': f"whole numbers {low} to {high}"}
+        return whole.get(self.kind, f"numbers in {[low, high]}")
 
     @property
     def allowed(self)->str:
@@ -76,7 +79,7 @@ class Label(_Strict):
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #0615953e
 class Counts(_Strict):
-    "How much there is; None where the source does not say."
+    "How much there is; None where the source does not give it."
     videos: Optional[int] = None
     clips: Optional[int] = None
     utterances: Optional[int] = None
@@ -139,7 +142,8 @@ class Protocol(_Strict):
     def _disjoint(self):
         subjects = Counter(subject for part in (*self.folds, *self.parts.values()) for subject in part)
         twice = [subject for subject, times in subjects.items() if times > 1]
-        if twice: raise ValueError(f"a subject may be in one part only, more than once is {', '.join(twice)}")
+        if twice:
+            raise ValueError(f"a subject may be in one part only, more than once is {', '.join(twice)}")
         return self
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #afaf63c8
@@ -150,14 +154,15 @@ class Release(_Strict):
     labels: tuple[Label, ...] = () # those that differ
     splits: dict[str, Split] = {}
 
-def _chosen(owner, what, found, name):
-    "The one of that name; if there is none, the message lists what there is."
-    if name not in found: raise ValueError(f"{owner} has no {what} {name!r}, it has {', '.join(found) or 'none'}")
-    return found[name]
+def _entry_called(owner, what, entries, name):
+    "The entry of that name; if there is none, the message lists those that exist."
+    if name not in entries:
+        raise ValueError(f"{owner} has no {what} {name!r}, it has {', '.join(entries) or 'none'}")
+    return entries[name]
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #8c7d8d41
 class Manifest(_Strict):
-    "All that the package knows about one database."
+    "Everything that the package needs to know about one database."
     name: str
     title: str
     kind: Literal['static', 'dynamic', 'A/V'] # images, silent sequences, video with sound (Table I)
@@ -179,16 +184,27 @@ class Manifest(_Strict):
 
     def release(self, name:str)->Release:
         "One of the forms in which the database is handed out."
-        return _chosen(self.name, 'release', self.releases, name)
+        return _entry_called(self.name, 'release', self.releases, name)
 
     def protocol(self, name:str)->Protocol:
         "One of the ways in which papers divide the database."
-        return _chosen(self.name, 'protocol', self.protocols, name)
+        return _entry_called(self.name, 'protocol', self.protocols, name)
 
     def label(self, name:str, release:Optional[str]=None)->Label:
         "The definition of one label, in one of the releases where that is named."
         labels = self.labels + (self.release(release).labels if release else ())
-        return _chosen(self.name, 'label', {label.name: label for label in labels}, name)
+        return _entry_called(self.name, 'label', {label.name: label for label in labels}, name)
+
+    def facts_table(self)->pd.DataFrame:
+        "The statements with their status, unverified ones first."
+        table = pd.DataFrame([fact.model_dump() for fact in self.facts], columns=['status', 'says', 'source'])
+        return table.sort_values('status', kind='stable', ignore_index=True)
+
+    def layout_tree(self,
+        release:Optional[str]=None, # one of `releases`; None: the manifest's own layout
+    )->str:
+        "The database's folder as a tree, with what each file holds."
+        return _as_tree((release and self.release(release).layout) or self.layout)
 
     def _repr_markdown_(self):
         labels = '\n'.join(f"- **{label.name}**: {label.allowed}" for label in self.labels)
@@ -212,22 +228,11 @@ def _as_tree(layout)->str:
         here[file] = entry
     lines = list(_tree_lines(tree))
     width = max(len(name) for name, _ in lines)
-    said = ['' if entry is None else entry.holds + (' (optional)' if entry.optional else '') for _, entry in lines]
-    return '\n'.join(f"{name:<{width}}  {holds}".rstrip() for (name, _), holds in zip(lines, said))
+    return '\n'.join(f"{name:<{width}}  {_contents(entry)}".rstrip() for name, entry in lines)
 
-# %% ../../nbs/25_databases/00_manifests.ipynb #48372399
-@patch
-def facts_table(self:Manifest)->pd.DataFrame:
-    "The statements with their status, unverified ones first."
-    rows = [fact.model_dump() for fact in self.facts]
-    return pd.DataFrame(rows, columns=['status', 'says', 'source']).sort_values('status', kind='stable', ignore_index=True)
-
-@patch
-def layout_tree(self:Manifest,
-    release:Optional[str]=None, # one of `releases`; None: the manifest's own layout
-)->str:
-    "The database's folder as a tree, with what each file holds."
-    return _as_tree((release and self.release(release).layout) or self.layout)
+def _contents(entry)->str:
+    "What an entry of the layout holds; '' for a folder."
+    return '' if entry is None else entry.holds + (' (optional)' if entry.optional else '')
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #b174e6b3
 _FOLDER = 'data_manifests'
@@ -235,13 +240,15 @@ _FOLDER = 'data_manifests'
 def _manifest_folders()->list[Path]:
     "Every folder that may hold manifests, nearest first."
     here = Path.cwd()
-    checkouts = [here, *here.parents, *Path(__file__).resolve().parents] if '__file__' in globals() else [here, *here.parents]
-    folders = [parent/_FOLDER for parent in checkouts] + [Path(sys.prefix)/'share'/'affect_nb'/_FOLDER]
+    package = Path(__file__).resolve().parents if '__file__' in globals() else ()
+    folders = [parent/_FOLDER for parent in (here, *here.parents, *package)]
+    folders.append(Path(sys.prefix)/'share'/'affect_nb'/_FOLDER)
     return [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
 def _manifest_files()->dict[str, Path]:
     "Name -> file; the nearest folder wins."
-    return {file.stem: file for folder in reversed(_manifest_folders()) for file in sorted(folder.glob('*.yaml'))}
+    folders = reversed(_manifest_folders())
+    return {file.stem: file for folder in folders for file in sorted(folder.glob('*.yaml'))}
 
 # %% ../../nbs/25_databases/00_manifests.ipynb #515080af
 def list_manifests()->list[str]: # names, sorted
@@ -255,20 +262,25 @@ def read_manifest(
     path = Path(path)
     try: content = yaml.safe_load(path.read_text(encoding='utf-8'))
     except yaml.YAMLError as error: raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(content, dict): raise ValueError(f"{path} holds {type(content).__name__}, a manifest is a mapping of keys to values")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds {type(content).__name__}, a manifest is a mapping of keys to values")
     try: return Manifest(**content)
-    except ValidationError as error: raise ValueError(f"{path}: {_said(error)}") from None
+    except ValidationError as error: raise ValueError(f"{path}: {_problems(error)}") from None
 
-def _said(error:ValidationError)->str:
-    "The problems in one line: where, what was there, what is allowed."
-    return '; '.join(f"{'.'.join(map(str, problem['loc'])) or 'manifest'}: {problem['msg']} (found {str(problem['input'])[:60]!r})" for problem in error.errors())
+def _problems(error:ValidationError)->str:
+    "The problems in one line: where, what was given, what is allowed."
+    def describe(problem):
+        place = '.'.join(map(str, problem['loc'])) or 'manifest'
+        return f"{place}: {problem['msg']} (found {str(problem['input'])[:60]!r})"
+    return '; '.join(map(describe, error.errors()))
 
 def load_manifest(
     name:str, # 'aff-wild', 'aff-wild2', ...
 )->Manifest:
     "The manifest of the database `name`."
     files = _manifest_files()
-    if name not in files: raise ValueError(f"there is no manifest of {name!r}, there are: {', '.join(sorted(files)) or 'none at all'}")
+    if name not in files:
+        raise ValueError(f"there is no manifest of {name!r}, there are: {', '.join(sorted(files)) or 'none at all'}")
     return _read_once(files[name], files[name].stat().st_mtime_ns)
 
 @lru_cache(64)

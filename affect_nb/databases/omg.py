@@ -12,21 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
 from ..core.labels import EXPRESSIONS
 from .label_files import ReadingLog, checked, column_numbers, read_table
 from .base import Clip, Database, label_table, register_database
 
 # %% ../../nbs/25_databases/21_omg.ipynb #6a97d6c0
-_LISTS = {'train': ('omg_TrainVideos.csv',), 'validation': ('omg_ValidationVideos.csv',),
-          'test': ('omg_TestVideos_WithLabels.csv', 'omg_TestVideos_WithoutLabels.csv')} # the first that is there counts
+_LISTS = {'train': ('omg_TrainVideos.csv',), 'validation': ('omg_ValidationVideos.csv',), # the first that exists counts
+          'test': ('omg_TestVideos_WithLabels.csv', 'omg_TestVideos_WithoutLabels.csv')}
 _KEYS, _LABELS = ('video', 'utterance'), ('arousal', 'valence', 'EmotionMaxVote')
-_FORMS = {'video': (r'[\w-]+', "the id of a video, letters and digits"), 'utterance': (r'utterance_[0-9]+\.mp4', "a name like utterance_12.mp4")}
+_FORMS = {'video': (r'[\w-]+', "the id of a video, letters and digits"),
+          'utterance': (r'utterance_[0-9]+\.mp4', "a name like utterance_12.mp4")}
 
 def _read_list(path, labelled, log):
-    "The rows of one list, text cells by row of the file, with the column `clip`; a row that names no utterance is left out."
-    table = read_table(path, _KEYS + (_LABELS if labelled else ()), log=log, last_values=tuple('0123456') if labelled else ('utterance_',)) # a name that is whole was not cut off
+    "The rows of one list as text, with the column `clip`; a row that names no utterance is left out."
+    last_values = tuple('0123456') if labelled else ('utterance_',) # a name that is whole was not cut off
+    table = read_table(path, _KEYS + (_LABELS if labelled else ()), log=log, last_values=last_values)
     bad = pd.Series(False, table.index)
     for name, (form, allowed) in _FORMS.items():
         for row, cell in table[name][~table[name].str.fullmatch(form)].items():
@@ -35,7 +36,8 @@ def _read_list(path, labelled, log):
     table = table[~bad].copy()
     table['clip'] = table['video'] + '_' + table['utterance'].str.removesuffix('.mp4')
     first = table.index.to_series().groupby(table['clip']).transform('first')
-    for row, earlier in first[table['clip'].duplicated()].items(): log.fault(path, row, f"{table['clip'][row]} is listed twice, first in row {earlier}; allowed is once")
+    for row, earlier in first[table['clip'].duplicated()].items():
+        log.fault(path, row, f"{table['clip'][row]} is listed twice, first in row {earlier}; allowed is once")
     table['twice'] = table['clip'].duplicated(keep=False)
     return table.drop_duplicates('clip')
 
@@ -48,20 +50,27 @@ def _subject(video):
 def _checked_list(table, path, manifest):
     "Label table of a list, the place of each clip in it, and the faults: clip -> (row, what is wrong)."
     log, rows = ReadingLog('skip'), table.index.to_numpy()
-    def values(name, column): return checked(column_numbers(table, column, path, log)[:, None], manifest.label(name), path, rows, log)[:, 0]
+    def values(name, column):
+        numbers = column_numbers(table, column, path, log)[:, None]
+        return checked(numbers, manifest.label(name), path, first_row=rows, log=log)[:, 0]
     labels = pd.DataFrame({name: values(name, name) for name in ('valence', 'arousal')}, table.index)
-    votes, order = values('expression', 'EmotionMaxVote'), [EXPRESSIONS.index(name) for name in manifest.label('expression').classes]
+    votes = values('expression', 'EmotionMaxVote')
+    order = [EXPRESSIONS.index(name) for name in manifest.label('expression').classes]
     labels['expression'] = np.where(np.isnan(votes), np.nan, np.take(order, np.nan_to_num(votes).astype(int)))
     labels.loc[table['twice']] = np.nan
-    labels.loc[labels[['valence', 'arousal']].isna().any(axis=1), ['valence', 'arousal']] = np.nan # half a label is none
+    half = labels[['valence', 'arousal']].isna().any(axis=1)
+    labels.loc[half, ['valence', 'arousal']] = np.nan # half a label is none
     places = {clip: place for place, clip in enumerate(table['clip'])}
-    return label_table([labels.reset_index(drop=True)], len(labels)).assign(frame=np.int32(-1)), places, {table['clip'][fault.row]: (fault.row, fault.said) for fault in log.faults}
+    faults = {table['clip'][fault.row]: (fault.row, fault.message) for fault in log.faults}
+    return label_table([labels.reset_index(drop=True)], len(labels)).assign(frame=np.int32(-1)), places, faults
 
 # %% ../../nbs/25_databases/21_omg.ipynb #e077faef
 def _unverified_videos(root):
-    "(folder, video, utterance) -> file of everything that may be an utterance. Not verified: how the folder around the videos is called."
-    files = [file for pattern in ('*/utterance_*.mp4', '*/*/utterance_*.mp4') for file in sorted(root.glob(pattern)) if file.is_file()]
-    return {('' if file.parent.parent == root else file.parent.parent.name, file.parent.name, file.name): file for file in files}
+    "(folder, video, utterance) -> file of each utterance. Not verified: the name of the folder around the videos."
+    patterns = ('*/utterance_*.mp4', '*/*/utterance_*.mp4')
+    files = [file for pattern in patterns for file in sorted(root.glob(pattern)) if file.is_file()]
+    outer = {file: '' if file.parent.parent == root else file.parent.parent.name for file in files}
+    return {(outer[file], file.parent.name, file.name): file for file in files}
 
 # %% ../../nbs/25_databases/21_omg.ipynb #88deb5de
 @register_database
@@ -70,13 +79,10 @@ class OmgEmotion(Database):
     name = 'omg-emotion'
 
     def _find_clips(self):
-        self.files = {split: [self.root/name for name in names if (self.root/name).is_file()] for split, names in _LISTS.items()}
-        for split, files in self.files.items():
-            if not files: self.note(f"there is no {' and no '.join(_LISTS[split])}, so no {split} set")
-            if len(files) > 1: self.note(f"{files[0].name} and {files[1].name} are there; the first counts")
-        self.lists = {split: _read_list(files[0], self._labelled(split), self.log) for split, files in self.files.items() if files}
-        twice = pd.concat([table['clip'] for table in self.lists.values()] or [pd.Series(dtype=str)])
-        if twice.duplicated().any(): raise ValueError(f"{self.root}: {twice[twice.duplicated()].iloc[0]} is in two of {', '.join(self.files[split][0].name for split in self.lists)}; it may be in one of them")
+        self.files = _lists_in(self)
+        self.lists = {split: _read_list(files[0], self._labelled(split), self.log)
+                      for split, files in self.files.items() if files}
+        _keep_apart(self)
         videos = _unverified_videos(self.root)
         return [clip for split in self.lists for clip in self._clips_of(split, videos)]
 
@@ -85,15 +91,18 @@ class OmgEmotion(Database):
     @cached_property
     def _tables(self):
         "Split -> the labels of its list, the place of each clip in it, and clip -> (row, what is wrong there)."
-        return {split: _checked_list(table, self.files[split][0], self.manifest) for split, table in self.lists.items() if self._labelled(split)}
+        return {split: _checked_list(table, self.files[split][0], self.manifest)
+                for split, table in self.lists.items() if self._labelled(split)}
 
     def _clips_of(self, split, videos):
         "A clip for each row of a list."
-        folders, file = dict.fromkeys((split, '', *(folder for folder, _, _ in videos))), self.files[split][0]
-        for name, video, utterance in zip(*(self.lists[split][column] for column in ('clip', *_KEYS))):
-            found = next((videos[folder, video, utterance] for folder in folders if (folder, video, utterance) in videos), None)
-            yield Clip(self.name, name, _subject(video), split, found, annotations={'va': file, 'expression': file} if self._labelled(split) else {},
-                       splits={'va': split, 'expression': split}, media=name)
+        tasks, file, table = ('va', 'expression'), self.files[split][0], self.lists[split]
+        folders = dict.fromkeys((split, '', *(folder for folder, _, _ in videos)))
+        for name, video, utterance in zip(table['clip'], table['video'], table['utterance']):
+            places = ((folder, video, utterance) for folder in folders)
+            film = next((videos[place] for place in places if place in videos), None)
+            yield Clip(self.name, name, _subject(video), split, video=film, splits=dict.fromkeys(tasks, split),
+                       annotations=dict.fromkeys(tasks, file) if self._labelled(split) else {}, media=name)
 
     def _read(self, clip):
         if not clip.annotated: return label_table([{name: [] for name in ('valence', 'arousal', 'expression')}], 0)
@@ -101,19 +110,52 @@ class OmgEmotion(Database):
         if clip.name in faults: self.log.fault(clip.annotations['va'], *faults[clip.name])
         return labels[places[clip.name]:places[clip.name] + 1].reset_index(drop=True)
 
+    def submission(self,
+        predictions:pd.DataFrame, # clip, valence, arousal; one row per utterance, in any order
+        split:str='test',         # whose list is answered
+    )->pd.DataFrame:              # video, utterance, arousal, valence, in the order of the list
+        "Predictions as the challenge takes them: `.to_csv(path, index=False)`."
+        return _submission(self, predictions, split)
+
+# %% ../../nbs/25_databases/21_omg.ipynb #eba4d913
+def _lists_in(database)->dict:
+    "Split -> its lists, of those that are there; a note where there is none, or more than one."
+    paths = {split: [database.root/name for name in names] for split, names in _LISTS.items()}
+    lists = {split: [path for path in paths[split] if path.is_file()] for split in paths}
+    for split, files in lists.items():
+        if not files: database.note(f"there is no {' and no '.join(_LISTS[split])}, so no {split} set")
+        if len(files) > 1: database.note(f"{files[0].name} and {files[1].name} are there; the first counts")
+    return lists
+
+def _keep_apart(database):
+    "An error where an utterance is in two of the lists."
+    clips = pd.concat([table['clip'] for table in database.lists.values()] or [pd.Series(dtype=str)])
+    if clips.duplicated().any():
+        names = ', '.join(database.files[split][0].name for split in database.lists)
+        raise ValueError(f"{database.root}: {clips[clips.duplicated()].iloc[0]} is in two of {names}; "
+                         "it may be in one of them")
+
 # %% ../../nbs/25_databases/21_omg.ipynb #11b91a6b
-@patch
-def submission(self:OmgEmotion,
-    predictions:pd.DataFrame, # clip, valence, arousal; one row an utterance, in any order
-    split:str='test',         # whose list is answered
-)->pd.DataFrame:              # video, utterance, arousal, valence, in the order of the list
-    "Predictions as the challenge takes them: `.to_csv(path, index=False)`."
-    if split not in self.lists: raise ValueError(f"split is {split!r}, there are lists of {', '.join(self.lists)}")
+def _submission(database, predictions, split):
+    "The predictions in the order of a list, checked."
+    if split not in database.lists:
+        raise ValueError(f"split is {split!r}, there are lists of {', '.join(database.lists)}")
     lacking = [name for name in ('clip', 'valence', 'arousal') if name not in predictions]
-    if lacking: raise ValueError(f"predictions have no column {lacking[0]!r}, needed are clip, valence, arousal; they have {', '.join(map(str, predictions))}")
-    wanted, given = self.lists[split], predictions.set_index('clip')[['arousal', 'valence']]
-    for said, names in {'is predicted twice': given.index[given.index.duplicated()], 'has no prediction': wanted['clip'][~wanted['clip'].isin(given.index)],
-                        f'is not in {self.files[split][0].name}': given.index[~given.index.isin(wanted['clip'])],
-                        'has a prediction that is no number': given.index[~np.isfinite(given.astype(float)).all(axis=1)]}.items():
-        if len(names): raise ValueError(f"{names[0] if isinstance(names, pd.Index) else names.iloc[0]} {said}; allowed is one prediction for each of the {len(wanted)} utterances of {split}")
-    return pd.concat([wanted[list(_KEYS)].reset_index(drop=True), given.loc[wanted['clip']].reset_index(drop=True)], axis=1)
+    if lacking:
+        raise ValueError(f"predictions have no column {lacking[0]!r}, needed are clip, valence, arousal; "
+                         f"they have {', '.join(map(str, predictions))}")
+    wanted, given = database.lists[split], predictions.set_index('clip')[['arousal', 'valence']]
+    wrong = next(_wrong_predictions(wanted['clip'], given, database.files[split][0].name), None)
+    if wrong:
+        raise ValueError(f"{' '.join(wrong)}; "
+                         f"allowed is one prediction for each of the {len(wanted)} utterances of {split}")
+    values = given.loc[wanted['clip']].reset_index(drop=True)
+    return pd.concat([wanted[list(_KEYS)].reset_index(drop=True), values], axis=1)
+
+def _wrong_predictions(wanted, given, list_name):
+    "(clip, what is wrong with its prediction)."
+    for name in given.index[given.index.duplicated()]: yield name, 'is predicted twice'
+    for name in wanted[~wanted.isin(given.index)]: yield name, 'has no prediction'
+    for name in given.index[~given.index.isin(wanted)]: yield name, f'is not in {list_name}'
+    finite = np.isfinite(given.astype(float)).all(axis=1)
+    for name in given.index[~finite]: yield name, 'has a prediction that is no number'

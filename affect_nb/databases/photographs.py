@@ -23,8 +23,10 @@ def listed_once(
     "A photograph may be in a list once; every row of the others is a fault."
     again = table.duplicated(column, keep=False)
     repeated = table.loc[again, column]
-    rows = repeated.index.to_series().groupby(repeated.to_numpy()).agg(lambda found: ', '.join(map(str, found[:5])))
-    for row, name in repeated.items(): log.fault(path, row, f"{name!r} is listed more than once (rows {rows[name]}), allowed is one row")
+    lines = repeated.index.to_series().groupby(repeated.to_numpy())
+    rows = lines.agg(lambda numbers: ', '.join(map(str, numbers[:5])))
+    for row, name in repeated.items():
+        log.fault(path, row, f"{name!r} is listed more than once (rows {rows[name]}), allowed is one row")
     return table[~again]
 
 # %% ../../nbs/25_databases/08_photographs.ipynb #08fb0e23

@@ -22,26 +22,29 @@ from .base import SPLITS, Database
 # %% ../../nbs/25_databases/30_splits.ipynb #ae380080
 _FAMILY = {'aff-wild2': 'aff-wild'} # Aff-Wild2 holds the videos of Aff-Wild under their old names
 
-def _sides(side)->dict[str, set]:
+def _names_on_side(side)->dict[str, set]:
     "Subjects, clips and videos of one side, each with its database where that is known."
-    people = [_person(one) for one in _listed(side)]
-    return {what: {person[what] for person in people} for what in ('subject', 'clip', 'video')}
+    identities = [_identity(clip) for clip in _clip_list(side)]
+    return {what: {names[what] for names in identities} for what in ('subject', 'clip', 'video')}
 
-def _rows(table):
-    "One dictionary a clip of a table."
-    if 'clip' not in table: raise ValueError(f"the table has the columns {', '.join(map(str, table))}; 'clip' is needed, and 'subject' where it is known")
+def _clip_list(side): return _table_rows(side) if isinstance(side, pd.DataFrame) else list(side)
+
+def _table_rows(table):
+    "One dictionary for each clip of a table."
+    if 'clip' not in table:
+        raise ValueError(f"the table has the columns {', '.join(map(str, table))}; "
+                         "'clip' is needed, and 'subject' where it is known")
     columns = [name for name in ('database', 'clip', 'subject') if name in table]
     return table[columns].drop_duplicates().astype(object).fillna('').to_dict('records')
 
-def _listed(side): return _rows(side) if isinstance(side, pd.DataFrame) else list(side)
-
-def _person(one):
-    "Subject, clip and video of a clip, a dictionary or a name."
-    if isinstance(one, str): one = dict(clip=one)
-    if not isinstance(one, Mapping): one = dict(database=one.database, clip=one.name, subject=one.subject, video=one.stem)
-    named = dict(clip=one['clip'], subject=one.get('subject') or one['clip'], video=one.get('video') or _video_name(one['clip']))
-    database = one.get('database', '')
-    return {what: (_FAMILY.get(database, database), str(value)) for what, value in named.items()}
+def _identity(clip)->dict:
+    "(database, name) of the subject, the clip and the video, of a clip, a dictionary or a name."
+    if isinstance(clip, str): clip = dict(clip=clip)
+    if not isinstance(clip, Mapping):
+        clip = dict(database=clip.database, clip=clip.name, subject=clip.subject, video=clip.stem)
+    name, database = clip['clip'], clip.get('database', '')
+    names = dict(clip=name, subject=clip.get('subject') or name, video=clip.get('video') or _video_name(name))
+    return {what: (_FAMILY.get(database, database), str(value)) for what, value in names.items()}
 
 def _video_name(clip):
     "The recording of a clip: `5_left` and `5_right` are both in `5`."
@@ -53,13 +56,13 @@ def overlap(
     valid,
 )->dict[str, list[str]]: # 'subject', 'clip', 'video' -> names that are on both sides
     "What two sides of a split share."
-    left, right = _sides(train), _sides(valid)
+    left, right = _names_on_side(train), _names_on_side(valid)
     return {what: sorted(_shared(left[what], right[what])) for what in left}
 
 def _shared(left, right):
-    "Names on both sides; the same name in two databases is two things, unless one side does not say which database."
-    if any(not database for database, _ in left | right): return {name for _, name in left} & {name for _, name in right}
-    return {name for _, name in left & right}
+    "Names on both sides; one name in two databases is two things, unless a side does not name its database."
+    if all(database for database, _ in left | right): return {name for _, name in left & right}
+    return {name for _, name in left} & {name for _, name in right}
 
 def check_split(
     train,  # clips, a table with clip and subject, or names
@@ -68,24 +71,29 @@ def check_split(
 ):
     "Refuse a subject, a clip or a video that is on both sides."
     shared = {what: names for what, names in overlap(train, valid).items() if names}
-    if shared and not allow_overlap:
-        said = '; '.join(f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}" for what, names in shared.items())
-        raise ValueError(f"on both sides of the split: {said}. Allowed are different people on each side; allow_overlap=True takes it as it is")
+    if not shared or allow_overlap: return
+    texts = [f"{what} {', '.join(names[:5])}" + (f" and {len(names) - 5} more" if len(names) > 5 else '')
+             for what, names in shared.items()]
+    raise ValueError(f"on both sides of the split: {'; '.join(texts)}. Allowed are different people on each side; "
+                     "allow_overlap=True takes it as it is")
 
 # %% ../../nbs/25_databases/30_splits.ipynb #22bb467c
 def _groups(clips):
     "(n,) number of the group of each clip: linked by subjects and videos."
-    people = [_person(clip) for clip in clips]
-    keys = dict.fromkeys((what, person[what]) for person in people for what in ('subject', 'video')) # in the order of the clips: a set's order is another in every process
+    people, links = [_identity(clip) for clip in clips], ('subject', 'video')
+    # in the order of the clips: a set's order is another in every process
+    keys = dict.fromkeys((what, person[what]) for person in people for what in links)
     names = {key: number for number, key in enumerate(keys)}
-    ends = [[names[what, person[what]] for person in people] for what in ('subject', 'video')]
+    ends = [[names[what, person[what]] for person in people] for what in links]
     linked = coo_array((np.ones(len(people)), ends), shape=(len(names), len(names)))
     return connected_components(linked, directed=False)[1][ends[0]]
 
 def _folds(clips, k, seed):
     "(n,) fold of each clip, 0 to k-1."
     numbers, groups, sizes = np.unique(_groups(clips), return_inverse=True, return_counts=True)
-    if not 2 <= k <= len(numbers): raise ValueError(f"k is {k}, allowed are 2 to {len(numbers)}: there are {len(numbers)} groups of clips that share no subject and no video")
+    if not 2 <= k <= len(numbers):
+        raise ValueError(f"k is {k}, allowed are 2 to {len(numbers)}: "
+                         f"there are {len(numbers)} groups of clips that share no subject and no video")
     order = np.random.default_rng(seed).permutation(len(numbers))
     order = order[np.argsort(-sizes[order], kind='stable')]
     fold, load = np.zeros(len(numbers), int), np.zeros(k, int)
@@ -98,12 +106,14 @@ def _folds(clips, k, seed):
 def subject_kfold(
     clips:Iterable, # `Clip`s of a database
     k:int=5,        # folds
-    seed:int=0,     # decides who goes where
+    seed:int=0,     # decides which group is in which fold
 )->list[tuple[list, list]]: # k times (train, valid)
     "k splits in which each clip is held out once, and nobody is on both sides."
-    clips = sorted(clips, key=lambda clip: (_person(clip)['clip']))
+    clips = sorted(clips, key=lambda clip: _identity(clip)['clip'])
     folds = _folds(clips, k, seed)
-    return [([clip for clip, fold in zip(clips, folds) if fold != held], [clip for clip, fold in zip(clips, folds) if fold == held]) for held in range(k)]
+    parts = [[clip for clip, fold in zip(clips, folds) if fold == held] for held in range(k)]
+    rests = [[clip for clip, fold in zip(clips, folds) if fold != held] for held in range(k)]
+    return list(zip(rests, parts))
 
 def holdout(
     clips:Iterable,   # `Clip`s of a database
@@ -111,7 +121,8 @@ def holdout(
     seed:int=0,
 )->tuple[list, list]: # train, valid
     "One split with nobody on both sides."
-    if not 0 < share <= .5: raise ValueError(f"share is {share}, allowed is more than 0 and at most 0.5")
+    if not 0 < share <= .5:
+        raise ValueError(f"share is {share}, allowed is more than 0 and at most 0.5")
     clips = list(clips)
     return subject_kfold(clips, min(round(1/share), len(set(_groups(clips)))), seed)[0]
 
@@ -121,7 +132,8 @@ def split_hash(
 )->str:                  # 12 hexadecimal digits
     "A short name for a split: the same clips and subjects on the same sides give the same hash."
     if not isinstance(split, Mapping): split = dict(zip(('train', 'valid', 'test'), split))
-    sides = {name: sorted([*person['clip'], *person['subject']] for person in map(_person, _listed(side))) for name, side in split.items()}
+    identities = {name: map(_identity, _clip_list(side)) for name, side in split.items()}
+    sides = {name: sorted([*names['clip'], *names['subject']] for names in side) for name, side in identities.items()}
     return hashlib.sha256(json.dumps(sides, sort_keys=True).encode()).hexdigest()[:12]
 
 # %% ../../nbs/25_databases/30_splits.ipynb #bb850b4a
@@ -133,12 +145,13 @@ class Division:
     aus: tuple = ()  # the AUs that are scored by this protocol; (): all
 
     def __post_init__(self):
-        for one, other in combinations(self.sides, 2): check_split(self.sides[one], self.sides[other])
+        for left, right in combinations(self.sides, 2): check_split(self.sides[left], self.sides[right])
 
     @property
     def hash(self)->str: return split_hash(self.sides)
     def __repr__(self):
-        counts = ', '.join(f"{len(clips)} {side} ({len({clip.subject for clip in clips})} subjects)" for side, clips in self.sides.items())
+        subjects = {side: len({clip.subject for clip in clips}) for side, clips in self.sides.items()}
+        counts = ', '.join(f"{len(self.sides[side])} {side} ({number} subjects)" for side, number in subjects.items())
         return f"Division({self.name!r}, {counts}, hash {self.hash})"
 
 def official_split(
@@ -146,7 +159,7 @@ def official_split(
     task:str=None,     # 'va', 'expression', 'aus', 'compound', where each has its own
 )->Division:
     "The parts of the release; somebody who is in two of them is an error."
-    sides = {split: found for split in SPLITS if (found := database.select(split, task))}
+    sides = {split: clips for split in SPLITS if (clips := database.select(split, task))}
     return Division(f"{database.name}, official{f', {task}' if task else ''}", sides)
 
 # %% ../../nbs/25_databases/30_splits.ipynb #a3d383cb
@@ -155,23 +168,36 @@ def protocol_divisions(
     name:str,           # one of `Manifest.protocols`: 'three-fold', 'fera2015', ...
     seed:int=0,         # of folds whose lists are not published
     generated:int=None, # this many folds are made where the lists are not published; None: that is an error
-)->list[Division]:      # one a fold, the fold as its test side; or a single one
+)->list[Division]:      # one per fold, the fold as its test side; or a single one
     "How papers divide a database, by their lists of subjects."
     protocol = database.manifest.protocol(name)
-    title = f"{database.name}, {name}"
+    title, aus = f"{database.name}, {name}", protocol.aus
     if protocol.folds:
         folds = [_clips_of(database, fold, title) for fold in protocol.folds]
-        return [Division(f"{title}, fold {held + 1}", _fold_sides(folds, held), protocol.aus) for held in range(len(folds))]
-    if protocol.parts: return [Division(title, {side: _clips_of(database, people, title) for side, people in protocol.parts.items()}, protocol.aus)]
+        return [Division(f"{title}, fold {held + 1}", _fold_sides(folds, held), aus) for held in range(len(folds))]
+    if protocol.parts:
+        sides = {side: _clips_of(database, people, title) for side, people in protocol.parts.items()}
+        return [Division(title, sides, aus)]
     if protocol.kind in ('clips', 'images'): return [official_split(database)]
-    if generated is None: raise ValueError(f"{title}: the lists of this protocol are not published ({protocol.source}); generated=5 makes five folds of ours, which are not the papers'")
-    return [Division(f"{title}, generated fold {number}", dict(train=train, test=test), protocol.aus) for number, (train, test) in enumerate(subject_kfold(database.clips, generated, seed), 1)]
+    if generated is None:
+        raise ValueError(f"{title}: the lists of this protocol are not published ({protocol.source}); "
+                         "generated=5 makes five folds of ours, which are not the papers'")
+    return [Division(f"{title}, generated fold {number}", dict(train=train, test=test), aus)
+            for number, (train, test) in enumerate(subject_kfold(database.clips, generated, seed), 1)]
 
-def _fold_sides(folds, held): return dict(train=[clip for number, fold in enumerate(folds) if number != held for clip in fold], test=folds[held])
+def _fold_sides(folds, held):
+    train = [clip for number, fold in enumerate(folds) if number != held for clip in fold]
+    return dict(train=train, test=folds[held])
 
 def _clips_of(database, subjects, title):
     "The clips of a list of subjects; who is missing is noted, and nobody at all is an error."
-    found, absent = [clip for clip in database.clips if clip.subject in set(subjects)], sorted(set(subjects) - {clip.subject for clip in database.clips})
-    if not found: raise ValueError(f"{title}: none of the subjects {', '.join(subjects[:5])}, ... is in {database.root}; it has {', '.join(sorted({clip.subject for clip in database.clips})[:5])}, ...")
-    if absent: database.note(f"{title}: {len(absent)} of {len(subjects)} subjects are not here: {', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}")
-    return found
+    present = {clip.subject for clip in database.clips}
+    clips = [clip for clip in database.clips if clip.subject in set(subjects)]
+    if not clips:
+        raise ValueError(f"{title}: none of the subjects {', '.join(subjects[:5])}, ... is in {database.root}; "
+                         f"it has {', '.join(sorted(present)[:5])}, ...")
+    absent = sorted(set(subjects) - present)
+    if absent:
+        names = ', '.join(absent[:5]) + (', ...' if len(absent) > 5 else '')
+        database.note(f"{title}: {len(absent)} of {len(subjects)} subjects are not here: {names}")
+    return clips
