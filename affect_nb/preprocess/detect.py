@@ -60,7 +60,7 @@ class Detector:
     face_side = 90        # px at which a face is detected well and cheaply
     near_threshold = None # score that is enough where a face is expected; None: the detector's own
     wants_colour = False  # grey images do
-    dlib_boxes = False    # does it draw the boxes (brows to chin) that dlib's landmarks want?
+    dlib_boxes = False    # does it draw the boxes (brows to chin) that dlib's landmarks expect?
     _turn = threading.RLock() # models are shared, also by the classes of one family, and serve one thread at a time
 
     def __init__(self,

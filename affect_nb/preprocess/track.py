@@ -109,7 +109,7 @@ def _best_pairs(worth:np.ndarray)->list[tuple[int,int]]:
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #56b608f0
 class _FrameViews:
-    "The views of a frame that tracking needs; colours only for detectors that want them."
+    "The views of a frame that tracking needs; colours only for detectors that use them."
     def __init__(self, image, colour:bool):
         array = isinstance(image, np.ndarray)
         self.gray = image.gray if not array else image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
