@@ -28,7 +28,7 @@ from affect_nb.preprocess.track import FaceTracker
 VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"
 STAGES = {"load": (predict.Predictor, "load"), "faces": (predict, "preprocess"), "network": (predict.Predictor, "predict_store"), "write_table": (predict, "write_predictions"),
           "write_plot": (predict, "plot_predictions"), "write_film": (predict, "write_annotated")}
-WITHIN_FACES = {"sound": (pipeline, "_sound_of"), "follow": (FaceTracker, "update"), "search": (Detector, "__call__"), "align": (pipeline, "_crop"), "store": (FaceStoreWriter, "add")}
+WITHIN_FACES = {"sound": (pipeline, "clip_sound"), "follow": (FaceTracker, "update"), "search": (Detector, "__call__"), "align": (pipeline, "crop_face"), "store": (FaceStoreWriter, "add")}
 
 
 class Clock:
@@ -56,10 +56,10 @@ class Clock:
 @contextmanager
 def clocked(places: dict):
     """Time the functions in `places`, name -> (owner, attribute), inside the block."""
-    clock, decoded = Clock(), pipeline._decoded
+    clock, decoded = Clock(), pipeline.decoded_frames
     with ExitStack() as opened:
         for name, (owner, attribute) in places.items(): opened.enter_context(patch.object(owner, attribute, clock.timed(name, getattr(owner, attribute))))
-        opened.enter_context(patch.object(pipeline, "_decoded", lambda reader: clock.decoding(decoded(reader))))
+        opened.enter_context(patch.object(pipeline, "decoded_frames", lambda reader: clock.decoding(decoded(reader))))
         yield clock
 
 

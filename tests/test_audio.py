@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy import signal
 
-from affect_nb.preprocess.audio import SoundReader, _Converter, read_audio, sound_track
+from affect_nb.preprocess.audio import SoundReader, MonoConverter, read_audio, sound_track
 from affect_nb.preprocess.frames import NO_SOUND, SOUND
 from affect_nb.preprocess.pipeline import preprocess
 from affect_nb.preprocess.sound import SoundStore, sound_beside, write_sound
@@ -275,7 +275,7 @@ def test_sound_that_breaks_off_before_the_picture(tmp_path):
 def test_header_of_one_hertz_is_a_fault():
     frame = packed(np.zeros(100), 0, RATE)
     frame.sample_rate = 1
-    with pytest.raises(ValueError, match="its header says 1 Hz, allowed are 1000"): _Converter(frame, RATE)
+    with pytest.raises(ValueError, match="its header says 1 Hz, allowed are 1000"): MonoConverter(frame, RATE)
 
 
 def test_timestamps_far_away_do_not_fill_the_disk(tmp_path):

@@ -302,11 +302,11 @@ def test_transforms_against_second_implementations():
 
 def test_degenerate_landmarks_are_a_status(tmp_path):
     with pytest.raises(ValueError, match="one line"): align_face(np.zeros((50, 50, 3), np.uint8), np.ones((68, 2)))
-    from affect_nb.preprocess.pipeline import _crop
+    from affect_nb.preprocess.pipeline import crop_face
     from affect_nb.preprocess.track import TrackedFace
     from affect_nb.preprocess.video import VideoFrame
     flat = TrackedFace(0, np.zeros(4), 1., np.ones((68, 2), np.float32), "ok")
-    assert _crop(VideoFrame(0, 0., np.zeros((50, 50, 3), np.uint8)), flat, "affine") == dict(status="degenerate")
+    assert crop_face(VideoFrame(0, 0., np.zeros((50, 50, 3), np.uint8)), flat, "affine") == dict(status="degenerate")
 
 
 def test_face_outside_of_the_frame_is_black():

@@ -13,7 +13,7 @@ from .video import VideoFrame
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #a41c7c08
 FRONTAL = np.array([(39.730, 51.138), (72.270, 51.138), (56.000, 68.493), (42.463, 87.010), (69.537, 87.010)])*96/112
-"""(5, 2) px in a crop of 96 px: left eye, right eye, nose tip, left and right corner of the mouth, as seen in the image."""
+"""(5, 2) px in a crop of 96 px, as seen in the image: left eye, right eye, nose tip, left and right mouth corner."""
 
 _FIVE = np.zeros((5, 68)) # the share of each landmark in each point
 _FIVE[0, 36:42] = _FIVE[1, 42:48] = 1/6
@@ -35,7 +35,8 @@ def estimate_transform(
     target:np.ndarray=FRONTAL, # (n, 2) where the points should go
 )->np.ndarray:            # (2, 3): target is about matrix @ (x, y, 1)
     "Least-squares transform of `points` to `target`; a ValueError where the points do not determine it."
-    if kind not in TRANSFORMS: raise ValueError(f"transform is {kind!r}, allowed are {', '.join(TRANSFORMS)}")
+    if kind not in TRANSFORMS:
+        raise ValueError(f"transform is {kind!r}, allowed are {', '.join(TRANSFORMS)}")
     points = np.asarray(points, np.float64)
     centre, goal = points.mean(0), target.mean(0)
     start, end = points - centre, target - goal
@@ -43,12 +44,13 @@ def estimate_transform(
     spread = xx*yy - xy*xy
     if not spread > (_LEAST_SPREAD*(xx + yy))**2: # product and sum of the squared extents; NaN where points are missing
         raise ValueError(f"points {points.round(1).tolist()} lie on one line: no transform follows")
+    inverse = [(yy/spread, -xy/spread), (-xy/spread, xx/spread)]
     matrix = np.empty((2, 3))
-    linear = matrix[:, :2] = end.T @ start @ [(yy/spread, -xy/spread), (-xy/spread, xx/spread)] if kind == "affine" else _turn(start, end)
+    matrix[:, :2] = linear = end.T @ start @ inverse if kind == "affine" else _turn_and_scale(start, end)
     matrix[:, 2] = goal - linear @ centre
     return matrix
 
-def _turn(start:np.ndarray, end:np.ndarray)->np.ndarray:
+def _turn_and_scale(start:np.ndarray, end:np.ndarray)->np.ndarray:
     "Turn and scale without reflection (Umeyama 1991, eq. 40-42), in complex numbers."
     start, end = start @ [1, 1j], end @ [1, 1j]
     turn = np.vdot(start, end)/np.vdot(start, start).real
@@ -61,10 +63,14 @@ def align_face(
     size:int=96,            # px, side of the crop
     transform:str="affine", # or 'similarity'
 )->tuple[np.ndarray,np.ndarray]: # crop (size, size, 3) uint8; landmarks (68, 2) float32 px in the crop
-    "The face as the networks see it; a ValueError where the landmarks determine no transform."
+    "The face as the networks take it; a ValueError where the landmarks determine no transform."
+    matrix, moved = _crop_transform(landmarks, size, transform)
+    return _warp(image, matrix, size), moved
+
+def _crop_transform(landmarks:np.ndarray, size:int, transform:str)->tuple[np.ndarray,np.ndarray]:
+    "(2, 3) from the frame into the crop, and the landmarks in the crop."
     matrix = estimate_transform(five_points(landmarks), transform, FRONTAL*size/96)
-    moved = landmarks @ matrix[:, :2].T + matrix[:, 2]
-    return _warp(image, matrix, size), moved.astype(np.float32)
+    return matrix, (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 def _warp(image:np.ndarray, matrix:np.ndarray, size:int, outside:int=0)->np.ndarray:
     "Bilinear warp of the frame, without aliasing; black outside of it, or another value."
@@ -73,16 +79,23 @@ def _warp(image:np.ndarray, matrix:np.ndarray, size:int, outside:int=0)->np.ndar
     if factor > 1: image, matrix = _reduced(image, matrix, size, factor)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=outside)
 
+# %% ../../nbs/20_preprocess/50_align.ipynb #4325c15a
 def _reduced(image:np.ndarray, matrix:np.ndarray, size:int, factor:int)->tuple[np.ndarray,np.ndarray]:
     "The part of the frame that the crop shows, `factor` times smaller, and the transform that fits it."
-    corners = cv2.transform(np.array([[(0., 0.), (size, 0.), (0., size), (size, size)]]), cv2.invertAffineTransform(matrix))[0]
-    left, top = (max(0, int(edge) - factor) for edge in corners.min(0))
-    width, height = (max(0, min(int(edge) + factor, whole) - start)//factor for edge, whole, start in zip(corners.max(0), image.shape[1::-1], (left, top)))
+    left, top, width, height = _shown_part(image.shape, matrix, size, factor)
     if not width or not height: return image, matrix # the face lies outside
     part = image[top:top + height*factor, left:left + width*factor]
     half = (factor - 1)/2 # pixel centres, not corners, carry the values
     larger = np.array([(factor, 0, left + half), (0, factor, top + half), (0, 0, 1)])
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), matrix @ larger
+
+def _shown_part(shape:tuple, matrix:np.ndarray, size:int, factor:int)->tuple[int,int,int,int]:
+    "left, top (px), width and height (in `factor` px) of what the crop shows of a frame of this shape."
+    square = np.array([[(0., 0.), (size, 0.), (0., size), (size, size)]])
+    corners = cv2.transform(square, cv2.invertAffineTransform(matrix))[0]
+    starts = [max(0, int(edge) - factor) for edge in corners.min(0)]
+    ends = [min(int(edge) + factor, whole) for edge, whole in zip(corners.max(0), shape[1::-1])]
+    return *starts, *(max(0, end - start)//factor for start, end in zip(starts, ends))
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #cdb8d94e
 _HALF_SIZE = np.array([(2, 0, .5), (0, 2, .5), (0, 0, 1)]) # pixel centres of the colour planes, in the frame
@@ -97,10 +110,9 @@ def align_frame(
     planes = frame.planes
     if planes is None: return align_face(frame.image, landmarks, size, transform)
     gray, blue, red, to_rgb = planes
-    matrix = estimate_transform(five_points(landmarks), transform, FRONTAL*size/96)
-    moved = landmarks @ matrix[:, :2].T + matrix[:, 2]
-    colours = [_warp(plane, matrix @ _HALF_SIZE, size, 128) for plane in (blue, red)]
-    return cv2.transform(cv2.merge([_warp(gray, matrix, size), *colours]), to_rgb), moved.astype(np.float32)
+    matrix, moved = _crop_transform(landmarks, size, transform)
+    colours = [_warp(plane, matrix @ _HALF_SIZE, size, outside=128) for plane in (blue, red)]
+    return cv2.transform(cv2.merge([_warp(gray, matrix, size), *colours]), to_rgb), moved
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #260a1804
 def normalise(

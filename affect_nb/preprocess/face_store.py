@@ -10,15 +10,17 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-from fastcore.basics import patch
 
 from ..files.atomic import whole
-from .frames import FRAME_SCHEMA, _completed, _points_of, frame_row, frames_dataframe, frames_table
+from .frames import (FRAME_SCHEMA, frame_row, frames_dataframe, frames_table, points_of_column,
+                                         store_description, store_errors, with_sound_columns)
+
+if TYPE_CHECKING: import pandas as pd
 
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #b3a3a642
 ENCODINGS = ("jpeg", "raw")
@@ -36,11 +38,11 @@ def encode_crop(
     return data.tobytes()
 
 def decode_crop(
-    data,                # bytes or an Arrow buffer
+    data,                # bytes or an Arrow buffer, from `encode_crop`
     encoding:str="jpeg", # 'jpeg' or 'raw'
     size:int=CROP_SIZE,  # px
 )->np.ndarray:           # (size, size, 3) uint8 RGB
-    "The crop that `encode_crop` was given."
+    "A crop as it was encoded; JPEG changes it a little."
     pixels = np.frombuffer(data, np.uint8)
     return pixels.reshape(size, size, 3) if encoding == "raw" else cv2.imdecode(pixels, cv2.IMREAD_COLOR_RGB)
 
@@ -57,11 +59,13 @@ class _RowSorter:
         waiting = self.waiting.setdefault(row["face_id"], [])
         waiting.append(row)
         self.n_waiting += 1
-        if len(waiting) == self.batch: self._spill(row["face_id"])
-        elif self.n_waiting >= 8*self.batch: # many short appearances: make room
-            for face in list(self.waiting): self._spill(face)
+        if len(waiting) == self.batch: self._write_aside(row["face_id"])
+        elif self.n_waiting >= 8*self.batch: self._write_all() # many short appearances: make room
 
-    def _spill(self, face:int):
+    def _write_all(self):
+        for face in list(self.waiting): self._write_aside(face)
+
+    def _write_aside(self, face:int):
         rows = self.waiting.pop(face)
         self.n_waiting -= len(rows)
         extra = [(field.name, field.type) for field in self.schema][len(FRAME_SCHEMA):]
@@ -70,8 +74,9 @@ class _RowSorter:
             self.batches.append((face, len(self.batches)))
 
     def close(self):
-        for face in list(self.waiting): self._spill(face)
-        self.writer.close(); self.sink.close()
+        self._write_all()
+        self.writer.close()
+        self.sink.close()
 
     def sorted_batches(self):
         "Batches by face, then in the order in which they came."
@@ -89,10 +94,11 @@ class FaceStoreWriter:
         subject:str="",
         encoding:str="jpeg",   # 'jpeg' (quality below) or 'raw'
         quality:int=95,        # 1-100
-        about:dict=None,       # anything JSON that a reader should know: source, parameters
+        about:dict=None,       # for the reader, anything JSON: source, parameters
         batch:int=128,         # rows written at once
     ):
-        if encoding not in ENCODINGS: raise ValueError(f"encoding is {encoding!r}, allowed are {', '.join(ENCODINGS)}")
+        if encoding not in ENCODINGS:
+            raise ValueError(f"encoding is {encoding!r}, allowed are {', '.join(ENCODINGS)}")
         self.path, self.names = Path(path), dict(clip=clip, database=database, subject=subject)
         self.encoding, self.quality, self.about, self.batch = encoding, quality, dict(about or {}), batch
         self.n_rows = 0
@@ -112,31 +118,27 @@ class FaceStoreWriter:
             done = self._whole.__exit__(kind, error, trace)
         return done
 
-# %% ../../nbs/20_preprocess/65_face_store.ipynb #f8d67b1c
-@patch
-def add(self:FaceStoreWriter,
-    frame:int,     # 0-based number in the clip
-    time:float,    # s
-    face_id:int=-1,
-    status:str="no_face",
-    crop=None,     # (96, 96, 3) uint8 RGB, or nothing
-    **row,         # box, score, landmarks, crop_landmarks, sound: see `frame_row`
-):
-    "One frame of one face, or one frame without."
-    data = None if crop is None else encode_crop(crop, self.encoding, self.quality)
-    self._rows.add(dict(frame_row(frame, time, face_id, status, **row, **self.names), crop=data))
-    self.n_rows += 1
+    def add(self,
+        frame:int,     # 0-based number in the clip
+        time:float,    # s
+        face_id:int=-1,
+        status:str="no_face",
+        crop=None,     # (96, 96, 3) uint8 RGB, or nothing
+        **row,         # box, score, landmarks, crop_landmarks, sound: see `frame_row`
+    ):
+        "One frame of one face, or one frame without."
+        data = None if crop is None else encode_crop(crop, self.encoding, self.quality)
+        self._rows.add(dict(frame_row(frame, time, face_id, status, **row, **self.names), crop=data))
+        self.n_rows += 1
 
-@patch
-def _schema(self:FaceStoreWriter)->pa.Schema:
-    about = dict(self.names, encoding=self.encoding, size=CROP_SIZE, about=self.about)
-    return FRAME_SCHEMA.append(pa.field("crop", pa.binary())).with_metadata({"face_store": json.dumps(about)})
+    def _schema(self)->pa.Schema:
+        about = dict(self.names, encoding=self.encoding, size=CROP_SIZE, about=self.about)
+        return FRAME_SCHEMA.append(pa.field("crop", pa.binary())).with_metadata({"face_store": json.dumps(about)})
 
-@patch
-def _write_sorted(self:FaceStoreWriter):
-    schema = self._schema() # `about` may have grown since the start
-    with pa.OSFile(str(self._aside), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
-        for part in self._rows.sorted_batches(): file.write_batch(part.replace_schema_metadata(schema.metadata))
+    def _write_sorted(self):
+        schema = self._schema() # `about` may have grown since the start
+        with pa.OSFile(str(self._aside), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
+            for part in self._rows.sorted_batches(): file.write_batch(part.replace_schema_metadata(schema.metadata))
 
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #e53f06af
 class FaceStore:
@@ -151,16 +153,9 @@ class FaceStore:
         return cls(path)
 
     @cached_property
-    def _table(self)->pa.Table:
-        try: return _completed(pa.ipc.open_file(pa.memory_map(str(self.path))).read_all())
-        except FileNotFoundError: raise ValueError(f"{self.path}: no such file; a face store is an .arrow file") from None
-        except pa.ArrowInvalid as error: raise ValueError(f"{self.path} is not a face store: {error}") from None
-
+    def _table(self)->pa.Table: return _map_table(self.path)
     @cached_property
-    def _description(self)->dict:
-        found = (self._table.schema.metadata or {}).get(b"face_store")
-        if found is None: raise ValueError(f"{self.path} is an Arrow file, but not a face store: its schema says nothing of faces")
-        return json.loads(found)
+    def _description(self)->dict: return store_description(self._table.schema, "face_store", self.path)
 
     def __getstate__(self): return dict(path=self.path)
     def __len__(self): return self._table.num_rows
@@ -169,56 +164,49 @@ class FaceStore:
     clip = property(lambda self: self._description["clip"], doc="Name of the clip.")
     subject = property(lambda self: self._description["subject"], doc="Name of the subject, '' where unknown.")
     encoding = property(lambda self: self._description["encoding"], doc="'jpeg' or 'raw'.")
-    about = property(lambda self: self._description["about"], doc="What the writer was told: source, parameters.")
+    about = property(lambda self: self._description["about"], doc="What the writer noted: source, parameters.")
+    faces = property(lambda self: _faces_in(self.face_ids), doc="The identities, ascending, without -1.")
+    table = property(lambda self: self._table.drop_columns(["crop"]), doc="The frame table in Arrow, not copied.")
+    frames = property(lambda self: frames_dataframe(self.table), doc="The frame table in pandas, without the crops.")
 
     @cached_property
     def face_ids(self)->np.ndarray:
-        "(n,) int16, face of each row; -1 where nobody was found."
+        "(n,) int16, face of each row; -1 where there is no face."
         return self._table["face_id"].to_numpy()
 
-# %% ../../nbs/20_preprocess/65_face_store.ipynb #b9e1a12b
-@patch
-def rows(self:FaceStore, face_id:int)->range:
-    "The rows of one face; they are contiguous."
-    return range(*(int(row) for row in np.searchsorted(self.face_ids, [face_id, face_id + 1])))
+    def rows(self, face_id:int)->range:
+        "The rows of one face; they are contiguous."
+        return range(*(int(row) for row in np.searchsorted(self.face_ids, [face_id, face_id + 1])))
 
-@patch
-def read(self:FaceStore, start:int, stop:int)->np.ndarray:
-    "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
-    crops, size = self._window("crop", start, stop), self._description["size"]
+    def read(self, start:int, stop:int)->np.ndarray:
+        "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
+        return _decode_crops(self._window("crop", start, stop), self.encoding, self._description["size"])
+
+    def landmarks(self, start:int, stop:int)->np.ndarray:
+        "(n, 68, 2) float32 px in the crop; NaN where there is no crop."
+        return points_of_column(self._window("crop_landmarks", start, stop))
+
+    def present(self, start:int, stop:int)->np.ndarray:
+        "(n,) bool: does the row have a crop?"
+        return self._window("crop", start, stop).is_valid().to_numpy()
+
+    def _window(self, column:str, start:int, stop:int)->pa.ChunkedArray:
+        if not 0 <= start <= stop <= len(self):
+            raise ValueError(f"{self.path}: rows {start} to {stop} do not exist, there are rows 0 to {len(self)}")
+        return self._table[column].slice(start, stop - start)
+
+# %% ../../nbs/20_preprocess/65_face_store.ipynb #b9e1a12b
+def _map_table(path:Path)->pa.Table:
+    "All columns of a store of any age, mapped."
+    with store_errors(path, "a face store", "an .arrow file"):
+        return with_sound_columns(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+def _decode_crops(crops:pa.ChunkedArray, encoding:str, size:int)->np.ndarray:
+    "(n, size, size, 3) uint8 RGB; zeros where there is no crop."
     faces = np.zeros((len(crops), size, size, 3), np.uint8)
     for row, data in enumerate(crops):
-        if data.is_valid: faces[row] = decode_crop(data.as_buffer(), self.encoding, size)
+        if data.is_valid: faces[row] = decode_crop(data.as_buffer(), encoding, size)
     return faces
 
-@patch
-def landmarks(self:FaceStore, start:int, stop:int)->np.ndarray:
-    "(n, 68, 2) float32 px in the crop; NaN where there is no crop."
-    return _points_of(self._window("crop_landmarks", start, stop))
-
-@patch
-def present(self:FaceStore, start:int, stop:int)->np.ndarray:
-    "(n,) bool: does the row have a crop?"
-    return self._window("crop", start, stop).is_valid().to_numpy()
-
-@patch
-def _window(self:FaceStore, column:str, start:int, stop:int)->pa.ChunkedArray:
-    if not 0 <= start <= stop <= len(self):
-        raise ValueError(f"{self.path}: rows {start} to {stop} asked for, there are rows 0 to {len(self)}")
-    return self._table[column].slice(start, stop - start)
-
-# %% ../../nbs/20_preprocess/65_face_store.ipynb #170c226c
-@patch(as_prop=True)
-def faces(self:FaceStore)->list[int]:
-    "The identities, ascending, without -1."
-    return [int(face) for face in np.unique(self.face_ids) if face >= 0]
-
-@patch(as_prop=True)
-def table(self:FaceStore)->pa.Table:
-    "The frame table as Arrow holds it, without the crops; nothing is copied."
-    return self._table.drop_columns(["crop"])
-
-@patch(as_prop=True)
-def frames(self:FaceStore)->pd.DataFrame:
-    "The frame table, without the crops."
-    return frames_dataframe(self.table)
+def _faces_in(face_ids:np.ndarray)->list[int]:
+    return [int(face) for face in np.unique(face_ids) if face >= 0]

@@ -19,7 +19,7 @@ from .detect import model_file
 
 # %% ../../nbs/20_preprocess/40_landmarks.ipynb #dc7df0c8
 def find_landmark_model()->Path:
-    "The file of dlib's 68-point model; a ValueError says how to get it."
+    "The file of dlib's 68-point model; a ValueError tells how to get it."
     return model_file("shape_predictor_68_face_landmarks.dat")
 
 # %% ../../nbs/20_preprocess/40_landmarks.ipynb #4c6df896
@@ -27,7 +27,8 @@ class Landmarks68:
     "dlib's 68 landmarks of faces whose boxes are known."
     def __init__(self, path:str|os.PathLike=None): # model file; None: `find_landmark_model()`
         self.path = Path(path) if path else find_landmark_model()
-        if not self.path.is_file(): raise ValueError(f"{self.path}: no such file; it should be dlib's 68-point model")
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: no such file; it should be dlib's 68-point model")
 
     def __call__(self,
         image:np.ndarray, # (H, W, 3) uint8 RGB or (H, W) uint8
@@ -35,13 +36,14 @@ class Landmarks68:
     )->np.ndarray:        # (n, 68, 2) float32 x y px
         "Landmarks of each box."
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-        found, model = np.empty((len(boxes), 68, 2), np.float32), _load(self.path)
-        for points, box in zip(found, boxes.tolist()): points[:] = _points(model(image, dlib.rectangle(*map(round, box))))
-        return found
+        landmarks, model = np.empty((len(boxes), 68, 2), np.float32), _load_model(self.path)
+        for points, box in zip(landmarks, boxes.tolist()):
+            points[:] = _points(model(image, dlib.rectangle(*map(round, box))))
+        return landmarks
 
 @lru_cache(1)
-def _load(path:Path)->dlib.shape_predictor:
-    "100 MB that take a second to read: once a process is enough."
+def _load_model(path:Path)->dlib.shape_predictor:
+    "100 MB that take a second to read: once per process is enough."
     try: return dlib.shape_predictor(str(path))
     except RuntimeError as error: raise ValueError(f"{path} is no landmark model of dlib: {error}") from None
 
@@ -62,7 +64,8 @@ def landmark_error(
     true:np.ndarray, # (..., 68, 2)
 )->np.ndarray|float: # (...,) share of the inter-ocular distance of `true`
     "Mean distance of the points, in inter-ocular distances."
-    if np.shape(pred) != np.shape(true): raise ValueError(f"landmarks of shape {np.shape(pred)} and {np.shape(true)}: they must be equal")
+    if np.shape(pred) != np.shape(true):
+        raise ValueError(f"landmarks of shape {np.shape(pred)} and {np.shape(true)}: they must be equal")
     error = np.linalg.norm(np.subtract(pred, true), axis=-1).mean(-1)/interocular(np.asarray(true))
     return error if np.ndim(error) else float(error)
 
@@ -93,7 +96,7 @@ _BOX_SIDE = .95 # of the fitted side: the box from which dlib's landmarks best r
 
 def fit_face(
     landmarks:np.ndarray, # (68, 2) px
-)->tuple[np.ndarray,float]: # box (4,) px as dlib's detector would draw it; what does not fit, in sides of the box
+)->tuple[np.ndarray,float]: # box (4,) px as dlib's detector would draw it; RMS residual, in sides of the box
     "Fit `MEAN_FACE` to landmarks by a similarity: the box around them, and how little they look like a face."
     points = landmarks[:, 0].astype(np.float64) + 1j*landmarks[:, 1]
     centre = points.mean()
@@ -122,19 +125,19 @@ def upright_transform(
 def refine_landmarks(
     model:Landmarks68,
     image:np.ndarray,     # (H, W, 3) or (H, W) uint8
-    landmarks:np.ndarray, # (68, 2) px, a first answer
+    landmarks:np.ndarray, # (68, 2) px, a first prediction
     tilts=(-8., 0., 8.),  # degrees
 )->np.ndarray:            # (68, 2) float32 px
-    "Mean of several answers of the model, on the face turned upright, a little tilted, and in the mirror."
+    "Mean of several predictions of the model, on the face turned upright, a little tilted, and in the mirror."
     box = [_PATCH/2, _PATCH/2, 1.5*_PATCH, 1.5*_PATCH]
-    answers = []
+    predictions = []
     for tilt in tilts:
         transform = upright_transform(landmarks, tilt)
         patch = cv2.warpAffine(image, transform, (2*_PATCH, 2*_PATCH), borderMode=cv2.BORDER_REPLICATE)
         mirrored = model(np.ascontiguousarray(patch[:, ::-1]), box)[0][MIRROR]*[-1, 1] + [2*_PATCH - 1, 0]
-        answers += [_back(points, transform) for points in (model(patch, box)[0], mirrored)]
-    return np.mean(answers, axis=0).astype(np.float32)
+        predictions += [_back_to_image(points, transform) for points in (model(patch, box)[0], mirrored)]
+    return np.mean(predictions, axis=0).astype(np.float32)
 
-def _back(points:np.ndarray, transform:np.ndarray)->np.ndarray:
+def _back_to_image(points:np.ndarray, transform:np.ndarray)->np.ndarray:
     "Points of the patch in the image."
     return (points - transform[:, 2]) @ np.linalg.inv(transform[:, :2]).T

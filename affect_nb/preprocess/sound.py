@@ -14,33 +14,45 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from fastcore.basics import patch
 
 from ..files.atomic import whole
 from .audio import SoundReader, sound_track
+from .frames import store_description, store_errors
 from .spectrogram import N_BANDS, N_COLUMNS, Spectrogram, columns_of, spectrogram_images
 
 # %% ../../nbs/20_preprocess/66_sound.ipynb #76826402
-_SILENT, _HEARD, _BROKEN = range(3)
+_SILENT, _AUDIBLE, _BROKEN = range(3)
 
 _SCHEMA = pa.schema([("bands", pa.list_(pa.uint8(), N_BANDS)), ("state", pa.uint8())]) # low bands first
 
-def _batch(levels:np.ndarray, broken:np.ndarray)->pa.RecordBatch:
+def _arrow_batch(levels:np.ndarray, broken:np.ndarray)->pa.RecordBatch:
     "Columns as Arrow keeps them."
-    state = np.where(broken, _BROKEN, np.where(levels.any(1), _HEARD, _SILENT)).astype(np.uint8)
-    return pa.record_batch([pa.FixedSizeListArray.from_arrays(pa.array(levels.reshape(-1)), N_BANDS), pa.array(state)], schema=_SCHEMA)
+    state = np.where(broken, _BROKEN, np.where(levels.any(1), _AUDIBLE, _SILENT)).astype(np.uint8)
+    bands = pa.FixedSizeListArray.from_arrays(pa.array(levels.reshape(-1)), N_BANDS)
+    return pa.record_batch([bands, pa.array(state)], schema=_SCHEMA)
 
-def _facts(reader:SoundReader, spectrogram:Spectrogram)->dict:
-    "What the store is told of the track."
-    return dict(start=reader.start or 0., end=reader.end, hop=spectrogram.step, tracks=reader.track.tracks, channels=reader.track.channels, rate=reader.track.rate,
-                fault=reader.fault, broke_off=reader.broke_off, unreliable=reader.unreliable, bad_samples=reader.n_bad, spectrogram=asdict(spectrogram))
+def _track_facts(reader:SoundReader, spectrogram:Spectrogram)->dict:
+    "What the store holds about the track."
+    track = reader.track
+    return dict(
+        start=reader.start or 0., end=reader.end, hop=spectrogram.step,
+        tracks=track.tracks, channels=track.channels, rate=track.rate,
+        fault=reader.fault, broke_off=reader.broke_off, unreliable=reader.unreliable,
+        bad_samples=reader.n_bad, spectrogram=asdict(spectrogram))
 
+def _copy_with_schema(source:Path, target:Path, schema:pa.Schema):
+    "A stream of batches as a file whose schema has metadata."
+    with pa.OSFile(str(source), "rb") as read, pa.ipc.open_stream(read) as batches, \
+            pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
+        for batch in batches: file.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+# %% ../../nbs/20_preprocess/66_sound.ipynb #e54d8a3c
 def write_sound(
     source:str|os.PathLike, # anything that FFmpeg reads
     path:str|os.PathLike,   # of the store, .sound
     spectrogram:Spectrogram=Spectrogram(),
 )->"SoundStore|None":       # None, and no file: the source has no sound
-    "The spectrogram of a file's sound, in constant memory; sound that is bad is kept as far as it goes, and `about['fault']` says what is wrong."
+    "The spectrogram of a file's sound, in constant memory; of a damaged one what can be read, and `about['fault']`."
     track = sound_track(source)
     if track is None: return None
     reader = SoundReader(source, spectrogram.rate, raw=True, track=track)
@@ -48,10 +60,9 @@ def write_sound(
         rows = aside.with_name(f"{aside.name}.rows")
         try:
             with pa.OSFile(str(rows), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as file:
-                for levels, broken in columns_of(spectrogram, reader): file.write_batch(_batch(levels, broken))
-            schema = _SCHEMA.with_metadata({"sound_store": json.dumps(_facts(reader, spectrogram))})
-            with pa.OSFile(str(rows), "rb") as source, pa.ipc.open_stream(source) as found, pa.OSFile(str(aside), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
-                for part in found: file.write_batch(part.replace_schema_metadata(schema.metadata))
+                for levels, broken in columns_of(spectrogram, reader): file.write_batch(_arrow_batch(levels, broken))
+            facts = json.dumps(_track_facts(reader, spectrogram))
+            _copy_with_schema(rows, aside, _SCHEMA.with_metadata({"sound_store": facts}))
         finally: rows.unlink(missing_ok=True)
     return SoundStore.open(path)
 
@@ -69,67 +80,71 @@ class SoundStore:
 
     @cached_property
     def about(self)->dict:
-        "start and end (s, on the clock of the video frames), hop (s), tracks, channels, rate (Hz), fault, bad_samples, spectrogram."
-        with self._file(pa.OSFile) as file: found = (file.schema.metadata or {}).get(b"sound_store")
-        if found is None: raise ValueError(f"{self.path} is an Arrow file, but not a sound store: its schema says nothing of sound")
-        return json.loads(found)
+        "start, end, hop (s, on the clock of the video frames), tracks, channels, rate (Hz), fault, bad_samples ..."
+        with _open_sound(self.path, pa.OSFile) as file: return store_description(file.schema, "sound_store", self.path)
 
     @cached_property
-    def _columns(self)->pa.ChunkedArray: return self._file(pa.memory_map).read_all()["bands"]
-
+    def _columns(self)->pa.ChunkedArray: return _open_sound(self.path, pa.memory_map).read_all()["bands"]
     @cached_property
-    def _states(self)->np.ndarray:
-        "(n,) uint8; read, not mapped: mapped pages would count as memory."
-        with self._file(pa.OSFile) as file: parts = [file.get_batch(number)["state"].to_numpy().copy() for number in range(file.num_record_batches)]
-        return np.concatenate(parts or [np.empty(0, np.uint8)])
-
+    def _states(self)->np.ndarray: return _read_states(self.path)
     @cached_property
-    def _heard(self)->np.ndarray:
-        return np.concatenate([[0], np.cumsum(self._states != _SILENT)]).astype(np.int32) # (n + 1,): so many columns before each one are not silent
-
-    def _file(self, opened)->pa.RecordBatchFileReader:
-        try: return pa.ipc.open_file(opened(str(self.path)))
-        except FileNotFoundError: raise ValueError(f"{self.path}: no such file; a sound store is a .sound file") from None
-        except pa.ArrowInvalid as error: raise ValueError(f"{self.path} is not a sound store: {error}") from None
+    def _n_audible(self)->np.ndarray: # (n + 1,) int32, how many columns before each one are not silent
+        return np.concatenate([[0], np.cumsum(self._states != _SILENT)]).astype(np.int32)
 
     def __getstate__(self): return dict(path=self.path)
     def __len__(self): return len(self._states)
     def __repr__(self):
-        return f"SoundStore({self.path.name!r}, {len(self)} columns, {self.about['start']:.3f} s to {self.about['end']:.3f} s, {self.about['tracks']} tracks)"
+        span = f"{self.about['start']:.3f} s to {self.about['end']:.3f} s"
+        return f"SoundStore({self.path.name!r}, {len(self)} columns, {span}, {self.about['tracks']} tracks)"
+
+    def images(self,
+        times,         # (n,) s on the clock of the video frames
+    )->np.ndarray:     # (n, 96 bands, high ones first, 96 columns) uint8; the middle column lies at the frame's time
+        "The spectrogram around each frame; zeros where the track has nothing."
+        places = self._places_of(times)
+        low, high = _needed_columns(places, len(self._columns))
+        parts = [part.flatten().to_numpy().reshape(-1, N_BANDS) for part in self._columns.slice(low, high - low).chunks]
+        return spectrogram_images(np.concatenate(parts or [np.empty((0, N_BANDS), np.uint8)]), places - low)
+
+    def status(self,
+        times,      # (n,) s on the clock of the video frames
+    )->list[str]:   # 'ok', 'silent', 'outside' or 'broken': see SOUND of `preprocess.frames`
+        "The sound at each frame."
+        about, times, places = self.about, np.asarray(times, float), self._places_of(times)
+        inside = (times >= about["start"] - about["hop"]) & (times < about["end"] + about["hop"])
+        after = about["broke_off"] & (times >= about["end"])
+        broken = np.where(inside, self._is_broken(places) | about["unreliable"], after)
+        return np.select([broken, ~inside, self._is_silent(places)], ["broken", "outside", "silent"], "ok").tolist()
+
+    def _places_of(self, times)->np.ndarray: # (n,) places of frames, counted in columns
+        return (np.asarray(times, float) - self.about["start"])/self.about["hop"]
+
+    def _is_silent(self, places:np.ndarray)->np.ndarray: # (n,) bool, the whole image is
+        first = np.floor(places - (N_COLUMNS - 1)/2).astype(int)
+        before, through = (np.clip(column, 0, len(self)) for column in (first, first + N_COLUMNS + 1))
+        return self._n_audible[through] == self._n_audible[before]
+
+    def _is_broken(self, places:np.ndarray)->np.ndarray: # (n,) bool, the nearest column is
+        if not len(self): return np.zeros(len(places), bool)
+        return self._states[np.clip(np.round(places).astype(int), 0, len(self) - 1)] == _BROKEN
 
 # %% ../../nbs/20_preprocess/66_sound.ipynb #5c61c165
-@patch
-def _places(self:SoundStore, times)->np.ndarray:
-    "(n,) places of frames, counted in columns."
-    return (np.asarray(times, float) - self.about["start"])/self.about["hop"]
+def _open_sound(path:Path, opened)->pa.RecordBatchFileReader: # `opened`: pa.OSFile or pa.memory_map
+    with store_errors(path, "a sound store", "a .sound file"): return pa.ipc.open_file(opened(str(path)))
 
-@patch
-def images(self:SoundStore,
-    times,         # (n,) s on the clock of the video frames
-)->np.ndarray:     # (n, 96 bands, high ones first, 96 columns) uint8; the middle column lies at the frame's time
-    "The spectrogram around each frame; zeros where the track has nothing."
-    places, n = self._places(times), len(self._columns)
+def _read_states(path:Path)->np.ndarray:
+    "(n,) uint8; read, not mapped: mapped pages would count as memory."
+    with _open_sound(path, pa.OSFile) as file:
+        parts = [file.get_batch(number)["state"].to_numpy().copy() for number in range(file.num_record_batches)]
+    return np.concatenate(parts or [np.empty(0, np.uint8)])
+
+def _needed_columns(places:np.ndarray, n:int)->tuple[int, int]:
+    "The columns, of `n`, between the first and the last of the images at `places`."
     near = places[np.abs(places - n/2) < n/2 + N_COLUMNS]
     low, high = (int(near.min()) - N_COLUMNS, int(near.max()) + N_COLUMNS) if len(near) else (0, 0)
-    low, high = min(max(low, 0), n), min(max(high, 0), n)
-    parts = [chunk.flatten().to_numpy().reshape(-1, N_BANDS) for chunk in self._columns.slice(low, high - low).chunks]
-    return spectrogram_images(np.concatenate(parts or [np.empty((0, N_BANDS), np.uint8)]), places - low)
+    return min(max(low, 0), n), min(max(high, 0), n)
 
 # %% ../../nbs/20_preprocess/66_sound.ipynb #253ac8ca
-@patch
-def status(self:SoundStore,
-    times,      # (n,) s on the clock of the video frames
-)->list[str]:   # 'ok', 'silent', 'outside' or 'broken': see SOUND of `preprocess.frames`
-    "What is heard at each frame."
-    places, about, times = self._places(times), self.about, np.asarray(times, float)
-    nearest = np.round(places).astype(int)
-    first = np.floor(places - (N_COLUMNS - 1)/2).astype(int)
-    silent = self._heard[np.clip(first + N_COLUMNS + 1, 0, len(self))] == self._heard[np.clip(first, 0, len(self))]
-    inside = (times >= about["start"] - about["hop"]) & (times < about["end"] + about["hop"])
-    broken = self._states[np.clip(nearest, 0, len(self) - 1)] == _BROKEN if len(self) else False
-    broken = np.where(inside, broken | about["unreliable"], about["broke_off"] & (times >= about["end"]))
-    return np.select([broken, ~inside, silent], ["broken", "outside", "silent"], "ok").tolist()
-
 def sound_path(
     path:str|os.PathLike, # of a face store
 )->Path:
@@ -138,6 +153,6 @@ def sound_path(
 
 def sound_beside(
     path:str|os.PathLike, # of a face store
-)->SoundStore|None:       # None: the clip has no sound, or it was not asked for
+)->SoundStore|None:       # None: the clip has no sound, or it was not wanted
     "The sound of the clip whose faces are in `path`."
     return SoundStore.open(sound_path(path)) if sound_path(path).is_file() else None

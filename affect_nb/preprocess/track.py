@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from fastcore.basics import patch
-from scipy.optimize import linear_sum_assignment
 
 from .detect import Detector, Detections, box_overlap, create_detector
 from .landmarks import Landmarks68, fit_face, refine_landmarks
@@ -47,12 +45,12 @@ def face_patch(
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #b8183868
 @dataclass
-class _Track:
-    "What the tracker remembers of a face."
+class _FaceTrack:
+    "The state of one face, from frame to frame."
     face_id: int
     box: np.ndarray
-    landmarks: np.ndarray
-    patch: np.ndarray        # slowly following mean of `face_patch`
+    landmarks: np.ndarray = None
+    patch: np.ndarray = None # slowly following mean of `face_patch`
     score: float = np.nan
     misfit: float = 0.
     likeness: float = 1.     # correlation of the last patch with `patch`
@@ -62,19 +60,21 @@ class _Track:
     doubtful: bool = False   # failed a check in this frame
 
     def report(self, misfit_limit:float)->TrackedFace:
+        "The face as the tracker hands it out."
         status = "lost" if self.lost_for else "poor_fit" if self.doubtful or self.misfit > misfit_limit else "ok"
-        return TrackedFace(self.face_id, self.box.astype(np.float32), self.score, None if self.lost_for else self.landmarks, status)
+        landmarks = None if self.lost_for else self.landmarks
+        return TrackedFace(self.face_id, self.box.astype(np.float32), self.score, landmarks, status)
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #5263006e
 @dataclass(frozen=True)
 class TrackLimits:
-    "When the tracker doubts, gives up or believes; lengths in sides of the box, durations in frames."
+    "Thresholds of the tracker's checks; lengths in sides of the box, durations in frames."
     misfit: float = .14     # more: the points hardly look like a face
     shift: float = .4       # more between two frames: a jump
     scale: float = 1.3      # more (or less than its inverse) between two frames: a jump
     likeness: float = .5    # a lower correlation with the face's own patch: something else
     overlap: float = .3     # least overlap of a detection with the face it belongs to
-    reach: float = 1.       # how far from where it was lost a face may be found again
+    reach: float = 1.       # how far from where it was lost a face may be detected again
     check_every: int = 20   # confirm a face on a cut-out, where no search has done so
     recheck_every: int = 3  # the same while in doubt
     search_every: int = 5   # search while a face is lost or there is none
@@ -87,19 +87,190 @@ def match_faces(
     boxes:np.ndarray,      # (n, 4) of known faces
     detections:np.ndarray, # (m, 4)
     least:float=.3,        # overlap
-    reach=0.,              # (n,) sides of the box within which a face also counts as found
+    reach=0.,              # (n,) sides of the box within which a detection also counts
 )->list[tuple[int,int]]:   # pairs (known, detection)
     "The assignment of detections to known faces with the largest total overlap."
     if not len(boxes) or not len(detections): return []
     overlap = box_overlap(boxes, detections)
     boxes, detections = np.asarray(boxes, np.float64), np.asarray(detections, np.float64)
     sides = (boxes[:, 2] - boxes[:, 0])[:, None]
-    centres = [(found[:, :2] + found[:, 2:])/2 for found in (boxes, detections)]
-    distance = np.linalg.norm(centres[0][:, None] - centres[1][None], axis=-1)/sides
+    known, detected = ((corners[:, :2] + corners[:, 2:])/2 for corners in (boxes, detections))
+    distance = np.linalg.norm(known[:, None] - detected[None], axis=-1)/sides
     ratio = (detections[:, 2] - detections[:, 0])[None]/sides
     near = (distance < np.reshape(reach, (-1, 1))) & (np.abs(np.log(np.maximum(ratio, 1e-6))) < .6)
     worth = np.where(overlap >= least, overlap + 1, np.where(near, 1/(1 + distance), 0))
-    return [(int(row), int(column)) for row, column in zip(*linear_sum_assignment(-worth)) if worth[row, column] > 0]
+    return [(row, column) for row, column in _best_pairs(worth) if worth[row, column] > 0]
+
+def _best_pairs(worth:np.ndarray)->list[tuple[int,int]]:
+    "The pairs (row, column) whose worth has the largest sum; each row and each column at most once."
+    if worth.size == 1: return [(0, 0)] # nearly every check: one face, one detection
+    from scipy.optimize import linear_sum_assignment # half a second to import
+    return [(int(row), int(column)) for row, column in zip(*linear_sum_assignment(-worth))]
+
+# %% ../../nbs/20_preprocess/60_track.ipynb #56b608f0
+class _FrameViews:
+    "The views of a frame that tracking needs; colours only for detectors that use them."
+    def __init__(self, image, colour:bool):
+        array = isinstance(image, np.ndarray)
+        self.gray = image.gray if not array else image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        self.detected = self.gray if not colour else image if array else image.image
+
+# %% ../../nbs/20_preprocess/60_track.ipynb #5f0616b7
+class _FaceFollower:
+    "Carries a face from one frame to the next, and checks it."
+    def __init__(self, detector:Detector, model:Landmarks68, refine:bool, limits:TrackLimits):
+        self.detector, self.model, self.refine, self.limits = detector, model, refine, limits
+
+    def carry(self, gray:np.ndarray, track:_FaceTrack):
+        "Landmarks of this frame from the box of the last; in doubt where they do not fit."
+        limits, before = self.limits, track.box
+        track.landmarks = self.model(gray, before)[0]
+        track.box, track.misfit = fit_face(track.landmarks)
+        patch = face_patch(gray, track.box)
+        track.likeness = float((patch*track.patch).mean())
+        unlike = track.misfit > limits.misfit or track.likeness < limits.likeness
+        track.doubtful = bool(unlike or _has_jumped(before, track.box, limits))
+        if not track.doubtful: track.patch = .9*track.patch + .1*patch
+
+    def check(self, views:_FrameViews, track:_FaceTrack, frame:int):
+        "Detect around a face, now and then or when in doubt, and confirm it or count a strike."
+        if not self._is_check_due(track, frame): return
+        near = self.detector.near(views.detected, track.box)
+        pairs = match_faces(track.box[None], near.boxes, self.limits.overlap)
+        track.checked = frame
+        if pairs: return self.confirm(views.gray, track, near.boxes[pairs[0][1]], near.scores[pairs[0][1]])
+        track.strikes += 1
+        if track.strikes >= self.limits.strikes: track.lost_for = 1
+
+    def _is_check_due(self, track:_FaceTrack, frame:int)->bool:
+        if track.doubtful and not track.strikes: return True
+        wait = self.limits.recheck_every if track.strikes else self.limits.check_every
+        return frame - track.checked >= wait
+
+    def confirm(self, gray:np.ndarray, track:_FaceTrack, box:np.ndarray, score:float):
+        "The detector has detected this face in `box`."
+        moved = box_overlap([box], [track.box])[0, 0] < .5
+        if track.doubtful or track.lost_for or moved: self.place(gray, track, box)
+        track.score, track.strikes, track.lost_for, track.doubtful = float(score), 0, 0, False
+
+    def place(self, gray:np.ndarray, track:_FaceTrack, box:np.ndarray):
+        "Predict the landmarks anew in a detected box."
+        track.landmarks = self.model(gray, box)[0]
+        if not self.detector.dlib_boxes: track.landmarks = self.model(gray, fit_face(track.landmarks)[0])[0]
+        if self.refine: track.landmarks = refine_landmarks(self.model, gray, track.landmarks)
+        track.box, track.misfit = fit_face(track.landmarks)
+        track.patch, track.likeness = face_patch(gray, track.box), 1.
+
+def _has_jumped(before:np.ndarray, box:np.ndarray, limits:TrackLimits)->bool:
+    "Did a box move or grow more than a face can from one frame to the next?"
+    side, new_side = before[2] - before[0], box[2] - box[0]
+    shift = np.abs((box[:2] + box[2:]) - (before[:2] + before[2:])).max()/2/side
+    return shift > limits.shift or not 1/limits.scale < new_side/side < limits.scale
+
+# %% ../../nbs/20_preprocess/60_track.ipynb #15f5ea16
+class _KnownFaces:
+    "The faces of a clip so far, followed and lost ones."
+    def __init__(self, follower:_FaceFollower, max_faces:int|None):
+        self.follower, self.max_faces, self.limits = follower, max_faces, follower.limits
+        self.tracks, self.next_id = [], 0
+
+    def followed(self)->list[_FaceTrack]: return [track for track in self.tracks if not track.lost_for]
+
+    def is_unsure(self)->bool:
+        "Is a face missing or in doubt, or are there none at all?"
+        return not self.tracks or any(track.lost_for or track.doubtful for track in self.tracks)
+
+    def carry(self, views:_FrameViews, frame:int):
+        "Bring all faces into this frame, and check them."
+        for track in self.followed(): self.follower.carry(views.gray, track)
+        self._part_twins()
+        for track in self.followed(): self.follower.check(views, track, frame)
+
+    def _part_twins(self):
+        "Two faces in one place: one walked in front. The one whose patch changed more is lost."
+        followed = sorted(self.followed(), key=lambda track: -track.likeness)
+        for number, track in enumerate(followed):
+            others = [other.box for other in followed[:number] if not other.lost_for]
+            if others and box_overlap([track.box], others).max() > .5: track.lost_for = 1
+
+    def join(self, gray:np.ndarray, detected:Detections, frame:int):
+        "The detections of a whole frame: confirm known faces, bring lost ones back, add new ones."
+        boxes = np.array([track.box for track in self.tracks]).reshape(-1, 4)
+        reach = np.array([self.limits.reach if track.lost_for else 0. for track in self.tracks])
+        pairs = dict(match_faces(boxes, detected.boxes, self.limits.overlap, reach))
+        for known, place in pairs.items():
+            self.follower.confirm(gray, self.tracks[known], detected.boxes[place], detected.scores[place])
+            self.tracks[known].checked = frame
+        for number, track in enumerate(self.tracks):
+            if number not in pairs and track.doubtful and not track.lost_for: track.lost_for = 1
+        self._add_new(gray, detected, set(pairs.values()), frame)
+
+    def _add_new(self, gray:np.ndarray, detected:Detections, taken:set[int], frame:int):
+        "New faces, the largest first, as many as are wanted."
+        fresh = [number for number in range(len(detected)) if number not in taken]
+        for number in sorted(fresh, key=lambda number: detected.boxes[number][0] - detected.boxes[number][2]):
+            followed = [track.box for track in self.followed()]
+            if self.max_faces is not None and len(followed) >= self.max_faces: return
+            box, score = detected.boxes[number], float(detected.scores[number])
+            track = _FaceTrack(self.next_id, box, score=score, checked=frame)
+            self.follower.place(gray, track, box)
+            if followed and box_overlap([track.box], followed).max() > .5: continue # a second box on a known face
+            self.tracks.append(track)
+            self.next_id += 1
+
+# %% ../../nbs/20_preprocess/60_track.ipynb #92aff51c
+@dataclass(frozen=True)
+class _SearchPlan:
+    "The next search, if no face gets lost before."
+    frame: int
+    reduction: float # 1: at full size
+
+class _SearchSchedule:
+    "Decides when the whole frame is searched, and may begin a planned search early, in another thread."
+    def __init__(self, detector:Detector, detect_every:int, limits:TrackLimits):
+        self.detector, self.detect_every, self.limits = detector, detect_every, limits
+        self.n_searches, self.last = 0, None # frame of the last search
+        self.plan, self.begun = _SearchPlan(frame=0, reduction=1.), None
+
+    def is_due(self, frame:int, unsure:bool)->bool:
+        return self.last is None or frame - self.last >= self._wait(unsure)
+
+    def _wait(self, unsure:bool)->int:
+        "Frames between two searches."
+        return min(self.limits.search_every, self.detect_every) if unsure else self.detect_every
+
+    def plan_next(self, frame:int, faces:_KnownFaces):
+        "Reduced where all known faces are large; at full size now and then, for small new ones."
+        unsure = faces.is_unsure()
+        full = self.detect_every == 1 or unsure or self.n_searches % self.limits.full_every == 0
+        sides = [track.box[2] - track.box[0] for track in faces.tracks]
+        reduction = 1. if full else float(np.clip(2*self.detector.face_side/min(sides), .5, 1))
+        self.plan = _SearchPlan(max(self.last + self._wait(unsure), frame + 1), reduction)
+
+    def begin_early(self, held:deque, frame:int, searcher:Executor):
+        "Begin the planned search if its frame is among those held, of which the first has the number `frame`."
+        place = self.plan.frame - frame
+        if (self.begun and self.begun[0] == self.plan) or not 0 < place < len(held): return
+        # converted in this thread: PyAV's frames do not convert in two threads at once
+        image = _FrameViews(held[place], self.detector.wants_colour).detected
+        self.begun = self.plan, searcher.submit(self.detector, image, self.plan.reduction)
+
+    def search(self, views:_FrameViews, frame:int, unsure:bool)->Detections:
+        "The faces of the whole frame: of the search that was begun, if it is this one; else searched now."
+        wanted = _SearchPlan(frame, 1. if unsure else self.plan.reduction)
+        begun, self.begun = self.begun, None
+        self.last, self.n_searches = frame, self.n_searches + 1
+        if begun and begun[0] == wanted: return begun[1].result()
+        if begun: begun[1].cancel()
+        return self.detector(views.detected, wanted.reduction)
+
+def _held_back(frames:Iterable, most:int)->Iterator[deque]:
+    "A queue of up to `most` + 1 frames; whoever gets it takes the first one out."
+    held = deque()
+    for frame in frames:
+        held.append(frame)
+        if len(held) > most: yield held
+    while held: yield held
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #b4ed0b74
 class FaceTracker:
@@ -109,191 +280,53 @@ class FaceTracker:
         landmarks:Landmarks68=None,       # None: dlib's model
         detect_every:int=15,              # frames between searches of the whole frame; 1: detection on every frame
         max_faces:int=None,               # at most so many at a time, the largest; None: all
-        refine:bool=False,                # average several answers where a face was detected: for stills
+        refine:bool=False,                # average several predictions where a face was detected: for stills
         limits:TrackLimits=TrackLimits(),
     ):
-        if detect_every < 1: raise ValueError(f"detect_every is {detect_every}, it must be at least 1 (every frame)")
+        if detect_every < 1:
+            raise ValueError(f"detect_every is {detect_every}, it must be at least 1 (every frame)")
         self.detector = create_detector(detector) if isinstance(detector, str) else detector
         self.model = landmarks or Landmarks68()
         self.detect_every, self.max_faces, self.refine, self.limits = detect_every, max_faces, refine, limits
         self.reset()
 
     def reset(self):
-        "Forget everything: a new clip begins."
-        self.tracks, self.n_frames, self.n_searches, self._next_id, self._last_search = [], 0, 0, 0, None
-        self._plan, self._begun = _Plan(0, 1.), None
+        "Start a new clip, without any face."
+        self.n_frames = 0
+        self._faces = _KnownFaces(_FaceFollower(self.detector, self.model, self.refine, self.limits), self.max_faces)
+        self._schedule = _SearchSchedule(self.detector, self.detect_every, self.limits)
+
+    n_searches = property(lambda self: self._schedule.n_searches, doc="Searches of the whole frame so far.")
 
     def update(self,
         image, # (H, W, 3) uint8 RGB, (H, W) uint8, or a `VideoFrame`
-    )->list[TrackedFace]: # by face_id; empty where there is nobody
+    )->list[TrackedFace]: # by face_id; empty where there is no face
         "The faces of the next frame."
-        look = _Look(image, self.detector.wants_colour)
-        for track in self.tracks: track.score, track.doubtful = np.nan, self.detect_every == 1
-        if self.detect_every > 1:
-            for track in self._followed(): self._follow(look.gray, track)
-            self._part_twins()
-            for track in self._followed(): self._check(look, track)
-        if self._search_due(): self._search(look)
-        elif self.n_frames >= self._plan.frame: self._plan_search()
-        self.tracks = [track for track in self.tracks if track.lost_for <= self.limits.grace]
-        reports = [track.report(self.limits.misfit) for track in sorted(self.tracks, key=lambda track: track.face_id)]
-        for track in self.tracks: track.lost_for += track.lost_for > 0
+        views, faces = _FrameViews(image, self.detector.wants_colour), self._faces
+        for track in faces.tracks: track.score, track.doubtful = np.nan, self.detect_every == 1
+        if self.detect_every > 1: faces.carry(views, self.n_frames)
+        self._search_or_plan(views)
+        faces.tracks = [track for track in faces.tracks if track.lost_for <= self.limits.grace]
+        ordered = sorted(faces.tracks, key=lambda track: track.face_id)
+        reports = [track.report(self.limits.misfit) for track in ordered]
+        for track in faces.tracks: track.lost_for += track.lost_for > 0
         self.n_frames += 1
         return reports
 
-# %% ../../nbs/20_preprocess/60_track.ipynb #5f0616b7
-@patch
-def _followed(self:FaceTracker): return [track for track in self.tracks if not track.lost_for]
+    def _search_or_plan(self, views:_FrameViews):
+        unsure = self._faces.is_unsure()
+        due = self._schedule.is_due(self.n_frames, unsure)
+        if due: self._faces.join(views.gray, self._schedule.search(views, self.n_frames, unsure), self.n_frames)
+        if due or self.n_frames >= self._schedule.plan.frame: self._schedule.plan_next(self.n_frames, self._faces)
 
-@patch
-def _is_unsure(self:FaceTracker)->bool:
-    "Is somebody missing, or nobody there at all?"
-    return not self.tracks or any(track.lost_for or track.doubtful for track in self.tracks)
-
-@patch
-def _wait(self:FaceTracker)->int:
-    "Frames between two searches, as things are."
-    return min(self.limits.search_every, self.detect_every) if self._is_unsure() else self.detect_every
-
-@patch
-def _search_due(self:FaceTracker)->bool:
-    return self._last_search is None or self.n_frames - self._last_search >= self._wait()
-
-# %% ../../nbs/20_preprocess/60_track.ipynb #56b608f0
-class _Look:
-    "The views of a frame that tracking needs; colours only for detectors that want them."
-    def __init__(self, image, colour:bool):
-        array = isinstance(image, np.ndarray)
-        self.gray = image.gray if not array else image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        self.detected = self.gray if not colour else image if array else image.image
-
-@patch
-def _follow(self:FaceTracker, gray:np.ndarray, track:_Track):
-    "Landmarks of this frame from the box of the last; in doubt where they do not fit."
-    limits, before = self.limits, track.box
-    track.landmarks = self.model(gray, before)[0]
-    track.box, track.misfit = fit_face(track.landmarks)
-    side, new_side = before[2] - before[0], track.box[2] - track.box[0]
-    shift = np.abs((track.box[:2] + track.box[2:]) - (before[:2] + before[2:])).max()/2/side
-    seen = face_patch(gray, track.box)
-    track.likeness = float((seen*track.patch).mean())
-    jumped = shift > limits.shift or not 1/limits.scale < new_side/side < limits.scale
-    track.doubtful = bool(jumped or track.misfit > limits.misfit or track.likeness < limits.likeness)
-    if not track.doubtful: track.patch = .9*track.patch + .1*seen
-
-@patch
-def _part_twins(self:FaceTracker):
-    "Two faces in one place: somebody walked in front. The one that looks less like itself is lost."
-    followed = sorted(self._followed(), key=lambda track: -track.likeness)
-    for number, track in enumerate(followed):
-        others = [other.box for other in followed[:number] if not other.lost_for]
-        if others and box_overlap([track.box], others).max() > .5: track.lost_for = 1
-
-# %% ../../nbs/20_preprocess/60_track.ipynb #15f5ea16
-@patch
-def _check(self:FaceTracker, look:_Look, track:_Track):
-    "Ask the detector about the surroundings of a face, now and then, or when in doubt."
-    wait = self.limits.recheck_every if track.strikes else self.limits.check_every
-    if not track.doubtful and self.n_frames - track.checked < wait: return
-    if track.doubtful and track.strikes and self.n_frames - track.checked < self.limits.recheck_every: return
-    near = self.detector.near(look.detected, track.box)
-    pairs = match_faces(track.box[None], near.boxes, self.limits.overlap)
-    track.checked = self.n_frames
-    if pairs: return self._believe(look.gray, track, near.boxes[pairs[0][1]], near.scores[pairs[0][1]])
-    track.strikes += 1
-    if track.strikes >= self.limits.strikes: track.lost_for = 1
-
-@patch
-def _believe(self:FaceTracker, gray:np.ndarray, track:_Track, box:np.ndarray, score:float):
-    "The detector has seen this face in `box`."
-    if track.doubtful or track.lost_for or box_overlap([box], [track.box])[0, 0] < .5: self._place(gray, track, box)
-    track.score, track.strikes, track.lost_for, track.doubtful, track.checked = float(score), 0, 0, False, self.n_frames
-
-@patch
-def _place(self:FaceTracker, gray:np.ndarray, track:_Track, box:np.ndarray):
-    "Find the landmarks anew in a detected box."
-    track.landmarks = self.model(gray, box)[0]
-    if not self.detector.dlib_boxes: track.landmarks = self.model(gray, fit_face(track.landmarks)[0])[0]
-    if self.refine: track.landmarks = refine_landmarks(self.model, gray, track.landmarks)
-    track.box, track.misfit = fit_face(track.landmarks)
-    track.patch, track.likeness = face_patch(gray, track.box), 1.
-
-# %% ../../nbs/20_preprocess/60_track.ipynb #0f9e690e
-@patch
-def _search(self:FaceTracker, look:_Look):
-    "Look for faces in the whole frame: confirm known ones, find lost ones, welcome new ones."
-    found = self._found(look, _Plan(self.n_frames, 1. if self._is_unsure() else self._plan.reduction))
-    self._last_search, self.n_searches = self.n_frames, self.n_searches + 1
-    boxes = np.array([track.box for track in self.tracks]).reshape(-1, 4)
-    reach = np.array([self.limits.reach if track.lost_for else 0. for track in self.tracks])
-    pairs = match_faces(boxes, found.boxes, self.limits.overlap, reach)
-    for known, seen in pairs: self._believe(look.gray, self.tracks[known], found.boxes[seen], found.scores[seen])
-    confirmed = {known for known, _ in pairs}
-    for number, track in enumerate(self.tracks):
-        if number not in confirmed and track.doubtful and not track.lost_for: track.lost_for = 1
-    self._welcome(look.gray, found, {seen for _, seen in pairs})
-    self._plan_search()
-
-@patch
-def _welcome(self:FaceTracker, gray:np.ndarray, found:Detections, taken:set):
-    "New faces, the largest first, as many as are wanted."
-    fresh = [number for number in range(len(found)) if number not in taken]
-    for number in sorted(fresh, key=lambda number: found.boxes[number][0] - found.boxes[number][2]):
-        followed = [track.box for track in self._followed()]
-        if self.max_faces is not None and len(followed) >= self.max_faces: return
-        track = _Track(self._next_id, found.boxes[number], None, None, float(found.scores[number]), checked=self.n_frames)
-        self._place(gray, track, found.boxes[number])
-        if followed and box_overlap([track.box], followed).max() > .5: continue # a second box on a known face
-        self.tracks.append(track)
-        self._next_id += 1
-
-# %% ../../nbs/20_preprocess/60_track.ipynb #92aff51c
-@dataclass(frozen=True)
-class _Plan:
-    "The next search, if nobody gets lost before."
-    frame: int
-    reduction: float # 1: at full size
-
-@patch
-def _plan_search(self:FaceTracker):
-    "Reduced where all known faces are large; at full size now and then, for small new ones."
-    frame, sides = max(self._last_search + self._wait(), self.n_frames + 1), [track.box[2] - track.box[0] for track in self.tracks]
-    full = self.detect_every == 1 or self._is_unsure() or self.n_searches % self.limits.full_every == 0
-    self._plan = _Plan(frame, 1. if full else float(np.clip(2*self.detector.face_side/min(sides), .5, 1)))
-
-@patch
-def _found(self:FaceTracker, look:_Look, plan:_Plan)->Detections:
-    "What the search that was begun finds, if it is this one; otherwise search now."
-    begun, self._begun = self._begun, None
-    if begun and begun[0] == plan: return begun[1].result()
-    if begun: begun[1].cancel()
-    return self.detector(look.detected, plan.reduction)
-
-# %% ../../nbs/20_preprocess/60_track.ipynb #de351ccb
-@patch
-def follow(self:FaceTracker,
-    frames:Iterable,   # of one clip, as `update` takes them
-    look_ahead:int=12, # frames that are held, so that a search can begin so much earlier; 0: none
-)->Iterator[tuple]:    # each frame and its faces
-    "The same as `update` of frame after frame, with the searches in a thread of their own."
-    held, most = deque(), min(look_ahead, self.detect_every) # no plan reaches further; large photographs are not held for nothing
-    with ThreadPoolExecutor(1) as searcher:
-        for frame in frames:
-            held.append(frame)
-            if len(held) > most: yield self._next(held, searcher)
-        while held: yield self._next(held, searcher)
-
-@patch
-def _next(self:FaceTracker, held:deque, searcher:Executor)->tuple:
-    "The first of the frames that are held, and its faces."
-    self._begin(held, searcher)
-    frame = held.popleft()
-    return frame, self.update(frame)
-
-@patch
-def _begin(self:FaceTracker, held:deque, searcher:Executor):
-    "Begin the planned search if its frame is there."
-    place = self._plan.frame - self.n_frames
-    if (self._begun and self._begun[0] == self._plan) or not 0 < place < len(held): return
-    image = _Look(held[place], self.detector.wants_colour).detected # here: PyAV's frames do not convert in two threads at once
-    self._begun = self._plan, searcher.submit(self.detector, image, self._plan.reduction)
+    def follow(self,
+        frames:Iterable,   # of one clip, as `update` takes them
+        look_ahead:int=12, # frames that are held, so that a search can begin so much earlier; 0: none
+    )->Iterator[tuple]:    # each frame and its faces
+        "The same as `update` of frame after frame, with the searches in a thread of their own."
+        most = min(look_ahead, self.detect_every) # no plan reaches further; large photographs are not held for nothing
+        with ThreadPoolExecutor(1) as searcher:
+            for held in _held_back(frames, most):
+                self._schedule.begin_early(held, self.n_frames, searcher)
+                frame = held.popleft()
+                yield frame, self.update(frame)
