@@ -46,13 +46,16 @@ def _processor()->str:
 
 # %% ../../nbs/70_apps/20_report.ipynb #60698495
 _STYLE = """
-body {font: 16px/1.5 system-ui, sans-serif; max-width: 1240px; margin: 2em auto; padding: 0 1em; color: #222}
-table {border-collapse: collapse; margin: .6em 0; font-size: 13px}
-th, td {padding: .25em .45em; border-bottom: 1px solid #ddd; text-align: right}
-th {background: #f4f4f4} tbody th {text-align: left}
-.wide {overflow-x: auto} .data {background: #fff6d6; padding: .5em .8em; border-left: 4px solid #e0b000}
-figure {margin: 1em 0} figure img {max-width: 100%} figcaption, caption, .note {color: #555; font-size: 14px; text-align: left}
-h2 {border-top: 2px solid #eee; padding-top: .8em; margin-top: 1.6em}
+body {font: 17px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 1.5em auto; padding: 0 1em; color: #222; overflow-wrap: anywhere}
+h1 {line-height: 1.2} h2 {border-top: 2px solid #eee; padding-top: .8em; margin-top: 1.6em; line-height: 1.25}
+.wide {overflow-x: auto; max-width: 100%; -webkit-overflow-scrolling: touch}
+table {border-collapse: collapse; margin: .3em 0 1em; font-size: 14px; overflow-wrap: normal}
+th, td {padding: .3em .5em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap}
+th {background: #f4f4f4} tbody th {text-align: left; position: sticky; left: 0; white-space: normal; min-width: 8em; max-width: 45vw}
+.data {background: #fff6d6; padding: .5em .8em; border-left: 4px solid #e0b000}
+figure {margin: 1em 0} figure img {max-width: 100%; height: auto} figcaption, .note {color: #555; font-size: 15px; margin: .2em 0}
+details {margin: .6em 0} summary {cursor: pointer; color: #555}
+@media (max-width: 600px) {body {font-size: 16px; margin: .5em auto} h1 {font-size: 1.5em} h2 {font-size: 1.2em}}
 """
 
 # %% ../../nbs/70_apps/20_report.ipynb #18ebcd67
@@ -66,25 +69,36 @@ def _table(caption:str, frame:pd.DataFrame)->str:
     return f'<div class="wide"><p class="note">{escape(caption)}</p>{body}</div>'
 
 def _figure(caption:str, path:Path)->str:
-    "A picture inside the page; a missing one is said, not hidden."
+    "A picture inside the page; a missing one is named, not hidden."
     if not path.exists(): return f'<p class="note">The figure {escape(path.name)} is missing.</p>'
     data = base64.b64encode(path.read_bytes()).decode()
-    return f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{escape(caption)}</figcaption></figure>'
+    image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+    return f'<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>'
 
 # %% ../../nbs/70_apps/20_report.ipynb #a3767182
+def _notes(notes:list)->list[str]:
+    "The first notes as they are; what was left out, folded away where it is long."
+    left_out = [note for note in notes if note.startswith("Left out: ")]
+    parts = [f"<p>{escape(note)}</p>" for note in notes if note not in left_out]
+    if not left_out: return parts
+    entries = "".join(f"<li>{escape(note.removeprefix('Left out: '))}</li>" for note in left_out)
+    return [*parts, f"<details><summary>Left out: {len(left_out)}</summary><ul>{entries}</ul></details>"]
+
 def _section(entry:Record, run_dir:Path)->str:
-    "One experiment: what it was made on, its notes, tables, figures and measures."
-    parts = [f'<h2 id="{escape(entry.notebook)}">{escape(entry.title)}</h2>', f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>']
-    parts += [f"<p>{escape(note)}</p>" for note in entry.notes]
-    split = f" (split {entry.metrics['split_hash']})" if "split_hash" in entry.metrics else "" # a number belongs to the split it was measured on
-    parts += [_table(f"{caption}{split}", frame) for caption, frame in entry.tables.items()]
-    parts += [_figure(caption, run_dir/path) for caption, path in entry.figures.items()]
-    if entry.metrics: parts.append(_table("All measures of this notebook", pd.DataFrame({"value": entry.metrics})))
+    "One experiment: what it was made on, its figures, tables and notes; its measures are in metrics.json."
+    parts = [f'<h2 id="{escape(entry.notebook)}">{escape(entry.title)}</h2>']
+    parts += [f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>']
+    first, *others = [_figure(caption, run_dir/path) for caption, path in entry.figures.items()] or [""]
+    split = f" (split {entry.metrics['split_hash']})" if "split_hash" in entry.metrics else "" # a number belongs to its split
+    tables = [_table(f"{caption}{split}", frame) for caption, frame in entry.tables.items()]
     executed = run_dir/"notebooks"/f"{entry.notebook}.ipynb"
-    if executed.exists(): parts.append(f'<p class="note">Executed notebook: <a href="notebooks/{executed.name}">{executed.name}</a></p>')
-    return "\n".join(parts)
+    link = f'Executed notebook: <a href="notebooks/{executed.name}">{executed.name}</a>; ' if executed.exists() else ""
+    parts += [first, *_notes(entry.notes), *tables, *others]
+    return "\n".join([*parts, f'<p class="note">{link}all measures: <a href="metrics.json">metrics.json</a></p>'])
 
 # %% ../../nbs/70_apps/20_report.ipynb #7a54d6bc
+_HEAD = '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+
 def write_report(
     run_dir:str|Path,      # a run's folder, with `records/`
     title:str="affect_nb", # heading of the page
@@ -97,6 +111,7 @@ def write_report(
     contents = "".join(f'<li><a href="#{escape(entry.notebook)}">{escape(entry.title)}</a></li>' for entry in entries)
     tail = [_table("Where it ran", pd.DataFrame({"": environment()}))]
     if seconds: tail.append(_table("How long each notebook took (s)", pd.DataFrame({"seconds": seconds})))
-    page = "\n".join(['<!doctype html><html lang="en"><head><meta charset="utf-8">', f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
-                      f"<h1>{escape(title)}</h1><ol>{contents}</ol>", *[_section(entry, run_dir) for entry in entries], "<h2>The run</h2>", *tail, "</body></html>"])
+    page = "\n".join([f"{_HEAD}<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+                      f"<h1>{escape(title)}</h1><ol>{contents}</ol>", *[_section(entry, run_dir) for entry in entries],
+                      "<h2>The run</h2>", *tail, "</body></html>"])
     return write_text(run_dir/"report.html", page)
