@@ -34,9 +34,11 @@ class Annotator:
 
     def __post_init__(self):
         for what in ("lag", "smoothing", "noise"):
-            if not getattr(self, what) >= 0: raise ValueError(f"annotator {self.name}: {what} is {getattr(self, what)}, it must be 0 or more")
+            if not getattr(self, what) >= 0:
+                raise ValueError(f"annotator {self.name}: {what} is {getattr(self, what)}, it must be 0 or more")
         for what in ("lapses", "confusion", "miss", "false_alarm"):
-            if not 0 <= getattr(self, what) < 1: raise ValueError(f"annotator {self.name}: {what} is {getattr(self, what)}, it must lie in [0, 1)")
+            if not 0 <= getattr(self, what) < 1:
+                raise ValueError(f"annotator {self.name}: {what} is {getattr(self, what)}, it must lie in [0, 1)")
 
 # %% ../../nbs/10_synth/25_raters.ipynb #94e87fba
 def draw_annotators(
@@ -45,18 +47,23 @@ def draw_annotators(
     careless:Sequence[int]=(), # positions (from 0) of those who do not pay attention
 )->list[Annotator]:           # named A1, A2, ...
     "Draw annotators; each depends on `seed` and his position alone."
-    if n < 1: raise ValueError(f"n is {n}, it must be 1 or more")
+    if n < 1:
+        raise ValueError(f"n is {n}, it must be 1 or more")
     wrong = [position for position in careless if position not in range(n)]
-    if wrong: raise ValueError(f"careless holds {wrong}, allowed are positions 0 to {n - 1}")
+    if wrong:
+        raise ValueError(f"careless holds {wrong}, allowed are positions 0 to {n - 1}")
     return [_draw_annotator(position, seed, position in careless) for position in range(n)]
 
 def _draw_annotator(position, seed, careless):
     "One profile; a careless person has the name, the lag and the seed that he would have anyway."
     rng = np.random.default_rng([seed, position, 3])
-    drawn = dict(name=f"A{position + 1}", seed=int(rng.integers(2**31)), lag=rng.uniform(.2, 1.2), bias=tuple(rng.normal(0, .06, 2)),
-                 gain=tuple(rng.uniform(.8, 1.15, 2)), smoothing=rng.uniform(.05, .2), noise=rng.uniform(.04, .1), lapses=rng.uniform(0, .05),
+    drawn = dict(name=f"A{position + 1}", seed=int(rng.integers(2**31)), lag=rng.uniform(.2, 1.2),
+                 bias=tuple(rng.normal(0, .06, 2)),
+                 gain=tuple(rng.uniform(.8, 1.15, 2)), smoothing=rng.uniform(.05, .2), noise=rng.uniform(.04, .1),
+                 lapses=rng.uniform(0, .05),
                  confusion=rng.uniform(.05, .2), miss=rng.uniform(.02, .12), false_alarm=rng.uniform(.005, .03))
-    poor = dict(gain=(.25, .2), noise=.35, smoothing=.5, lapses=.15, confusion=.75, miss=.6, false_alarm=.2) if careless else {}
+    poor = dict(gain=(.25, .2), noise=.35, smoothing=.5, lapses=.15, confusion=.75, miss=.6,
+                false_alarm=.2) if careless else {}
     return Annotator(**drawn | poor)
 
 # %% ../../nbs/10_synth/25_raters.ipynb #42dd4d2d
@@ -142,7 +149,8 @@ def annotate_aus(
     "The AUs that one annotator marks in each frame."
     active = episode.activations(aus)
     # one stream an AU: what he notes of it does not depend on what else he was asked
-    seen = [_seen_spells(column, annotator, episode.fps, _rng(annotator, episode, 100 + au)) for au, column in zip(aus, active.T)]
+    seen = [_seen_spells(column, annotator, episode.fps, _rng(annotator, episode, 100 + au))
+            for au, column in zip(aus, active.T)]
     marked = _late_frames(np.stack(seen, 1).astype(float), annotator, episode)
     marked[_lapses(annotator, episode)] = np.nan
     return marked
