@@ -26,7 +26,7 @@ def tie_matrix(
 )->Tensor:                   # (7, A) in the order of `EXPRESSIONS`
     "p(au | emotion): the weights of a table, or 1 where there is a tie (eq. 8)."
     au_names = None if au_names is None else tuple(au_names)
-    return _cached_tie_matrix(relatedness, au_names, shares, torch.device(device or 'cpu'), dtype)
+    return _cached_tie_matrix(relatedness, au_names, shares=shares, device=torch.device(device or 'cpu'), dtype=dtype)
 
 def _check_emotions(table):
     "A `ValueError` where an emotion with ties is not one of `EXPRESSIONS`."

@@ -137,7 +137,7 @@ class CnnRnn(nn.Module):
 
     def continued(self, faces, landmarks=None, state:dict=None, audio=None)->tuple[AffectOutput, dict]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
-        check_inputs(faces, landmarks, audio, wants_landmarks=self.landmarks, wants_audio=self.modality == 'audio')
+        check_inputs(faces, landmarks, audio, with_landmarks=self.landmarks, with_audio=self.modality == 'audio')
         features = self.features(read_images(self.modality, faces, audio))
         hidden, state = self.run_rnns(features, landmarks, faces.shape[:2], state)
         with full_precision(hidden.device): return self.output(hidden), state

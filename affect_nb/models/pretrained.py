@@ -411,11 +411,11 @@ def _recognise(kind, arrays, path):
     fitting = [name for name in complete if classes[name] in (None, FORMATS[name].classes)]
     if len(fitting) == 1: return fitting[0]
     if fitting:
-        raise ValueError(f"{path} could be {' or '.join(fitting)}: say which by `format`")
+        raise ValueError(f"{path} could be {' or '.join(fitting)}: give `format`")
     if complete:
         expected = ' or '.join(f"{FORMATS[name].classes:,} in {name}" for name in complete)
         raise ValueError(f"{path}: its classifier has {classes[complete[0]]:,} classes, expected were {expected}: "
-                         "another network, or fine-tuned (then say `format`)")
+                         "another network, or fine-tuned (then give `format`)")
     raise ValueError(f"{path} {_mismatch(shares, arrays)}")
 
 def _mismatch(shares, arrays):
@@ -520,7 +520,7 @@ def _input_statistics(documented, measured, channels, mean):
     own = {} if channels is None else dict(channels=channels)
     if mean is not None: own['mean'] = tuple(map(float, mean))
     if own:
-        own['remark'] = (f"{' and '.join(own)} as the caller said; "
+        own['remark'] = (f"{' and '.join(own)} given by the caller; "
                          f"documented: {documented.channels}, mean {documented.mean}")
     return documented.model_copy(update={**update, **own})
 
@@ -550,7 +550,7 @@ def import_pretrained(
         raise ValueError(f"{path} is a {kind} file, {format} comes as {' or '.join(containers)}")
     measured = arrays.pop('mean', None) if kind == 'mat' else None
     _check_names(arrays, format, path)
-    tensors = _take_tensors(kind, arrays, format, width, path)
+    tensors = _take_tensors(kind, arrays, format, width=width, path=path)
     _check_statistics(measured, channels, mean, path)
     statistics = _input_statistics(FORMATS[format].input, measured, channels, mean)
     return Pretrained(format=format, tensors=tensors, input=statistics, width=width,
