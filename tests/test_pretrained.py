@@ -329,7 +329,7 @@ def test_caffes_weights_do_not_enter_torchvisions_layout(tmp_path):
 def test_the_caller_may_know_channels_and_mean_better(tmp_path, vgg):
     torch.save(torch_tensors(vgg, "conv_{block}_{index}"), tmp_path/"port.pth")
     seen = import_pretrained(tmp_path/"port.pth", channels="RGB", mean=(1, 2, 3), width=NARROW).input
-    assert (seen.channels, seen.mean) == ("RGB", (1., 2., 3.)) and "as the caller said" in seen.remark
+    assert (seen.channels, seen.mean) == ("RGB", (1., 2., 3.)) and "given by the caller" in seen.remark
     for wrong in (dict(channels="rgb"), dict(mean=(1, 2)), dict(format="caffe")):
         with pytest.raises(ValueError, match="must be|allowed are"): import_pretrained(tmp_path/"port.pth", width=NARROW, **wrong)
 
