@@ -60,7 +60,7 @@ def _common_length(datasets):
     "Frames of the windows of several datasets, which must be the same."
     lengths = sorted({dataset.length for dataset in datasets})
     if len(lengths) == 1: return lengths[0]
-    raise ValueError(f"windows have {lengths} frames; those of one set must be equally long, at least one dataset is needed")
+    raise ValueError(f"windows have {lengths} frames; those of one set must be equally long, at least one is needed")
 
 # %% ../../nbs/30_data/52_joint.ipynb #969299bd
 def proportional_sizes(
