@@ -161,10 +161,11 @@ def joint_dataloaders(
     allow_overlap:bool=False,     # True: the same people may be on both sides
 )->DataLoaders:
     "fastai `DataLoaders` over several label sets; nobody is on both sides."
-    shared = loader_options(device, num_workers, pixel_scale)
+    shared = loader_options(device=device, num_workers=num_workers, pixel_scale=pixel_scale)
     valid = valid if isinstance(valid, LabelSet) else LabelSet(valid)
-    joint = JointDL(train, sizes, total, seed=seed, **shared)
+    joint = JointDL(train, sizes=sizes, total=total, seed=seed, **shared)
     check_sound(joint.dataset, valid)
-    people = [person for data in joint.dataset.sets.values() for person in data.people]
     validation = AffectDL(valid, valid_bs or sum(joint.dataset.sizes.values()), **shared)
-    return split_dataloaders(joint, validation, people, valid.people, allow_overlap)
+    train_people = [person for data in joint.dataset.sets.values() for person in data.people]
+    people = dict(train_people=train_people, valid_people=valid.people)
+    return split_dataloaders(joint, validation, **people, allow_overlap=allow_overlap)

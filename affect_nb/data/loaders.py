@@ -240,9 +240,10 @@ def affect_dataloaders(
     allow_overlap:bool=False, # True: the same people may be on both sides
 )->DataLoaders:
     "fastai `DataLoaders` of faces, landmarks, sound where the datasets have it, and `AffectTargets`."
-    shared = loader_options(device, num_workers, pixel_scale)
+    shared = loader_options(device=device, num_workers=num_workers, pixel_scale=pixel_scale)
     if length is not None: train, valid = train.cut(length), valid.cut(length)
     _check_windows(train, valid)
     learning = AffectDL(train, bs, shuffle=True, seed=seed, drop_last=len(train) >= bs, **shared)
     validation = AffectDL(valid, valid_bs or bs, **shared)
-    return split_dataloaders(learning, validation, train.people, valid.people, allow_overlap)
+    people = dict(train_people=train.people, valid_people=valid.people)
+    return split_dataloaders(learning, validation, **people, allow_overlap=allow_overlap)

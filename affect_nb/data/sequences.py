@@ -199,7 +199,7 @@ def _find_tracks(stores, labels, sound=False):
     stores, tracks, notes, skipped = stores_by_clip(stores), [], [], []
     readers = _label_readers(stores, labels)
     for name, read in readers.items():
-        try: track, track_notes = _make_track(name, read(), stores, annotated_sides(name, readers), sound)
+        try: track, track_notes = _make_track(name, read(), stores, annotated_sides(name, readers), sound=sound)
         except ValueError as error: skipped.append(Skipped(name, str(error)))
         else:
             tracks.append(track)
@@ -321,7 +321,8 @@ def _read_window(track, start, length, open_store, open_sound=None):
     store, place = open_store(track.path), partial(_place_rows, places=places, length=length)
     faces, seen = place(store.read(first, last)), place(store.present(first, last), missing=False)
     points = scale_landmarks(place(store.landmarks(first, last), missing=np.nan))
-    audio = _read_audio(track, start, length, range(first, last), open_store, open_sound) if open_sound else None
+    stores = dict(open_store=open_store, open_sound=open_sound)
+    audio = _read_audio(track, start, length, range(first, last), **stores) if open_sound else None
     return Sequence(torch.from_numpy(faces).permute(0, 3, 1, 2), torch.from_numpy(points), mask=torch.from_numpy(seen),
                     targets=track.targets(start, seen), clip=track.clip, start=start, audio=audio)
 
