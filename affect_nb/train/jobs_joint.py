@@ -61,9 +61,10 @@ class _TaskWindows:
     def held_out(self, clips, share):
         "Windows to learn from and held-out ones: of all clips, or of the task's own where a side would have no label."
         own = [clip for clip in clips if self.task in clip.splits]
-        sides = self.windows(hold_out(self.source, clips, self.dataset, share, self.recipe.seed))
+        how = dict(make=self.dataset, share=share, seed=self.recipe.seed)
+        sides = self.windows(hold_out(self.source, clips, **how))
         if all(map(len, sides)) or len(own) == len(clips): return sides
-        return self.windows(hold_out(self.source, own, self.dataset, share, self.recipe.seed))
+        return self.windows(hold_out(self.source, own, **how))
 
     def clips(self, split, clips=None):
         "The clips of one split, or of a list, that are annotated for any of the tasks."
