@@ -90,7 +90,8 @@ def defaults():
             try: parameters = inspect.signature(thing).parameters.values()
             except (TypeError, ValueError): continue
             for parameter in parameters:
-                if parameter.default not in (inspect.Parameter.empty, None): found[parameter.name][repr(parameter.default)].append(f"{name}.{public}")
+                if parameter.default is inspect.Parameter.empty or parameter.default is None: continue
+                found[parameter.name][repr(parameter.default)].append(f"{name}.{public}")
     return found
 
 
