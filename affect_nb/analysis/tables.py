@@ -99,11 +99,11 @@ def paper_caption(
 
 def spread_caption(
     seeds:int,              # trainings of each network
-    over:str="test clips",  # what the interval is drawn over
+    clips:str="test clips", # what the interval is drawn over
     what:str="Ours",
 )->str:
     "The caption of means over seeds."
-    return f"{what}: mean of {counted(seeds, 'seed')}, spread over seeds, 95% interval over {over}"
+    return f"{what}: mean of {counted(seeds, 'seed')}, spread over seeds, 95% interval over {clips}"
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #4e1c0f76
 def labelled_rows(
@@ -130,7 +130,8 @@ def trained_in(
     cards,  # paths of checkpoints
 )->str:
     "The precisions in which networks were trained, by their cards."
-    return " and ".join(dict.fromkeys(read_card(path).notes.get("precision", "a precision not recorded") for path in cards))
+    precisions = [read_card(path).notes.get("precision", "a precision not recorded") for path in cards]
+    return " and ".join(dict.fromkeys(precisions))
 
 def training_note(
     width:float,  # of the networks
@@ -138,12 +139,12 @@ def training_note(
     norm:str="",  # 'batch', or ''
     seeds:int=1,  # trainings of each network
     seed:int=0,   # of the first
-    precision:str="", # as `trained_in` has it
+    trained:str="", # in which precision: see `trained_in`
 )->str:
     "How networks were trained, in one sentence."
     normalised = ["batch normalisation in the VGGs (the paper has none)"] if norm else []
-    parts = [f"Width {width}", *normalised, *details, f"{counted(seeds, 'seed')} from {seed}", *([f"trained in {precision}"] if precision else [])]
-    return f"{', '.join(parts)}."
+    parts = [f"Width {width}", *normalised, *details, f"{counted(seeds, 'seed')} from {seed}"]
+    return f"{', '.join(parts + [f'trained in {trained}']*bool(trained))}."
 
 def seeds_note(
     seeds:int, # trainings of each network
@@ -160,8 +161,9 @@ def data_note(
 )->str:
     "What the data are: scores on drawn faces are not benchmark results."
     if not drawn: return measured
-    if drawn is True: return f"Drawn faces are far easier than faces in the wild{also}: these scores are not benchmark results."
-    return f"The drawn twins ({', '.join(drawn)}) are far easier than faces in the wild{also}: scores on them are not benchmark results."
+    easier = f"far easier than faces in the wild{also}"
+    if drawn is True: return f"Drawn faces are {easier}: these scores are not benchmark results."
+    return f"The drawn twins ({', '.join(drawn)}) are {easier}: scores on them are not benchmark results."
 
 def left_out_notes(
     skipped, # of `Skipped`

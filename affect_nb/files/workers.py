@@ -51,7 +51,18 @@ def _order_of(items, needs):
     order.prepare()
     return order
 
-# %% ../../nbs/05_files/15_workers.ipynb #110874c7
+# %% ../../nbs/05_files/15_workers.ipynb #24c0aafe
+def _results(pool, work, items, order):
+    "Place and future of each item, as they get ready; what needs it is handed out then."
+    futures = {}
+    while order.is_active():
+        with _interrupts_are_not_inherited():
+            futures |= {pool.submit(work, items[place]): place for place in order.get_ready()}
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            place = futures.pop(future)
+            yield place, future
+            order.done(place)
+
 def in_parallel(
     work:Callable,  # of one item; a function that can be pickled
     items:Sequence, # can be pickled
@@ -61,21 +72,10 @@ def in_parallel(
 )->Iterator[tuple[object, Future]]: # item and its future, as they get ready
     "Run `work` on each item; closing the iterator early stops all of it."
     order, others = _order_of(items, needs), set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(max(1, min(workers, len(items))), multiprocessing.get_context("spawn"), _start_worker,
-                               (start,))
-
-    def submit():
-        with _interrupts_are_not_inherited():
-            return {pool.submit(work, items[place]): place for place in order.get_ready()}
-
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max(1, min(workers, len(items))), context, _start_worker, (start,))
     try:
-        futures = submit()
-        while futures:
-            for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                place = futures.pop(future)
-                yield items[place], future
-                order.done(place)
-            futures |= submit()
+        for place, future in _results(pool, work, items, order): yield items[place], future
     except BaseException:
         for process in set(multiprocessing.active_children()) - others: process.terminate()
         raise
