@@ -24,7 +24,6 @@ from ..data.loaders import affect_dataloaders
 from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
 from ..databases.splits import Division, protocol_divisions, subject_kfold
-from ..models.inputs import hears
 from ..train.jobs_database import adapt_recipe
 from ..train.precision import choose_device
 from ..train.recipes import Recipe
@@ -119,10 +118,10 @@ def study_aus(
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #4151f43d
 def study_loaders(
+    recipe:Recipe,         # batch_size, length, remainder, seed
     source:Database,       # an open database
     division:Division,     # of `study_division`
     faces:str|os.PathLike, # folder of its stores
-    recipe:Recipe,         # batch_size, length, remainder, seed
     valid_share:float=.2,  # of the training side, held out for the best epoch
     every:int=1,           # one in so many windows (frames or sequences): frames that follow each other are alike
     device=None,           # None: the fastest there is
@@ -135,7 +134,7 @@ def study_loaders(
     if not clips:
         raise ValueError(f"{source.root}: none of the clips of {division.name} to learn from has labels "
                          "that can be read")
-    options = dict(length=recipe.length, remainder=recipe.remainder, sound=hears(recipe.network))
+    options = dict(length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]

@@ -99,11 +99,11 @@ def paper_caption(
 
 def spread_caption(
     seeds:int,              # trainings of each network
-    clips:str="test clips", # what the interval is drawn over
+    drawn_over:str="test clips", # the interval
     what:str="Ours",
 )->str:
     "The caption of means over seeds."
-    return f"{what}: mean of {counted(seeds, 'seed')}, spread over seeds, 95% interval over {clips}"
+    return f"{what}: mean of {counted(seeds, 'seed')}, spread over seeds, 95% interval over {drawn_over}"
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #4e1c0f76
 def labelled_rows(
