@@ -64,7 +64,7 @@ class CompoundPhotographs(_Labelled):
         table = labels[['database', 'clip', 'subject', 'frame']].assign(expression=labels['compound']) # windows are cut where there is a label
         self.windows = SequenceDataset(stores, table, length=1)
         self.skipped += self.windows.skipped
-        keys = [(self.windows.tracks[track].clip, int(start)) for track, start in zip(self.windows._tracks, self.windows._starts)]
+        keys = [(self.windows.tracks[track].clip, int(start)) for track, start in zip(self.windows.track_numbers, self.windows.first_frames)]
         known = dict(zip(zip(table['clip'], table['frame']), table['expression']))
         super().__init__([known[key] for key in keys], [(source.name, *key) for key in keys], source.manifest.label('compound').classes)
         self.rows, self.n_lost = np.arange(len(self)), int((table['expression'] >= 0).sum()) - len(keys) # labelled, but there is no image, or no face was found
