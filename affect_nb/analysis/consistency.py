@@ -10,7 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from .tasks import EXPRESSION_COLUMNS, outputs_of, predicted_aus
+from .columns import EXPRESSION_COLUMNS, predicted_aus
+from .tasks import outputs_of
 from ..core.coupling import MATCH_FORM, au_divergence, matched_au_distribution, tied_aus
 from ..core.labels import EXPRESSIONS, AffectOutput
 from ..core.relatedness import Relatedness, read_relatedness

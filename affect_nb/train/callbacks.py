@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'ResumeCallback', 'va_of', 'ValenceArousal',
-           'complete_targets', 'Multitask', 'FrozenCNN']
+           'complete_targets', 'Multitask', 'FrozenCNN', 'keep_freed_memory', 'RunPrecision']
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
+import ctypes
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from ..core.labels import AffectOutput, AffectTargets
 from ..files.atomic import sweep, whole
 from ..models.starting import cnn_parts
 from ..models.weights import load_weights, save_checkpoint
+from .precision import Precision
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #af69519f
 def decay_factor(
@@ -273,3 +275,39 @@ class FrozenCNN(Callback):
     order = 5 # after fastai has put the whole model into training mode
     def before_train(self):
         for part in cnn_parts(self.model).values(): part.eval()
+
+# %% ../../nbs/50_train/10_callbacks.ipynb #ae88d661
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3 # of mallopt(3)
+
+def keep_freed_memory()->bool: # False where the C library does not offer it (it is glibc's)
+    "Let this process keep large blocks of memory that were freed, for the next step to use."
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if os.name == 'posix' else None
+    return bool(mallopt and mallopt(_MMAP_THRESHOLD, 2**30) and mallopt(_TRIM_THRESHOLD, 2**31 - 1))
+
+# %% ../../nbs/50_train/10_callbacks.ipynb #d37641e6
+class RunPrecision(Callback):
+    "Run each forward pass of the learner's model in `precision`."
+    order = 10
+    def __init__(self, precision:Precision): self.precision, self.hooked, self.armed = precision, None, False
+
+    def before_fit(self):
+        if next(self.model.parameters()).device.type == 'cpu': keep_freed_memory()
+
+    def before_batch(self):
+        if self.hooked is not self.model: self._hook(self.model)
+        self.armed = True
+
+    def _hook(self, model):
+        model.register_forward_pre_hook(self._enter)
+        model.register_forward_hook(self._leave, always_call=True)
+        self.hooked = model
+
+    def _enter(self, model, inputs):
+        if not self.armed: return
+        self.context = self.precision.autocast(next(model.parameters()).device)
+        self.context.__enter__()
+
+    def _leave(self, model, inputs, output):
+        if not self.armed: return
+        self.context.__exit__(None, None, None)
+        self.armed = False
