@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'ResumeCallback', 'va_of', 'ValenceArousal',
-           'complete_targets', 'Multitask', 'FrozenCNN', 'keep_freed_memory', 'RunPrecision']
+           'complete_targets', 'Multitask', 'adapter_of_tasks', 'FrozenCNN', 'keep_freed_memory', 'RunPrecision']
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
 import ctypes
@@ -268,6 +268,13 @@ class Multitask(Callback):
 
     def after_loss(self): # what is gathered in validation does not fill a GPU
         if not self.training: self.learn.pred, self.learn.yb = self.pred.detach().cpu(), (self.yb[0].cpu(),)
+
+def adapter_of_tasks(
+    tasks:tuple,    # that a network learns
+    au_names:tuple, # the AUs it predicts
+)->Callback:
+    "What stands between fastai's loop and a network's containers."
+    return ValenceArousal() if tasks == ('va',) else Multitask(tasks, au_names)
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #47ead95c
 class FrozenCNN(Callback):

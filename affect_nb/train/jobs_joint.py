@@ -23,8 +23,9 @@ from ..files.atomic import Skipped
 from ..models.starting import weights_record
 from ..models.weights import Card, checkpoint_name, read_card
 from .fastai_losses import check_couples
-from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces, labels_in,
-                                           splits_for, tasks_in, train_on)
+from .fit import train_on
+from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces,
+                                           labels_in, splits_for, tasks_in)
 from .precision import choose_device
 from .recipes import Recipe
 
