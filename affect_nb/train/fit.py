@@ -10,28 +10,18 @@ import os
 import shutil
 import torch
 from pathlib import Path
-from fastai.callback.tracker import EarlyStoppingCallback
-from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from fastcore.foundation import L
 from ..files.atomic import whole
 from ..models.starting import frame_network, weights_by_part, weights_record
-from ..models.weights import checkpoint_name
-from .callbacks import ExponentialDecayAfter, ResumeCallback, SaveCheckpointCallback
+from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
 from .fastai_losses import coupled_loss
 from .learner import affect_learner
 from .recipes import Recipe
 
 # %% ../../nbs/50_train/22_fit.ipynb #7ef6893b
-def _recipe_callbacks(recipe):
-    "The callbacks of a recipe's schedule, clipping and early stopping."
-    decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
-    clip = [GradientClip(recipe.clip)] if recipe.clip else []
-    stop = [EarlyStoppingCallback(recipe.monitor, patience=recipe.patience)] if recipe.patience else []
-    return [*decay, *clip, *stop]
-
 def create_learner(
     recipe:Recipe,
     dls:DataLoaders,  # of sequences
@@ -42,7 +32,7 @@ def create_learner(
 )->Learner:
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     weighting = dict(lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over)
-    loss, callbacks = coupled_loss(recipe, recipe.tasks, **weighting), [*_recipe_callbacks(recipe), *L(cbs)]
+    loss, callbacks = coupled_loss(recipe, recipe.tasks, **weighting), [*fit_callbacks(recipe), *L(cbs)]
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, precision=recipe.precision, device=device,
                           weights=weights, path=path, pool=recipe.pool, loss_func=loss, cbs=callbacks,
@@ -69,12 +59,6 @@ def _check_regime(recipe, weights):
         raise ValueError("regime is 'cnn_first', and weights are members, who bring their CNNs: "
                          "choose 'cnn_frozen' or 'end_to_end', or give {'cnn': path}")
 
-# %% ../../nbs/50_train/22_fit.ipynb #b2d2bdbc
-def _cnn_recipe(recipe):
-    "The first stage of 'cnn_first': the same CNN, on single frames."
-    arch, arguments = frame_network(recipe.network)
-    return recipe.replace(arch=arch, arguments=arguments, regime='end_to_end', epochs=recipe.cnn_epochs)
-
 # %% ../../nbs/50_train/22_fit.ipynb #7fcf13ee
 def _saving_callbacks(recipe, learn, out, card, weights, split):
     "The callbacks that keep the best epoch with its card, and the state to go on from."
@@ -87,9 +71,10 @@ def _saving_callbacks(recipe, learn, out, card, weights, split):
 
 def _fit_cnn_first(recipe, dls, out, weights, **options):
     "Train the CNN by itself in `out/cnn`; the weights to go on from."
-    parts = weights_by_part(weights)
+    parts, (arch, arguments) = weights_by_part(weights), frame_network(recipe.network)
+    frames = recipe.replace(arch=arch, arguments=arguments, regime='end_to_end', epochs=recipe.cnn_epochs)
     start = parts.get('cnn', parts.get(''))
-    fit(_cnn_recipe(recipe), dls, out/'cnn', weights=None if start is None else {'cnn': start}, **options)
+    fit(frames, dls, out/'cnn', weights=None if start is None else {'cnn': start}, **options)
     return {**parts, 'cnn': out/'cnn'/'best'}
 
 def fit(
@@ -137,7 +122,7 @@ def train_on(
     notes:dict=None,         # further ones of the card
 )->Learner:                  # with the best epoch's weights
     "Train, keep the best epoch by the validation part, and put it into `weights/` with its card."
-    out, name = Path(out), checkpoint_name(recipe.arch)
+    out, name = Path(out), recipe.name
     card = dict(data=data, licence=licence, preprocessing=dict(transform=transform),
                 notes=dict(split_hash=dls.split_hash, **(notes or {})))
     learn = fit(recipe, dls, out/"training"/name, card=card, cbs=cbs, weights=weights)

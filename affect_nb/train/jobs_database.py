@@ -23,7 +23,7 @@ from ..files.atomic import Skipped
 from ..models.outputs import TASKS
 from ..models.registry import model_arguments
 from ..models.starting import weights_record
-from ..models.weights import Card, checkpoint_name, read_card
+from ..models.weights import Card, read_card
 from .fit import train_on
 from .precision import choose_device
 from .recipes import Recipe
@@ -178,4 +178,4 @@ def train_database(
     skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
     dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation)
     train_on(recipe, dls, out, *data_and_licence(source), weights=weights)
-    return read_card(out/"weights"/checkpoint_name(recipe.arch)), skipped
+    return read_card(out/"weights"/recipe.name), skipped

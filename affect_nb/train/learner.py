@@ -88,11 +88,12 @@ def affect_learner(
 )->Learner:                        # with `.precision`, the `Precision` it runs in
     "A fastai `Learner` for a network's tasks: the CCC loss (eq. 2) for valence and arousal alone, eq. 7 for several."
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
+    chosen = choose_precision(device, precision)
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
     start_from(model, weights)
     _check_inputs(model, dls)
     if frozen: freeze_cnn(model)
-    tasks, au_names, chosen = tasks_of(model), aus_of(model), choose_precision(device, precision)
+    tasks, au_names = tasks_of(model), aus_of(model)
     loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)]
     learner = Learner if tasks == ('va',) else _AffectLearner

@@ -17,6 +17,7 @@ from ..core.losses import AU_OVER
 from ..models.inputs import hears
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model, fitting_arguments, list_models, model_arguments
+from ..models.weights import checkpoint_name
 from .fastai_losses import Coupling
 from .fastai_metrics import monitor_of
 from .precision import PRECISIONS
@@ -77,10 +78,8 @@ class Recipe(Coupling):
         "Does its network read sound?"
         return hears(self.network)
 
-    @property
-    def monitor(self)->str:
-        "The metric that decides which epoch is the best."
-        return monitor_of(self.tasks)
+    name = property(lambda self: checkpoint_name(self.arch), doc="What its checkpoint is called in a folder of weights.")
+    monitor = property(lambda self: monitor_of(self.tasks), doc="The metric that decides which epoch is the best.")
 
 # %% ../../nbs/50_train/20_recipes.ipynb #27b8604e
 AFFWILDNET = dict(
