@@ -17,27 +17,27 @@ from pathlib import Path
 import psutil
 
 # %% ../../nbs/05_files/00_atomic.ipynb #cb337511
-def _remove(path:Path):
-    "Remove a file or a folder, if it is there."
+def _remove_path(path:Path):
+    "Remove a file or a folder, if it exists."
     if path.is_dir() and not path.is_symlink(): shutil.rmtree(path)
     else: path.unlink(missing_ok=True)
 
 # %% ../../nbs/05_files/00_atomic.ipynb #63026de8
 @contextmanager
 def whole(
-    path:str|os.PathLike, # the file, or folder, that shall appear
-):                        # yields the `Path` to write to; it has the same suffix
+    path:str|os.PathLike, # the file, or folder, to be written
+):                        # yields the `Path` to write to; same suffix as `path`
     "Write a file or a folder aside and rename it when the block ends well; on an error nothing is left."
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".part-{os.getpid()}-{path.name}")
-    _remove(aside)
+    _remove_path(aside)
     try:
         yield aside
         if aside.is_dir() and path.is_dir(): shutil.rmtree(path)
         os.replace(aside, path)
     except BaseException:
-        _remove(aside)
+        _remove_path(aside)
         raise
 
 # %% ../../nbs/05_files/00_atomic.ipynb #5e2178e2
@@ -45,11 +45,11 @@ def sweep(
     folder:str|os.PathLike, # where an earlier run may have been killed
 )->int:                     # how many left-overs were removed
     "Remove what a killed run left in `folder`; left-overs of processes that are still alive are kept."
-    dead = [part for part in Path(folder).glob(".part-*") if not _alive(part.name.split("-")[1])]
-    for part in dead: _remove(part)
+    dead = [part for part in Path(folder).glob(".part-*") if not _is_running(part.name.split("-")[1])]
+    for part in dead: _remove_path(part)
     return len(dead)
 
-def _alive(pid:str)->bool:
+def _is_running(pid:str)->bool:
     "Is a process with this number running?"
     return pid.isdigit() and psutil.pid_exists(int(pid))
 
@@ -61,12 +61,12 @@ def write_text(path:str|os.PathLike, text:str)->Path:
 
 def write_json(path:str|os.PathLike, content)->Path:
     "Write `content` as indented JSON, whole or not at all; NaN becomes null, which every reader understands."
-    return write_text(path, json.dumps(_finite(content), indent=2, ensure_ascii=False, default=str) + "\n")
+    return write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, default=str) + "\n")
 
-def _finite(content):
+def _without_nan(content):
     "`content` with every NaN and infinity as None."
-    if isinstance(content, dict): return {str(key): _finite(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)): return [_finite(value) for value in content]
+    if isinstance(content, dict): return {str(key): _without_nan(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)): return [_without_nan(value) for value in content]
     if hasattr(content, "item") and getattr(content, "ndim", 1) == 0: content = content.item()
     if isinstance(content, float) and (content != content or abs(content) == float("inf")): return None
     return content

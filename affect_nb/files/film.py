@@ -25,7 +25,7 @@ def video_encoder()->str: # name of an FFmpeg encoder
     raise ValueError("this build of FFmpeg has no H.264 encoder: install the `av` wheel, which brings libx264")
 
 # %% ../../nbs/05_files/10_film.ipynb #591c0a9b
-def _even(
+def _with_even_sides(
     frame:np.ndarray, # (height, width, 3) uint8
 )->np.ndarray:        # the same with even sides
     "Repeat the last row or column where a side is odd."
@@ -44,32 +44,33 @@ def _check_film(path, width, height, fps):
 def _check_frame(frame, width, height):
     "A `ValueError` unless `frame` is (height, width, 3) uint8."
     if getattr(frame, "dtype", None) != np.uint8 or frame.shape != (height, width, 3):
-        found = f"{getattr(frame, 'dtype', type(frame).__name__)} {getattr(frame, 'shape', '')}"
-        raise ValueError(f"a frame is {found}: this film takes uint8 RGB frames of shape {(height, width, 3)}")
+        given = f"{getattr(frame, 'dtype', type(frame).__name__)} {getattr(frame, 'shape', '')}"
+        raise ValueError(f"a frame is {given}: this film takes uint8 RGB frames of shape {(height, width, 3)}")
 
-def _check_sound(sound):
+def _checked_sound(sound):
     "Mono float32 samples in [-1, 1] from `sound`; louder ones are clipped."
     sound = np.asarray(sound, np.float32)
     if sound.ndim != 1:
         raise ValueError(f"sound has shape {sound.shape}: it must be mono, (n,)")
-    if not np.isfinite(sound).all():
-        raise ValueError(f"sound sample {int(np.argmin(np.isfinite(sound)))} is not finite: samples must lie in [-1, "
-                         "1]")
+    finite = np.isfinite(sound)
+    if not finite.all():
+        raise ValueError(f"sound sample {int(np.argmin(finite))} is not finite: samples must lie in [-1, 1]")
     return sound.clip(-1, 1)
 
 # %% ../../nbs/05_files/10_film.ipynb #2fc5c8e7
-def _add_picture(container, width, height, fps, crf, threads):
-    "A video stream in `container`."
-    stream = container.add_stream(video_encoder(), rate=Fraction(fps).limit_denominator(1001))
-    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-    stream.codec_context.thread_count = threads
-    # with mbtree, x264's bytes differ from run to run on AVX-512
-    stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0"}
+def _add_video_stream(container, film):
+    "A video stream in `container`, with the sizes and settings of the `FilmWriter`."
+    stream = container.add_stream(video_encoder(), rate=Fraction(film.fps).limit_denominator(1001))
+    stream.width, stream.height = film.width + film.width % 2, film.height + film.height % 2
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = film.threads
+    # with mbtree, the bytes of x264 differ from run to run on AVX-512
+    stream.options = {"crf": str(film.crf), "preset": "veryfast", "mbtree": "0"}
     return stream
 
 def _packed_frame(frame, number, stream):
     "`frame` for the encoder, at its time."
-    picture = av.VideoFrame.from_ndarray(_even(frame), format="rgb24")
+    picture = av.VideoFrame.from_ndarray(_with_even_sides(frame), format="rgb24")
     picture.pts, picture.time_base = number, 1/stream.codec_context.framerate
     return picture
 
@@ -85,8 +86,8 @@ class FilmWriter:
     def __init__(self,
         path:str|os.PathLike,  # the .mp4 to be written
         width:int, height:int, # of the frames, px
-        fps:float=30.,         # frames a second
-        rate:int|None=None,    # sound samples a second, Hz; None for a silent film
+        fps:float=30.,         # frames per second
+        rate:int|None=None,    # sound samples per second, Hz; None for a silent film
         crf:int=22,            # quality: 18 is nearly lossless, 28 is small
         threads:int=0,         # of the encoder; 0 lets it choose, 1 gives the same bytes every time
     ):
@@ -96,9 +97,9 @@ class FilmWriter:
 
     def __enter__(self):
         with ExitStack() as opened:
-            self._container = opened.enter_context(av.open(str(opened.enter_context(whole(self.path))), "w",
-                                                           format="mp4"))
-            self._video = _add_picture(self._container, self.width, self.height, self.fps, self.crf, self.threads)
+            aside = opened.enter_context(whole(self.path))
+            self._container = opened.enter_context(av.open(str(aside), "w", format="mp4"))
+            self._video = _add_video_stream(self._container, self)
             self._audio = self._container.add_stream("aac", rate=self.rate, layout="mono") if self.rate else None
             self._opened = opened.pop_all()
         return self
@@ -113,7 +114,7 @@ class FilmWriter:
         "Append any number of samples, (n,) float in [-1, 1]."
         if self._audio is None:
             raise ValueError(f"{self.path}: opened as a silent film, give FilmWriter a rate to add sound")
-        samples = _check_sound(samples)
+        samples = _checked_sound(samples)
         if len(samples): self._container.mux(self._audio.encode(_packed_sound(samples, self.n_samples, self.rate)))
         self.n_samples += len(samples)
 
@@ -122,14 +123,14 @@ class FilmWriter:
         with self._opened:
             if not self.n_frames:
                 raise ValueError(f"{self.path}: a film needs at least one frame, none was added")
-            for stream in (self._video, self._audio) if self.n_samples else (self._video,):
-                self._container.mux(stream.encode(None))
+            streams = (self._video, self._audio) if self.n_samples else (self._video,)
+            for stream in streams: self._container.mux(stream.encode(None))
 
 # %% ../../nbs/05_files/10_film.ipynb #fe6856c6
 def write_film(
     path:str|os.PathLike,          # the .mp4 to be written
     frames:Iterable,               # of (height, width, 3) uint8 RGB, all of one size
-    fps:float=30.,                 # frames a second
+    fps:float=30.,                 # frames per second
     sound:np.ndarray|None=None,    # (n,) float32 mono in [-1, 1], or None for a silent film
     rate:int=44100,                # of the sound, Hz
     **kwargs,                      # `crf`, `threads` of `FilmWriter`
@@ -140,7 +141,7 @@ def write_film(
     if first is None:
         raise ValueError(f"{path}: a film needs at least one frame, the iterator was empty")
     height, width = np.shape(first)[:2]
-    with FilmWriter(path, width, height, fps, None if sound is None else rate, **kwargs) as film:
+    with FilmWriter(path, width, height, fps=fps, rate=None if sound is None else rate, **kwargs) as film:
         film.add(first)
         for frame in frames:
             film.add(frame)

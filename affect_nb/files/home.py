@@ -14,11 +14,11 @@ import affect_nb
 # %% ../../nbs/05_files/20_home.ipynb #83ec9319
 def home()->Path:
     "The folder that holds `configs/`, `data_manifests/`, `nbs/` and `benchmarks/`."
-    places = [Path(affect_nb.__file__).resolve().parent.parent, Path(sys.prefix)/"share"/"affect_nb"]
-    for place in places:
-        if (place/"configs").is_dir(): return place
-    raise FileNotFoundError(f"configs/ is neither in {places[0]} nor in {places[1]}: install affect_nb from its wheel "
-                            "or from a checkout")
+    folders = [Path(affect_nb.__file__).resolve().parent.parent, Path(sys.prefix)/"share"/"affect_nb"]
+    for folder in folders:
+        if (folder/"configs").is_dir(): return folder
+    raise FileNotFoundError(f"configs/ is neither in {folders[0]} nor in {folders[1]}: "
+                            "install affect_nb from its wheel or from a checkout")
 
 # %% ../../nbs/05_files/20_home.ipynb #a602015b
 def find_file(
@@ -26,9 +26,9 @@ def find_file(
     name:str,   # file name with or without its suffix
     suffix:str, # '.yaml', '.ipynb' or '.py'
 )->Path:
-    "One of the project's own files by name; the error lists what there is."
+    "One of the project's own files by name; the error lists the files that exist."
     path = home()/folder/(name if name.endswith(suffix) else f"{name}{suffix}")
     if not path.is_file():
-        there = sorted(entry.stem for entry in (home()/folder).glob(f"*{suffix}"))
-        raise ValueError(f"{folder} holds no '{name}'; allowed: {', '.join(there)}")
+        names = sorted(entry.stem for entry in (home()/folder).glob(f"*{suffix}"))
+        raise ValueError(f"{folder} holds no '{name}'; allowed: {', '.join(names)}")
     return path

@@ -7,6 +7,7 @@ __all__ = ['NamedTwin', 'DisfaTwin', 'CodedTwin', 'Bp4dTwin', 'Bp4dNamedTwin', '
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #c550eef3
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,47 +20,49 @@ from .faces import Actor, Identity, Pose, Scene, render_frame
 from .films import Person, episode_of, film_frames, plan_seed, present
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #395894c7
-def _names(known, prefix, count):
+def _subject_names(known, prefix, count):
     "`count` names: the known ones, then prefix + number, from 100 on."
     return [*known, *(f"{prefix}{100 + more}" for more in range(count - len(known)))][:count]
 
 class NamedTwin(VideoTwin):
-    "A twin whose subjects have the names of the release; one piece a recording."
+    "A twin whose subjects have the names of the release; one piece per recording."
     splits, uneven = ("train",), False
 
     def cast(self, count)->list:
         "(name of the piece, subject, names of its clips) of each piece."
-        raise NotImplementedError(f"{type(self).__name__} does not say who is in it")
+        raise NotImplementedError(f"{type(self).__name__} has no `cast`")
 
     def plans(self, size, difficulty, seed):
         cast = self.cast(self.counts(size)["train"])
-        return [self._piece(size, difficulty, seed, position, *names) for position, names in enumerate(cast)]
+        return [self._plan_piece(size, difficulty, seed, position=position, name=name, subject=subject, clips=clips)
+                for position, (name, subject, clips) in enumerate(cast)]
 
-    def _piece(self, size, difficulty, seed, position, name, subject, clips):
-        identity, own = plan_seed(seed, self.name, "subject", subject), plan_seed(seed, self.name, name)
-        people = tuple(Person(clip, subject, identity, own) for clip in clips)
-        return replace(self._plan(size, difficulty, seed, "train", position, position + 1, name, people),
-                       width=size.width)
+    def _plan_piece(self, size, difficulty, seed, *, position, name, subject, clips):
+        "The plan of one recording; all its clips have the same person and episode."
+        identity, own_seed = plan_seed(seed, self.name, "subject", subject), plan_seed(seed, self.name, name)
+        people = tuple(Person(clip, subject, identity=identity, seed=own_seed) for clip in clips)
+        plan = self._plan(size, difficulty, seed, split="train", position=position, number=position + 1, title=name,
+                          people=people)
+        return replace(plan, width=size.width)
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #571c7549
 _DISFA = ("SN002", "SN013", "SN003", "SN010", "SN018", "SN029", "SN001", "SN011", "SN023", "SN026", "SN028", "SN025",
-          "SN027", "SN012",
-          "SN008", "SN032", "SN006", "SN005", "SN030", "SN031", "SN007", "SN009", "SN021", "SN017", "SN016", "SN024",
-          "SN004")
+          "SN027", "SN012", "SN008", "SN032", "SN006", "SN005", "SN030", "SN031", "SN007", "SN009", "SN021", "SN017",
+          "SN016", "SN024", "SN004")
 _CAMERA_YAW = {"Left": 9., "Right": -9.} # degrees
 
-def _seen_from(plan, yaw):
-    "The frames of a piece as a camera `yaw` degrees beside the person has them."
+def _frames_from(plan, yaw):
+    "The frames of a piece, from a camera `yaw` degrees beside the person."
     person, size = plan.people[0], min(plan.width, plan.height)
-    identity, aus, rest = Identity.draw(person.identity), episode_of(plan, person).aus, Pose.draw(person.seed,
-                                                                                                  plan.difficulty, size)
-    middle = replace(rest, yaw=.4*rest.yaw + yaw, roll=.4*rest.roll, x=rest.x + (plan.width - size)/2,
-                     y=rest.y + (plan.height - size)/2)
+    identity, aus = Identity.draw(person.identity), episode_of(plan, person).aus
+    rest = Pose.draw(person.seed, plan.difficulty, size)
+    middle = replace(rest, yaw=.4*rest.yaw + yaw, roll=.4*rest.roll,
+                     x=rest.x + (plan.width - size)/2, y=rest.y + (plan.height - size)/2)
     scene = Scene.draw(plan_seed(plan.seed, yaw), plan.difficulty)
     for frame in range(plan.n_frames):
-        sway = np.sin(2*np.pi*frame/plan.fps/np.array([5., 7.])) # both cameras see the same movement
+        sway = np.sin(2*np.pi*frame/plan.fps/np.array([5., 7.])) # the same for both cameras
         pose = replace(middle, yaw=float(middle.yaw + 4*sway[0]), roll=float(middle.roll + 3*sway[1]))
-        yield render_frame([Actor(identity, aus[frame], pose)], scene, plan.width, plan.height,
+        yield render_frame([Actor(identity, aus[frame], pose)], scene, width=plan.width, height=plan.height,
                            seed=plan_seed(plan.seed, yaw, frame)).image
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #69e1af3e
@@ -69,16 +72,17 @@ _SHORTER_EVERY, _SHORTER_AU = 3, 4
 class DisfaTwin(NamedTwin):
     "ActionUnit_Labels/SN001/SN001_au1.txt; Videos_LeftCamera/LeftVideoSN001_comp.mp4, and the same for the right."
     name = database = "disfa"
-    aus, active_from = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26), 2
+    aus, active_from, absences = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26), 2, False
 
-    def cast(self, count): # two videos a subject; an odd number gets one more
-        return [(subject, subject, [f"{side}Video{subject}_comp" for side in _CAMERA_YAW])
-                for subject in _names(_DISFA, "SN", -(-count//len(_CAMERA_YAW)))]
-    def _piece(self, *arguments): return replace(super()._piece(*arguments), absent=(0, 0))
+    def cast(self, count): # two videos per subject; an odd number gets one more
+        subjects = _subject_names(_DISFA, "SN", -(-count//len(_CAMERA_YAW)))
+        return [(subject, subject, [f"{side}Video{subject}_comp" for side in _CAMERA_YAW]) for subject in subjects]
 
     def intensities(self, plan):
         "(n, 12) whole numbers 0 to 5."
-        return np.rint(episode_of(plan, plan.people[0]).aus[:, [DRAWN_AUS.index(au) for au in self.aus]]).astype(int)
+        drawn = episode_of(plan, plan.people[0]).aus[:, [DRAWN_AUS.index(au) for au in self.aus]]
+        return np.rint(drawn).astype(int)
+
     def rows(self, plan, au):
         "Rows in the file of an action unit."
         return plan.n_frames - (au == _SHORTER_AU and plan.number % _SHORTER_EVERY == 2)
@@ -86,14 +90,15 @@ class DisfaTwin(NamedTwin):
     def write(self, root, plan, face_files, media):
         for au, levels in zip(self.aus, self.intensities(plan).T):
             path = root/"ActionUnit_Labels"/plan.name/f"{plan.name}_au{au}.txt"
-            if not path.exists():
-                write_text(path,
-                           "".join(f"{frame},{level}\n" for frame, level in enumerate(levels[:self.rows(plan, au)], 1)))
-        videos = {side: root/f"Videos_{side}Camera"/f"{side}Video{plan.name}_comp.mp4"
-                  for side in _CAMERA_YAW} if media else {}
-        lacking = {side: path for side, path in videos.items() if not path.exists()}
-        for side, path in lacking.items(): write_film(path, _seen_from(plan, _CAMERA_YAW[side]), plan.fps, threads=1)
-        return bool(lacking)
+            lines = (f"{frame},{level}\n" for frame, level in enumerate(levels[:self.rows(plan, au)], 1))
+            if not path.exists(): write_text(path, "".join(lines))
+        return self._write_films(root, plan) if media else False
+
+    def _write_films(self, root, plan):
+        films = {side: root/f"Videos_{side}Camera"/f"{side}Video{plan.name}_comp.mp4" for side in _CAMERA_YAW}
+        missing = {side: path for side, path in films.items() if not path.exists()}
+        for side, path in missing.items(): write_film(path, _frames_from(plan, _CAMERA_YAW[side]), plan.fps, threads=1)
+        return bool(missing)
 
     def labels(self, plan, person):
         frames, active = np.arange(plan.n_frames), self.intensities(plan) >= self.active_from
@@ -109,15 +114,16 @@ class CodedTwin(NamedTwin):
     aus = ()            # that an adapter has columns for
     columns = ()        # AUs that have a column in the file
     frame_name = "frame" # header of the first column
-    def table(self, plan)->str: raise NotImplementedError(f"{type(self).__name__} does not say where its tables are")
-    def folder(self, plan)->str: raise NotImplementedError(f"{type(self).__name__} does not say where its images are")
+
+    def table(self, plan)->str: raise NotImplementedError(f"{type(self).__name__} has no `table`")
+    def folder(self, plan)->str: raise NotImplementedError(f"{type(self).__name__} has no `folder`")
     def digits(self, plan)->int: return 1 # of the name of an image, at least
     def coded(self, plan)->tuple: return 0, plan.n_frames # frames [start, stop)
 
     def codes(self, plan, aus)->np.ndarray:
         "(n, A) 0, 1 or 9, a row for each coded frame."
-        shown, (start, stop) = episode_of(plan, plan.people[0]), self.coded(plan)
-        codes = np.stack([shown.activations((au,))[:, 0] if au in DRAWN_AUS else np.full(plan.n_frames, _NO_CODE)
+        episode, (start, stop) = episode_of(plan, plan.people[0]), self.coded(plan)
+        codes = np.stack([episode.activations((au,))[:, 0] if au in DRAWN_AUS else np.full(plan.n_frames, _NO_CODE)
                           for au in aus], 1)
         codes[~present(plan)] = _NO_CODE
         codes[(np.arange(plan.n_frames)[:, None] + 3*np.array(aus) + plan.seed) % _SINGLE_EVERY == 0] = _NO_CODE
@@ -130,51 +136,50 @@ class CodedTwin(NamedTwin):
     def lost_image(self, plan)->int: # frame, or -1
         return sum(self.coded(plan))//2 if plan.number % _LOST_IMAGE_EVERY == 2 else -1
 
-    def write(self, root, plan, face_files, media): return _write_coded(self, root, plan, face_files, media)
-    def labels(self, plan, person): return _coded_labels(self, plan, person)
+    def write(self, root, plan, face_files, media):
+        table, folder = root/self.table(plan), root/self.folder(plan)
+        if not table.exists(): write_text(table, self._table_text(plan))
+        if not media or folder.exists(): return False
+        with whole(folder) as aside:
+            aside.mkdir()
+            film_frames(plan, aside, partial(self._image_name, plan))
+        return True
 
-# %% ../../nbs/10_synth/36_action_unit_twins.ipynb #10380e87
-def _write_coded(twin, root, plan, face_files, media):
-    "The table, then all images at once."
-    table, folder, start = root/twin.table(plan), root/twin.folder(plan), twin.coded(plan)[0]
-    if not table.exists():
-        sheet = twin.sheet(plan)
+    def _table_text(self, plan):
+        "The table with its header; the first column counts the frames from 1."
+        sheet, first = self.sheet(plan), self.coded(plan)[0] + 1
         rows = with_extra_rows(np.stack([*sheet.values()], 1), plan.extra_rows).tolist()
-        write_text(table,
-                   "".join(",".join(map(str, row)) + "\n"
-                           for row in [(twin.frame_name, *sheet),
-                                       *((frame, *codes) for frame, codes in enumerate(rows, start + 1))]))
-    if not media or folder.exists(): return False
-    with whole(folder) as aside:
-        aside.mkdir()
-        film_frames(plan, aside,
-                    lambda frame: None if frame == twin.lost_image(plan) else f"{frame + 1:0{twin.digits(plan)}d}.jpg")
-    return True
+        lines = [(self.frame_name, *sheet), *((frame, *codes) for frame, codes in enumerate(rows, first))]
+        return "".join(",".join(map(str, line)) + "\n" for line in lines)
 
-def _coded_labels(twin, plan, person):
-    "All frames up to the last coded one; those before the first have no label."
-    codes, start = with_extra_rows(twin.codes(plan, twin.aus), plan.extra_rows), twin.coded(plan)[0]
-    values = np.concatenate([np.full((start, len(twin.aus)), np.nan),
-                             np.where(codes == _NO_CODE, np.nan, codes)]).astype(np.float32)
-    return pd.DataFrame({"frame": np.arange(len(values))} | {f"au{au}": values[:, place]
-                                                             for place, au in enumerate(twin.aus)})
+    def _image_name(self, plan, frame):
+        "File name of a frame, counted from 0; None for the lost image."
+        return None if frame == self.lost_image(plan) else f"{frame + 1:0{self.digits(plan)}d}.jpg"
+
+    def labels(self, plan, person): # all frames up to the last coded one; those before the first have no label
+        codes, start = with_extra_rows(self.codes(plan, self.aus), plan.extra_rows), self.coded(plan)[0]
+        values = np.where(codes == _NO_CODE, np.nan, codes)
+        values = np.concatenate([np.full((start, len(self.aus)), np.nan), values]).astype(np.float32)
+        columns = {f"au{au}": values[:, place] for place, au in enumerate(self.aus)}
+        return pd.DataFrame(dict(frame=np.arange(len(values))) | columns)
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #786f0003
 _FIRST_BP4D = ("F001", "F002", "F004", "M001", "M003", "M002")
-_BP4D = (*_FIRST_BP4D,
-         *(name for name in (*(f"F{number:03d}" for number in range(1, 24)),
-                             *(f"M{number:03d}" for number in range(1, 19))) if name not in _FIRST_BP4D))
+_WOMEN, _MEN = [f"F{number:03d}" for number in range(1, 24)], [f"M{number:03d}" for number in range(1, 19)]
+_BP4D = (*_FIRST_BP4D, *(name for name in _WOMEN + _MEN if name not in _FIRST_BP4D))
 
 @register_twin
 class Bp4dTwin(CodedTwin):
     "AUCoding/AU_OCC/F001_T1.csv, Sequences_2D+3D/F001/T1/0001.jpg; the header counts from 0 to 99."
     name = database = "bp4d"
-    image_root, subjects, tasks_of_subject, four_digits_every = "Sequences_2D+3D", _BP4D, tuple(range(1, 9)), 2
+    image_root, subjects = "Sequences_2D+3D", _BP4D
+    tasks_of_subject, four_digits_every = tuple(range(1, 9)), 2
     aus = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 32, 38, 39)
     columns, frame_name = tuple(range(1, 100)), "0"
 
     def cast(self, count): # six subjects, or three quarters as many as sequences
-        subjects, tasks = _names(self.subjects, "F", max(min(count, 6), -(-3*count//4))), self.tasks_of_subject
+        subjects = _subject_names(self.subjects, "F", max(min(count, 6), -(-3*count//4)))
+        tasks = self.tasks_of_subject
         for number in range(count):
             again, place = divmod(number, len(subjects))
             clip = f"{subjects[place]}_T{tasks[(place + again) % len(tasks)]}"
@@ -188,7 +193,7 @@ class Bp4dTwin(CodedTwin):
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #310ef576
 @register_twin
 class Bp4dNamedTwin(Bp4dTwin):
-    "The same with 35 columns, of which the first two are called 1."
+    "The same with 35 columns, of which the first two have the name 1."
     name, frame_name = "bp4d-named", "1"
     columns = tuple(sorted((*Bp4dTwin.aus, 28, 29, 30, 31, 33, 34, 35)))
 
@@ -198,10 +203,9 @@ _SIDED_AU = 12
 class Bp4dPlusTwin(Bp4dTwin):
     "AUCoding/AU_OCC/F001_T1.csv, 2D+3D/F001/T1/001.jpg; the header names the AUs."
     name = database = "bp4d-plus"
-    image_root, tasks_of_subject, four_digits_every = "2D+3D", (1, 6, 7, 8), 3
-    subjects = tuple(f"{letter}{number:03d}" for number in range(1, 59) for letter in "FM")
-    aus = columns = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 27, 28, 29, 30, 31,
-                     32, 33, 34, 35, 36, 37, 38, 39)
+    image_root, subjects = "2D+3D", tuple(f"{letter}{number:03d}" for number in range(1, 59) for letter in "FM")
+    tasks_of_subject, four_digits_every = (1, 6, 7, 8), 3
+    aus = columns = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, *range(27, 40))
     frame_name = "Frame"
 
     def sheet(self, plan):
@@ -211,8 +215,8 @@ class Bp4dPlusTwin(Bp4dTwin):
         turn = np.arange(len(both))//4 % 3 # left, right, both
         sides = {f"{side}{_SIDED_AU}": np.where((both == 1) & (turn == other), 0, both)
                  for side, other in zip("LR", (1, 0))}
-        return {name: codes for au in sheet
-                for name, codes in (sides if au == f"AU{_SIDED_AU}" else {au: sheet[au]}).items()}
+        columns = (sides if au == f"AU{_SIDED_AU}" else {au: codes} for au, codes in sheet.items())
+        return {name: codes for column in columns for name, codes in column.items()}
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #4b95fcb1
 @register_twin
@@ -229,4 +233,5 @@ class GftTwin(CodedTwin):
     def table(self, plan): return f"AUCoding/{plan.name}.csv"
     def folder(self, plan): return f"images/{plan.name}"
     def sheet(self, plan):
-        return {f"{'AU'*(plan.number % 2)}{name}": codes for name, codes in super(GftTwin, self).sheet(plan).items()}
+        prefix = "AU"*(plan.number % 2)
+        return {f"{prefix}{name}": codes for name, codes in super().sheet(plan).items()}

@@ -25,8 +25,8 @@ def au_vector(
     if isinstance(aus, Mapping): values = _from_mapping(aus)
     else: values = np.asarray(aus, dtype=np.float64)
     if values.shape != (len(DRAWN_AUS),):
-        raise ValueError(f"AU intensities have shape {values.shape}: ({len(DRAWN_AUS)},) in the order {DRAWN_AUS} is "
-                         "needed")
+        raise ValueError(f"AU intensities have shape {values.shape}: "
+                         f"({len(DRAWN_AUS)},) in the order {DRAWN_AUS} is needed")
     wrong = ~((values >= 0) & (values <= 5))  # also true for NaN
     if wrong.any():
         i = int(np.argmax(wrong))
@@ -34,6 +34,7 @@ def au_vector(
     return values
 
 def _from_mapping(aus):
+    "(18,) intensities from {au: intensity}."
     values = np.zeros(len(DRAWN_AUS))
     for au, intensity in aus.items():
         if au not in DRAWN_AUS:
@@ -51,32 +52,28 @@ _MOVES = {
         'under_eye':(0,-.06)},
     7: {37:(0,.022), 38:(0,.022), 40:(0,-.034), 41:(0,-.034), 'under_eye':(0,-.03)},
     9: {31:(-.02,-.06), 32:(0,-.055), 33:(0,-.04), 30:(0,-.035), 29:(0,-.02), 'wing':(-.02,-.05), 21:(.02,.05),
-        20:(0,.03),
-        'glabella':(0,.04), 49:(0,-.03), 50:(0,-.05), 51:(0,-.045), 61:(0,-.02), 62:(0,-.02)},
+        20:(0,.03), 'glabella':(0,.04), 49:(0,-.03), 50:(0,-.05), 51:(0,-.045), 61:(0,-.02), 62:(0,-.02)},
     10: {49:(0,-.075), 50:(0,-.10), 51:(0,-.09), 61:(0,-.065), 62:(0,-.065), 31:(-.015,-.02), 32:(0,-.012),
          'wing':(-.01,-.02), 'fold':(0,-.05), 'cheek':(0,-.03)},
     11: {31:(-.02,-.012), 'wing':(-.015,-.015), 'fold':(.03,-.08), 49:(0,-.04), 50:(0,-.025), 'cheek':(0,-.05)},
     12: {48:(-.12,-.13), 60:(-.11,-.12), 49:(-.07,-.05), 59:(-.08,-.06), 50:(-.02,0), 58:(-.03,0), 61:(-.03,-.005),
-         67:(-.03,0), 51:(0,.012), 62:(0,.01), 66:(0,.01),
-         'fold':(-.06,-.08), 'cheek':(-.03,-.08), 'cheek_out':(-.03,-.05), 5:(-.02,-.01), 4:(-.025,-.01),
-         3:(-.02,-.01)},
+         67:(-.03,0), 51:(0,.012), 62:(0,.01), 66:(0,.01), 'fold':(-.06,-.08), 'cheek':(-.03,-.08),
+         'cheek_out':(-.03,-.05), 5:(-.02,-.01), 4:(-.025,-.01), 3:(-.02,-.01)},
     14: {48:(-.055,-.012), 60:(-.055,-.01), 49:(-.025,.018), 59:(-.025,-.02), 50:(0,.012), 58:(0,-.012)},
     15: {48:(-.015,.13), 60:(-.012,.12), 49:(0,.045), 59:(0,.075), 58:(0,.02), 67:(0,.01), 61:(0,.01),
          'chin_side':(0,.03)},
     17: {57:(0,-.075), 58:(0,-.07), 59:(0,-.045), 66:(0,-.045), 67:(0,-.045), 61:(0,-.03), 62:(0,-.03), 50:(0,-.02),
-         51:(0,-.025),
-         7:(0,-.025), 8:(0,-.04), 'chin':(0,-.09), 'chin_side':(.01,-.05), 'under_lip':(0,-.07)},
+         51:(0,-.025), 7:(0,-.025), 8:(0,-.04), 'chin':(0,-.09), 'chin_side':(.01,-.05), 'under_lip':(0,-.07)},
     20: {48:(-.14,.035), 60:(-.13,.03), 49:(-.07,.025), 59:(-.08,-.005), 50:(-.02,.02), 51:(0,.015), 57:(0,-.015),
-         58:(-.03,-.015), 61:(-.03,0), 67:(-.03,0),
-         'fold':(-.05,.02), 5:(-.02,0), 6:(-.01,.01)},
+         58:(-.03,-.015), 61:(-.03,0), 67:(-.03,0), 'fold':(-.05,.02), 5:(-.02,0), 6:(-.01,.01)},
     23: {48:(.065,0), 60:(.06,0), 49:(.03,.025), 50:(.012,.028), 51:(0,.022), 59:(.03,-.025), 58:(.012,-.035),
          57:(0,-.035)},
     24: {48:(.03,.005), 60:(.028,.005), 49:(.01,.03), 50:(0,.05), 51:(0,.045), 59:(.01,-.04), 58:(0,-.062),
          57:(0,-.065), 'under_lip':(0,-.02)},
     25: {50:(0,-.015), 51:(0,-.015), 61:(0,-.02), 62:(0,-.02), 67:(0,.085), 66:(0,.09), 57:(0,.08), 58:(0,.075),
          59:(0,.045), 'under_lip':(0,.04), 8:(0,.012), 7:(0,.012)},
-    26: {67:(0,.19), 66:(0,.20), 57:(0,.20), 58:(0,.19), 59:(0,.12), 48:(.02,.055), 60:(.02,.055), 'under_lip':(0,.20),
-         'chin':(0,.21), 'chin_side':(0,.17),
+    26: {67:(0,.19), 66:(0,.20), 57:(0,.20), 58:(0,.19), 59:(0,.12), 48:(.02,.055), 60:(.02,.055),
+         'under_lip':(0,.20), 'chin':(0,.21), 'chin_side':(0,.17),
          8:(0,.22), 7:(0,.21), 6:(0,.165), 5:(.005,.115), 4:(.01,.065), 3:(.01,.03)}}
 
 # %% ../../nbs/10_synth/02_action_units.ipynb #c87f56d7
@@ -114,12 +111,12 @@ def displaced(
 # %% ../../nbs/10_synth/02_action_units.ipynb #04944711
 FACE_REGIONS = {
     'forehead': (-.75, -.80, .75, -.02), 'brows': (-.75, -.50, .75, .00), 'glabella': (-.45, -.50, .45, .10),
-    'eyes': (-.62, -.20, .62, .16),
-    'cheeks': (-.85, -.15, .85, .70), 'nose': (-.42, -.35, .42, .80), 'folds': (-.62, .20, .62, 1.00),
-    'mouth': (-.60, .52, .60, 1.15), 'chin': (-.55, .62, .55, 1.45), 'jaw': (-.80, .62, .80, 1.65)}
-AU_REGION = {1: 'forehead', 2: 'forehead', 4: 'brows', 5: 'eyes', 6: 'cheeks', 7: 'eyes', 9: 'nose', 10: 'folds',
-             11: 'folds', 12: 'folds', 14: 'mouth',
-             15: 'mouth', 17: 'chin', 20: 'mouth', 23: 'mouth', 24: 'mouth', 25: 'mouth', 26: 'jaw'}
+    'eyes': (-.62, -.20, .62, .16), 'cheeks': (-.85, -.15, .85, .70),
+    'nose': (-.42, -.35, .42, .80), 'folds': (-.62, .20, .62, 1.00), 'mouth': (-.60, .52, .60, 1.15),
+    'chin': (-.55, .62, .55, 1.45), 'jaw': (-.80, .62, .80, 1.65)}
+AU_REGION = {1: 'forehead', 2: 'forehead', 4: 'brows', 5: 'eyes', 6: 'cheeks', 7: 'eyes', 9: 'nose',
+             10: 'folds', 11: 'folds', 12: 'folds', 14: 'mouth', 15: 'mouth', 17: 'chin', 20: 'mouth',
+             23: 'mouth', 24: 'mouth', 25: 'mouth', 26: 'jaw'}
 
 # %% ../../nbs/10_synth/02_action_units.ipynb #2897b74b
 # pixels, interocular distances, face coordinates of the map's corner
@@ -141,8 +138,9 @@ _FURROWS = {  # left half or midline: (points, depth, width)
     12: [([(-.24,.50),(-.37,.60),(-.45,.74)], 1.5, .030), ([(-.45,.74),(-.46,.84)], .8, .03)],
     14: [([(-.40,.70),(-.43,.77),(-.40,.84)], 2.4, .030), ([(-.40,.77),(-.42,.78)], 2.5, .04)],
     15: [([(-.34,.84),(-.37,.95),(-.35,1.05)], 1.8, .028)],
-    17: [([(-.16,1.0),(0,.965)], 1.4, .030), ([(-.12,1.08),(-.08,1.10)], 1.2, .02), ([(-.04,1.13),(0,1.12)], 1.2, .02),
-         ([(-.09,1.17),(-.05,1.19)], 1.2, .02), ([(-.15,1.15),(-.13,1.17)], 1.1, .02)],
+    17: [([(-.16,1.0),(0,.965)], 1.4, .030), ([(-.12,1.08),(-.08,1.10)], 1.2, .02),
+         ([(-.04,1.13),(0,1.12)], 1.2, .02), ([(-.09,1.17),(-.05,1.19)], 1.2, .02),
+         ([(-.15,1.15),(-.13,1.17)], 1.1, .02)],
     20: [([(-.47,.68),(-.51,.79),(-.48,.92)], 1.1, .028)],
     23: [([(-.16,.62),(-.15,.68)], 1.2, .014), ([(-.08,.60),(-.075,.66)], 1.2, .014),
          ([(-.15,.92),(-.16,.98)], 1.2, .014), ([(-.07,.94),(-.075,1.0)], 1.2, .014),
@@ -180,9 +178,9 @@ def furrow(
     canvas = np.zeros((MAP_SIZE*4,)*2, np.uint8)
     path = curve_matrix(len(points), 8) @ np.asarray(points, float)
     pixels = to_map(path, MAP_SIZE*4)
-    for a, b, strength in zip(pixels, pixels[1:], np.sin(np.linspace(.35, np.pi - .35, len(pixels) - 1))):
-        cv2.line(canvas, tuple(np.round(a*16).astype(int)), tuple(np.round(b*16).astype(int)), int(255*strength), 3,
-                 cv2.LINE_AA, 4)
+    ends = [tuple(np.round(pixel*16).astype(int)) for pixel in pixels]  # in 1/16 of a pixel
+    for start, end, strength in zip(ends, ends[1:], np.sin(np.linspace(.35, np.pi - .35, len(ends) - 1))):
+        cv2.line(canvas, start, end, int(255*strength), thickness=3, lineType=cv2.LINE_AA, shift=4)
     sigma = width/MAP_SPAN*MAP_SIZE*4
     soft = cv2.GaussianBlur(canvas.astype(np.float32), (0, 0), sigma)*sigma/255
     return -.010*depth*cv2.resize(soft, (MAP_SIZE, MAP_SIZE), interpolation=cv2.INTER_AREA)
@@ -215,5 +213,5 @@ def expression_aus(
         raise ValueError(f"intensity {intensity}: 0 to 5 is allowed")
     if name == 'Neutral': return {}
     row = np.asarray(relatedness.weights, float)[list(relatedness.emotions).index(name)]
-    return {int(au): float(intensity*weight)
-            for au, weight in zip(relatedness.aus, row) if weight > 0 and au in DRAWN_AUS}
+    return {int(au): float(intensity*weight) for au, weight in zip(relatedness.aus, row)
+            if weight > 0 and au in DRAWN_AUS}

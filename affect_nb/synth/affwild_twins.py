@@ -7,6 +7,7 @@ __all__ = ['FilmTwin', 'AffWildTwin', 'AffWild2Twin', 'AffWild2ChallengeTwin']
 
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #9602eb63
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,38 +26,49 @@ def _write_face(kind, path, image, face):
     elif kind == "landmarks": write_pts(path, face.landmarks)
     else: write_image(path.with_suffix(".jpg"), aligned_crop(image, face.landmarks))
 
+def _write_faces(folders, number, frame):
+    "The files of one frame, in each of the `folders` (folder, kind, position of the person)."
+    for folder, kind, place in folders if frame.faces else ():
+        _write_face(kind, folder/f"{number:05d}", frame.image, frame.faces[place])
+
+# %% ../../nbs/10_synth/32_affwild_twins.ipynb #e24c50c4
 class FilmTwin(VideoTwin):
-    "Films, and text files of one line a frame; the subclasses say where and how."
-    def video(self, plan): raise NotImplementedError(f"{type(self).__name__} does not say where its videos are")
+    "Films, and text files of one line per frame; the subclasses define where and how."
+    def video(self, plan):
+        "Path of the film."
+        raise NotImplementedError(f"{type(self).__name__} has no `video`")
+
     def annotation(self, plan, clip, task): "Path of a text file, or None where this split has none."
-    def face_folders(self, plan, clip): return {}
-    def rows(self, plan, person, task): "Lines of an annotation file, one a frame."
+    def rows(self, plan, person, task): "Lines of an annotation file, one per frame."
     def header(self, task): "First line of an annotation file, or None."
+    def face_folders(self, plan, clip):
+        "kind -> folder of the release's own boxes, landmarks or crops."
+        return {}
 
     def texts(self, plan):
         "(path, lines) of every annotation file of a video."
         for person in plan.people:
             for task in plan.tasks:
                 path = self.annotation(plan, person.clip, task)
-                if path is not None:
-                    yield path, [*filter(None, [self.header(task)]),
-                                 *with_extra_rows(self.rows(plan, person, task), plan.extra_rows)]
+                if path is None: continue
+                lines = with_extra_rows(self.rows(plan, person, task), plan.extra_rows)
+                yield path, [*filter(None, [self.header(task)]), *lines]
 
     def write(self, root, plan, face_files, media):
         for path, lines in self.texts(plan):
             if not (root/path).exists(): write_text(root/path, "\n".join(lines) + "\n")
-        folders = [(root/folder, kind, place) for place, person in enumerate(plan.people)
-                   for kind, folder in self.face_folders(plan, person.clip).items()] if face_files else []
-        if not media or all(path.exists() for path in (root/self.video(plan), *(folder for folder, _, _ in folders))):
-            return False
+        film, folders = root/self.video(plan), self._face_folders(root, plan) if face_files else []
+        if not media or all(path.exists() for path in (film, *(folder for folder, _, _ in folders))): return False
         with ExitStack() as stack:
             asides = [(stack.enter_context(whole(folder)), kind, place) for folder, kind, place in folders]
             for folder, _, _ in asides: folder.mkdir(parents=True)
-            def write_faces(number, frame):
-                for folder, kind, place in asides if frame.faces else ():
-                    _write_face(kind, folder/f"{number:05d}", frame.image, frame.faces[place])
-            film_video(plan, root/self.video(plan), write_faces)
+            film_video(plan, film, partial(_write_faces, asides))
         return True
+
+    def _face_folders(self, root, plan):
+        "(folder, kind, position of the person) of everybody's face files."
+        return [(root/folder, kind, place) for place, person in enumerate(plan.people)
+                for kind, folder in self.face_folders(plan, person.clip).items()]
 
     def finish(self, root, plans):
         rows = [f"{person.clip},{person.subject},{plan.split}\n" for plan in plans for person in plan.people]
@@ -82,9 +94,10 @@ class AffWildTwin(FilmTwin):
 
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #a0ba1f3c
 _TWO_PEOPLE_EVERY, _OLD_NAME_EVERY, _OTHER_EVERY = 8, 6, 9
-_SEEN = (("va", "expression", "aus"), ("va", "expression", "aus"), ("va", "expression"), ("va", "expression", "aus"),
-         ("expression",), ("va", "aus"))
+_ANNOTATED_TASKS = (("va", "expression", "aus"), ("va", "expression", "aus"), ("va", "expression"),
+                    ("va", "expression", "aus"), ("expression",), ("va", "aus"))
 
+# %% ../../nbs/10_synth/32_affwild_twins.ipynb #73234c6c
 @register_twin
 class AffWild2Twin(FilmTwin):
     "Where Aff-Wild2 (2020) keeps its files, and how it writes labels."
@@ -98,68 +111,64 @@ class AffWild2Twin(FilmTwin):
         old, pair = position % _OLD_NAME_EVERY == _OLD_NAME_EVERY - 1, position % _TWO_PEOPLE_EVERY == 1
         name = str(100 + number) if old else f"{number}-{round(size.fps)}-{size.width*(1 + pair)}x{size.height}"
         if not pair: return name, [name]
-        return name, [name if position % (2*_TWO_PEOPLE_EVERY) > _TWO_PEOPLE_EVERY else f"{name}_left", f"{name}_right"]
+        main_without_suffix = position % (2*_TWO_PEOPLE_EVERY) > _TWO_PEOPLE_EVERY
+        return name, [name if main_without_suffix else f"{name}_left", f"{name}_right"]
 
-    def tasks(self, position): return _SEEN[position % len(_SEEN)]
+    def tasks(self, position): return _ANNOTATED_TASKS[position % len(_ANNOTATED_TASKS)]
     def video(self, plan): return f"videos/batch{1 + plan.number % 2}/{plan.name}.mp4"
+    def face_folders(self, plan, clip): return {"cropped_aligned": f"cropped_aligned/{clip}"}
+    def expressions(self, plan, person): return episode_of(plan, person).expression
+    def activations(self, plan, person): return episode_of(plan, person).activations(self.aus)
     def annotation(self, plan, clip, task):
         if plan.split not in self.folders: return None
         return f"annotations/{self.sets[task]}/{self.folders[plan.split]}/{clip}.txt"
-    def face_folders(self, plan, clip): return {"cropped_aligned": f"cropped_aligned/{clip}"}
+
     def header(self, task):
-        return {"va": "valence,arousal", "expression": ",".join(self.classes),
-                "aus": ",".join(f"AU{au}" for au in self.aus)}[task]
-    def shown(self, plan, person): return episode_of(plan, person).expression
-    def active(self, plan, person): return episode_of(plan, person).activations(self.aus)
+        names = {"va": ("valence", "arousal"), "expression": self.classes, "aus": [f"AU{au}" for au in self.aus]}
+        return ",".join(names[task])
 
-    def rows(self, plan, person, task): return _affwild2_rows(self, plan, person, task)
-    def labels(self, plan, person): return _affwild2_labels(self, plan, person)
+    def rows(self, plan, person, task):
+        if task == "va": lines = [f"{valence:.4f},{arousal:.4f}" for valence, arousal in episode_of(plan, person).va]
+        elif task == "expression": lines = [str(expression) for expression in self.expressions(plan, person)]
+        else: lines = [",".join(map(str, active)) for active in self.activations(plan, person)]
+        sentinel = {"va": "-5,-5", "expression": "-1", "aus": ",".join(["-1"]*len(self.aus))}[task]
+        return [line if somebody else sentinel for line, somebody in zip(lines, present(plan))]
 
-    def finish(self, root, plans): return _write_affwild2_lists(self, root, plans)
+    def labels(self, plan, person):
+        table = self._table(plan, person)
+        table = with_extra_rows(table, plan.extra_rows) if plan.split in self.folders else table[:0]
+        return table.assign(frame=np.arange(len(table)))
 
-# %% ../../nbs/10_synth/32_affwild_twins.ipynb #73234c6c
-def _affwild2_rows(twin, plan, person, task):
-    "Lines of an annotation file; sentinels where nobody is."
-    values = {"va": lambda: [f"{valence:.4f},{arousal:.4f}" for valence, arousal in episode_of(plan, person).va],
-              "expression": lambda: [str(shown) for shown in twin.shown(plan, person)],
-              "aus": lambda: [",".join(map(str, active)) for active in twin.active(plan, person)]}[task]()
-    sentinel = {"va": "-5,-5", "expression": "-1", "aus": ",".join(["-1"]*len(twin.aus))}[task]
-    return [value if there else sentinel for value, there in zip(values, present(plan))]
+    def _table(self, plan, person):
+        "Labels of each frame of the video; NaN or -1 where a task is not annotated."
+        labelled = {task: present(plan) & (task in plan.tasks) for task in self.sets}
+        va = np.where(labelled["va"][:, None], as_written(episode_of(plan, person).va), np.nan).astype(np.float32)
+        aus = np.where(labelled["aus"][:, None], self.activations(plan, person), np.nan).astype(np.float32)
+        category = np.where(labelled["expression"], self.expressions(plan, person), -1).astype(np.int16)
+        expression = np.where(category < len(EXPRESSIONS), category, -1).astype(np.int16)
+        columns = dict(valence=va[:, 0], arousal=va[:, 1], expression=expression)
+        columns |= {f"au{au}": aus[:, place] for place, au in enumerate(self.aus)}
+        return pd.DataFrame(columns | (dict(category=category) if len(self.classes) > len(EXPRESSIONS) else {}))
 
-def _affwild2_labels(twin, plan, person):
-    "What an adapter must read: nothing of the test set, and NaN or -1 where a task is not annotated."
-    here = present(plan) & (plan.split in twin.folders)
-    va = np.where((here & ("va" in plan.tasks))[:, None], as_written(episode_of(plan, person).va),
-                  np.nan).astype(np.float32)
-    aus = np.where((here & ("aus" in plan.tasks))[:, None], twin.active(plan, person), np.nan).astype(np.float32)
-    shown = np.where(here & ("expression" in plan.tasks), twin.shown(plan, person), -1)
-    expression = np.where(shown < len(EXPRESSIONS), shown, -1).astype(np.int16)
-    table = pd.DataFrame(dict(valence=va[:, 0], arousal=va[:, 1],
-                              expression=expression) | {f"au{au}": aus[:, place] for place, au in enumerate(twin.aus)})
-    if len(twin.classes) > len(EXPRESSIONS): table["category"] = shown.astype(np.int16)
-    table = with_extra_rows(table, plan.extra_rows) if plan.split in twin.folders else table[:0]
-    return table.assign(frame=np.arange(len(table)))
-
-# %% ../../nbs/10_synth/32_affwild_twins.ipynb #5264b0f7
-def _write_affwild2_lists(twin, root, plans):
-    "The lists of the test set, and who plays where."
-    FilmTwin.finish(twin, root, plans)
-    for task, path in twin.lists.items():
-        clips = [person.clip for plan in plans if plan.split == "test" and task in plan.tasks for person in plan.people]
-        write_text(root/path, "".join(f"{clip}\n" for clip in clips))
+    def finish(self, root, plans):
+        super().finish(root, plans)
+        for task, path in self.lists.items():
+            tested = [plan for plan in plans if plan.split == "test" and task in plan.tasks]
+            write_text(root/path, "".join(f"{person.clip}\n" for plan in tested for person in plan.people))
 
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #6e855add
 @register_twin
 class AffWild2ChallengeTwin(AffWild2Twin):
     "Where Aff-Wild2 keeps its files since 2021."
-    name, aus, classes = "aff-wild2-2021", (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26), (*EXPRESSIONS, "Other")
+    name, classes = "aff-wild2-2021", (*EXPRESSIONS, "Other")
+    aus = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
     sets = {"va": "VA_Estimation_Challenge", "expression": "EXPR_Classification_Challenge",
             "aus": "AU_Detection_Challenge"}
     folders = {"train": "Train_Set", "validation": "Validation_Set"}
     lists = {"va": "VA_test_set.txt", "expression": "EXPR_test_set.txt", "aus": "AU_test_set.txt"}
 
-    def shown(self, plan, person):
+    def expressions(self, plan, person):
         "(n,) class ids 0 to 7; the eighth comes in stretches of five frames."
-        frames = np.arange(plan.n_frames)//5
-        return np.where((frames + person.seed) % _OTHER_EVERY == 0, len(EXPRESSIONS),
-                        episode_of(plan, person).expression)
+        stretches = np.arange(plan.n_frames)//5
+        other = (stretches + person.seed) % _OTHER_EVERY == 0
+        return np.where(other, len(EXPRESSIONS), episode_of(plan, person).expression)

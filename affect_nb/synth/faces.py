@@ -15,8 +15,7 @@ from .action_units import AU_REGION, DRAWN_AUS, FACE_REGIONS, au_vector, displac
 from .skin import bend_map, lit_skin
 from .scene import DEFAULT_DIFFICULTY, Scene, background, expose
 from .features import (Outline, Pose, disc, draw_body, draw_eye, draw_hair, draw_mouth, draw_scalp,
-                                      fill, ink_layer, light_on_face,
-                                      project, ribbon, shade)
+                                      fill, ink_layer, light_on_face, project, ribbon, shade)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #ae5d07a1
 @dataclass
@@ -59,8 +58,8 @@ def _skin_layer(points, aus, identity, pose, scene, window):
     left, top, right, bottom = window
     face = Outline(points, pose, (left, top))
     paint = lit_skin(identity, aus, light_on_face(scene.light, pose), scene.ambient, scene.exposure)
-    skin = cv2.remap(paint, bend_map(face.points, right - left, bottom - top), None, cv2.INTER_LINEAR,
-                     borderMode=cv2.BORDER_REPLICATE)
+    bend = bend_map(face.points, right - left, bottom - top)
+    skin = cv2.remap(paint, bend, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     skin = cv2.multiply(skin, ink_layer(face, identity, right - left, bottom - top), scale=1/255)
     for side in ('', '_right'): draw_eye(skin, face, side, identity, scene.exposure)
     draw_mouth(skin, face, scene.exposure)
@@ -74,7 +73,7 @@ def _lay_in(image, layer, outline, softness):
     cv2.add(cv2.multiply(layer, mask, scale=1/255), cv2.multiply(image, 255 - mask, scale=1/255), dst=image)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #8de267ec
-def _window(points, pose, width, height):
+def _face_window(points, pose, width, height):
     "Part of the frame (left, top, right, bottom) that holds the face, or None."
     low = np.maximum(np.floor(points.min(0) - .12*pose.scale).astype(int), 0)
     high = np.minimum(np.ceil(points.max(0) + .12*pose.scale).astype(int), (width, height))
@@ -86,7 +85,7 @@ def _draw_actor(image, actor, scene):
     points = project(displaced(identity, aus), pose)
     draw_scalp(image, pose, identity, scene.exposure)
     draw_body(image, Outline(points, pose), identity, scene.exposure)
-    window = _window(points, pose, *image.shape[1::-1])
+    window = _face_window(points, pose, *image.shape[1::-1])
     if window:
         left, top, right, bottom = window
         skin, face = _skin_layer(points, aus, identity, pose, scene, window)
@@ -100,16 +99,18 @@ def _draw_actor(image, actor, scene):
 
 # %% ../../nbs/10_synth/06_faces.ipynb #add3c187
 def _glasses(image, face, identity, scene, rng):
+    "Two rims, the bridge and the temples."
     colour, radius = shade(rng.uniform(20, 110, 3), scene.exposure), .17 + .03*rng.random()
     t = np.linspace(0, 2*np.pi, 25)[:, None]
     rims = [face.at(iris, down=.02) + np.cos(t)*radius*face.right*1.08 + np.sin(t)*radius*.8*face.down
             for iris in ('iris', 'iris_right')]
-    bars = [np.array([rims[0][0], rims[1][12]]), np.array([rims[0][12], face.points[0]]),
-            np.array([rims[1][0], face.points[16]])]
+    ends = (rims[0][0], rims[1][12]), (rims[0][12], face.points[0]), (rims[1][0], face.points[16])
+    bars = [np.array(pair) for pair in ends]
     lines = [np.round(line*16).astype(np.int32) for line in rims + bars]
     cv2.polylines(image, lines, False, colour, max(1, round(.022*face.scale)), cv2.LINE_AA, 4)
 
 def _hair_strands(image, face, identity, scene, rng):
+    "Strands of hair that hang into one side of the face."
     side = rng.choice((-1, 1))
     for _ in range(int(3 + 12*scene.occlusion_size)):
         start, reach = rng.uniform(.2, .75), rng.uniform(.25, .5 + .5*scene.occlusion_size)
@@ -120,18 +121,20 @@ def _hair_strands(image, face, identity, scene, rng):
         ribbon(image, path, -width, width, shade(identity.hair, scene.exposure*rng.uniform(.8, 1.2)))
 
 def _hand(image, face, identity, scene, rng):
+    "Four fingers and a palm beside the chin."
     side, tone = rng.choice((-1, 1)), rng.uniform(.86, .98)*scene.exposure
     root = face.at('chin', side*(.62 - .25*scene.occlusion_size), .15)
     for finger in range(4):
         foot = root + side*.15*finger*face.right
         tip = foot - (.35 + .5*scene.occlusion_size - .05*abs(finger - 1.5))*face.down - side*.10*face.right
-        ribbon(image, np.array([foot, (foot + tip)/2, tip]), -.075*face.right, .075*face.right,
-               shade(identity.skin, tone*(1 - .05*finger)))
-        disc(image, tip, .075*face.scale, shade(identity.skin, tone*(1 - .05*finger)))
+        colour, bones = shade(identity.skin, tone*(1 - .05*finger)), np.array([foot, (foot + tip)/2, tip])
+        ribbon(image, bones, -.075*face.right, .075*face.right, colour)
+        disc(image, tip, .075*face.scale, colour)
     disc(image, root + side*.22*face.right + .2*face.down, .36*face.scale, shade(identity.skin, tone*.9))
 
 # %% ../../nbs/10_synth/06_faces.ipynb #53df77e9
 def _block(image, face, identity, scene, rng):
+    "A rectangle of one colour near the mouth."
     side, size = rng.choice((-1, 1)), .2 + .35*scene.occlusion_size
     middle = face.at('chin', side*rng.uniform(.45, .75), rng.uniform(-.35, .2))
     corners = np.array([(-1, -1.6), (1, -1.6), (1, 1.6), (-1, 1.6)])*size
@@ -146,8 +149,9 @@ def draw_occlusion(
     scene:Scene,
 ):
     "What hides a part of the face: it moves with the face and is the same in each frame of a scene."
-    if scene.occlusion != 'none':
-        _OCCLUDERS[scene.occlusion](image, face, identity, scene, np.random.default_rng([scene.occlusion_seed, 33]))
+    if scene.occlusion == 'none': return
+    rng = np.random.default_rng([scene.occlusion_seed, 33])
+    _OCCLUDERS[scene.occlusion](image, face, identity, scene, rng)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #64dd03ca
 def render_frame(
@@ -174,7 +178,7 @@ def render_face(
 )->DrawnFrame:         # with one face
     "Draw one face."
     pose = Pose(x=size*.5, y=size*.525, height=size*.66) if pose is None else pose
-    return render_frame([Actor(identity, aus, pose)], scene, size, size, seed)
+    return render_frame([Actor(identity, aus, pose)], scene, width=size, height=size, seed=seed)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #2c780b23
 def draw_aus(
@@ -183,7 +187,8 @@ def draw_aus(
     "Half of the time an expression at some intensity, else up to five unrelated action units."
     rng = np.random.default_rng([seed, 34])
     if rng.random() < .5:
-        return au_vector(expression_aus(EXPRESSIONS[rng.integers(len(EXPRESSIONS))], rng.uniform(1, 5)))
+        expression = EXPRESSIONS[rng.integers(len(EXPRESSIONS))]
+        return au_vector(expression_aus(expression, rng.uniform(1, 5)))
     aus, chosen = np.zeros(len(DRAWN_AUS)), rng.choice(len(DRAWN_AUS), rng.integers(0, 6), replace=False)
     aus[chosen] = rng.uniform(0, 5, len(chosen))
     return aus
@@ -194,8 +199,8 @@ def draw_face(
     size:int=256,                        # pixels of the image's sides
 )->DrawnFrame:                           # with one face
     "A random face: person, action units, pose, scene and noise of one seed."
-    return render_face(draw_aus(seed), Identity.draw(seed), Pose.draw(seed, difficulty, size),
-                       Scene.draw(seed, difficulty), size, seed)
+    pose, scene = Pose.draw(seed, difficulty, size), Scene.draw(seed, difficulty)
+    return render_face(draw_aus(seed), Identity.draw(seed), pose=pose, scene=scene, size=size, seed=seed)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #88050cd7
 def contact_sheet(
@@ -208,7 +213,8 @@ def contact_sheet(
     tiles = []
     for i, image in enumerate(images):
         if side:
-            image = cv2.resize(image, (round(image.shape[1]*side/image.shape[0]), side), interpolation=cv2.INTER_AREA)
+            width = round(image.shape[1]*side/image.shape[0])
+            image = cv2.resize(image, (width, side), interpolation=cv2.INTER_AREA)
         if labels is not None: image = _labelled(image, str(labels[i]))
         tiles.append(image)
     tiles += [np.full_like(tiles[0], 255)]*(-len(tiles) % columns)
@@ -229,8 +235,8 @@ def region_mask(
 )->np.ndarray:  # (height, width) bool
     "Pixels of a named region of a face in this pose."
     left, top, right, bottom = FACE_REGIONS[region]
-    corners = project(np.array([(left, top, 0), (right, top, 0), (right, bottom, 0), (left, bottom, 0)], float), pose,
-                      np.zeros(4, bool))
+    corners = np.array([(left, top, 0), (right, top, 0), (right, bottom, 0), (left, bottom, 0)], float)
+    corners = project(corners, pose, rim=np.zeros(4, bool))
     mask = np.zeros(drawn.image.shape[:2], np.uint8)
     fill(mask, corners, 255)
     return mask > 127

@@ -27,9 +27,9 @@ class Pose:
 
     def __post_init__(self):
         for name in ('yaw', 'roll'):
-            if not abs(getattr(self, name)) <= MAX_ANGLE:
-                raise ValueError(f"{name} {getattr(self, name)}: -{MAX_ANGLE:.0f} to {MAX_ANGLE:.0f} degrees are "
-                                 "allowed")
+            angle = getattr(self, name)
+            if not abs(angle) <= MAX_ANGLE:
+                raise ValueError(f"{name} {angle}: -{MAX_ANGLE:.0f} to {MAX_ANGLE:.0f} degrees are allowed")
         if not (np.isfinite([self.x, self.y]).all() and 8 <= self.height < 1e5):
             raise ValueError(f"{self}: x and y must be finite and height at least 8 pixels")
 
@@ -41,11 +41,12 @@ class Pose:
         yaw, roll = np.clip(rng.uniform(-1, 1, 2)*(6 + 24*difficulty), -MAX_ANGLE, MAX_ANGLE)
         height = size*(.66 + rng.uniform(-.10, .10))
         x, y = size*np.array([.5, .525]) + size*rng.uniform(-.05, .05, 2)*(.3 + difficulty)
-        return cls(*(round(float(v), 3) for v in (yaw, roll, x, y, height)))
+        return cls(**{name: round(float(value), 3)
+                      for name, value in dict(yaw=yaw, roll=roll, x=x, y=y, height=height).items()})
 
     @property
-    def scale(self): return self.height/FACE_HEIGHT  # pixels per interocular distance
-    def turned(self): return np.radians(self.yaw), np.radians(self.roll)
+    def scale(self)->float: return self.height/FACE_HEIGHT  # pixels per interocular distance
+    def turned(self)->tuple: return np.radians(self.yaw), np.radians(self.roll)
 
 # %% ../../nbs/10_synth/05_features.ipynb #e7e350c6
 _RIM = np.zeros(len(TEMPLATE), bool)
@@ -77,40 +78,47 @@ def light_on_face(light, pose):
     return np.array([x*np.cos(yaw) - z*np.sin(yaw), y, x*np.sin(yaw) + z*np.cos(yaw)])
 
 # %% ../../nbs/10_synth/05_features.ipynb #47111d32
-_CURVES = {
-    'outline': list(range(17)) + [POINTS[n]
-                                  for n in ('temple_right', 'hair_out_right', 'hair_in_right', 'hair_top', 'hair_in',
-                                            'hair_out', 'temple')] + [0],
+_HAIRLINE = ('temple_right', 'hair_out_right', 'hair_in_right', 'hair_top', 'hair_in', 'hair_out', 'temple')
+_CURVES = {  # points that each curve runs through
+    'outline': [*range(17), *(POINTS[name] for name in _HAIRLINE), 0],
     'lid_top': [36, 37, 38, 39], 'lid_low': [39, 40, 41, 36], 'lid_top_right': [42, 43, 44, 45],
-    'lid_low_right': [45, 46, 47, 42],
-    'brow': [17, 18, 19, 20, 21], 'brow_right': [26, 25, 24, 23, 22], 'nose_base': [31, 32, 33, 34, 35],
+    'lid_low_right': [45, 46, 47, 42], 'brow': [17, 18, 19, 20, 21], 'brow_right': [26, 25, 24, 23, 22],
+    'nose_base': [31, 32, 33, 34, 35],
     'lip_top': list(range(48, 55)), 'lip_low': [54, 55, 56, 57, 58, 59, 48], 'mouth_top': [60, 61, 62, 63, 64],
     'mouth_low': [64, 65, 66, 67, 60]}
 
-def _curves():
+def _curve_table():
     "Matrix from points to all curves, and the slice of each curve."
-    blocks, where, start = [], {}, 0
+    blocks, rows, start = [], {}, 0
     for name, points in _CURVES.items():
         block = np.zeros(((len(points) - 1)*5 + 1, len(TEMPLATE)))
         for column, point in zip(curve_matrix(len(points), 5).T, points): block[:, point] += column
-        blocks.append(block); where[name] = slice(start, start + len(block)); start += len(block)
-    return np.vstack(blocks), where
+        blocks.append(block)
+        rows[name] = slice(start, start + len(block))
+        start += len(block)
+    return np.vstack(blocks), rows
 
-_CURVE_MATRIX, _WHERE = _curves()
+_CURVE_MATRIX, _CURVE_ROWS = _curve_table()
 
 class Outline(dict):
     "The curves of one face in pixels by name, with `scale` and the unit vectors `right` and `down` in pixels."
     def __init__(self, points, pose, offset=(0, 0)):
         self.points = points - offset
         drawn = _CURVE_MATRIX @ self.points
-        super().__init__({name: drawn[where] for name, where in _WHERE.items()})
+        super().__init__({name: drawn[rows] for name, rows in _CURVE_ROWS.items()})
         roll, self.scale = pose.turned()[1], pose.scale
         self.right = np.array([np.cos(roll), np.sin(roll)])*pose.scale
         self.down = np.array([-np.sin(roll), np.cos(roll)])*pose.scale
 
-    def at(self, name, right=0., down=0.): return self.points[POINTS[name]] + right*self.right + down*self.down
-    def eye(self, side): return np.vstack([self['lid_top' + side], self['lid_low' + side]])
-    def mouth(self): return np.vstack([self['mouth_top'], self['mouth_low']])
+    def at(self, name, right=0., down=0.):
+        "(2,) the point `name`, moved by interocular distances."
+        return self.points[POINTS[name]] + right*self.right + down*self.down
+    def eye(self, side):
+        "(n, 2) the opening of an eye; `side` is '' or '_right'."
+        return np.vstack([self['lid_top' + side], self['lid_low' + side]])
+    def mouth(self):
+        "(n, 2) the opening between the lips."
+        return np.vstack([self['mouth_top'], self['mouth_low']])
 
 # %% ../../nbs/10_synth/05_features.ipynb #10cb8332
 def fill(image, points, colour):
@@ -138,8 +146,8 @@ def _brow(ink, face, side, identity):
     t = np.linspace(0, 1, len(curve))[:, None]
     thick = (.055 + .014*identity.shape[6])*np.sqrt(np.clip(.25 + t*1.1, 0, 1))*(1 - .25*np.clip(t - .8, 0, 1)/.2)
     dark = np.clip(np.mean(identity.hair)/np.mean(identity.skin), .16, .48)*255
-    ribbon(ink, curve, -.35*thick*face.down, 1.0*thick*face.down,
-           shade((dark, dark, dark), 1.) if dark < 50 else shade((1.06, .97, .92), dark))
+    colour = shade((dark, dark, dark), 1.) if dark < 50 else shade((1.06, .97, .92), dark)
+    ribbon(ink, curve, -.35*thick*face.down, 1.0*thick*face.down, colour)
 
 def _lid_crease(ink, face, side):
     "The fold above the upper lid and the bag below the lower one."
@@ -160,8 +168,8 @@ def _nose(ink, face):
         across = (face.points[inner] - face.points[wing])*.42
         t = np.linspace(0, 2*np.pi, 13)[:, None]
         fill(ink, centre + np.cos(t)*across + np.sin(t)*.022*face.down, (70, 48, 46))
-        outer = np.array([face.points[wing] + .035*side*face.right*k - y*face.down
-                          for k, y in ((.2, -.01), (1., .03), (1.1, .08), (.5, .12))])
+        outer = np.array([face.points[wing] + .035*side*face.right*out - up*face.down
+                          for out, up in ((.2, -.01), (1., .03), (1.1, .08), (.5, .12))])
         ribbon(ink, curve_matrix(4, 4) @ outer, -.010*side*face.right, .012*side*face.right, (186, 158, 150))
 
 def _lips(ink, face, identity):
@@ -181,9 +189,11 @@ def ink_layer(
 )->np.ndarray:             # (height, width, 3) uint8, 255 = no ink
     "All that darkens the skin: brows, creases, nose, lips."
     ink = np.full((height, width, 3), 255, np.uint8)
-    _nose(ink, face); _lips(ink, face, identity)
+    _nose(ink, face)
+    _lips(ink, face, identity)
     for side in ('', '_right'):
-        _lid_crease(ink, face, side); _brow(ink, face, side, identity)
+        _lid_crease(ink, face, side)
+        _brow(ink, face, side, identity)
     return cv2.GaussianBlur(ink, (0, 0), max(.4, .011*face.scale))
 
 # %% ../../nbs/10_synth/05_features.ipynb #14d72111
@@ -228,10 +238,11 @@ def draw_mouth(skin, face, exposure):
     bow = np.sin(np.linspace(0, np.pi, len(top)))[:, None]
     def inside(patch, origin):
         patch[:] = shade((58, 22, 24), exposure)
-        disc(patch, face.points[66] - origin + .02*face.down, min(.14, .45*gap)*face.scale,
-             shade((160, 78, 78), exposure))
+        tongue = face.points[66] - origin + .02*face.down
+        disc(patch, tongue, min(.14, .45*gap)*face.scale, shade((160, 78, 78), exposure))
         teeth = min(.07, .62*gap)
-        ribbon(patch, top - origin, -.01*face.down, (teeth*(.55 + .45*bow))*face.down, shade((232, 226, 214), exposure))
+        ribbon(patch, top - origin, -.01*face.down, (teeth*(.55 + .45*bow))*face.down,
+               shade((232, 226, 214), exposure))
     if gap > .012: through_hole(skin, face.mouth(), inside)
     line = max(0., .010 - .06*gap)
     if line:
@@ -255,18 +266,18 @@ def _arch(half, lift=0.):
 
 _HAIR_ARCHES = {style: (_arch(_HAIR_OUTER, .06 if style == 'receding' else 0), _arch(inner))
                 for style, inner in _HAIR_INNER.items()}
-_CURTAIN = np.array([(-.92, -.3), (-1.04, .4), (-1.0, 1.3), (-.5, 1.5), (.5, 1.5), (1.0, 1.3), (1.04, .4), (.92, -.3)])
+_LONG_HAIR = np.array([(-.92, -.3), (-1.04, .4), (-1.0, 1.3), (-.5, 1.5), (.5, 1.5), (1., 1.3), (1.04, .4), (.92, -.3)])
 
-def _raised(points, depth, pose, rim=False):
+def _at_depth(points, depth, pose, rim=False):
     "2-D shapes at one depth in the image."
     return project(np.column_stack([points, np.full(len(points), depth)]), pose, np.full(len(points), rim))
 
 def draw_scalp(image, pose, identity, exposure):
     "What lies behind the face: the skull and hair that hangs down; in place."
     outer = _HAIR_ARCHES[identity.style][0]
-    if identity.style == 'long': fill(image, _raised(_CURTAIN, -.8, pose), shade(identity.hair, .7*exposure))
+    if identity.style == 'long': fill(image, _at_depth(_LONG_HAIR, -.8, pose), shade(identity.hair, .7*exposure))
     skull = shade(identity.skin, .8*exposure) if identity.style == 'receding' else shade(identity.hair, .7*exposure)
-    fill(image, _raised(outer*[.97, .97], -.5, pose, True), skull)
+    fill(image, _at_depth(outer*[.97, .97], -.5, pose, rim=True), skull)
 
 # %% ../../nbs/10_synth/05_features.ipynb #567a46c3
 @lru_cache(maxsize=64)
@@ -285,11 +296,11 @@ def draw_hair(
 ):
     "Hair on top of the head, with a sheen and strands."
     colour, (outer, inner) = shade(identity.hair, exposure), _HAIR_ARCHES[identity.style]
-    outer, inner = _raised(outer, -.5, pose, True), _raised(inner, -.15, pose)
+    outer, inner = _at_depth(outer, -.5, pose, rim=True), _at_depth(inner, -.15, pose)
     fill(image, np.vstack([outer, inner[::-1]]), colour)
     sheen = slice(7, -7)
-    fill(image, np.vstack([(outer + (inner - outer)*.28)[sheen], (outer + (inner - outer)*.55)[sheen][::-1]]),
-         shade(colour, 1.13))
+    upper, lower = (outer + (inner - outer)*.28)[sheen], (outer + (inner - outer)*.55)[sheen]
+    fill(image, np.vstack([upper, lower[::-1]]), shade(colour, 1.13))
     start, end, part = _strands(identity)
     lines = outer[start, None] + (inner[end] - outer[start])[:, None]*part[..., None]
     lines = np.round(lines*16).astype(np.int32)
@@ -303,8 +314,8 @@ def _trunk(image, face, identity, exposure):
     def place(*corners): return neck + np.array(corners)*unit  # interocular distances from the middle of the jaw
     tone = shade(identity.skin, .74*exposure)
     fill(image, place((-.47, 0), (-.50, .75), (0, .93), (.50, .75), (.47, 0)), tone)
-    fill(image, place((-.42, .65), (-1.5, 1.1), (-1.75, 3.75), (1.75, 3.75), (1.5, 1.1), (.42, .65)),
-         shade(identity.cloth, exposure))
+    clothes = place((-.42, .65), (-1.5, 1.1), (-1.75, 3.75), (1.75, 3.75), (1.5, 1.1), (.42, .65))
+    fill(image, clothes, shade(identity.cloth, exposure))
     fill(image, place((-.45, .63), (0, .97), (.45, .63)), tone)
     jaw = face.points[3:14]
     fill(image, jaw + .10*face.down + (face.points[8] - jaw)*.12, shade(identity.skin, .56*exposure))

@@ -57,10 +57,12 @@ def plan_seed(*parts)->int:
 
 # %% ../../nbs/10_synth/28_films.ipynb #aa6da6de
 @lru_cache(8)
-def _episode(n_frames, fps, seed): return make_episode(n_frames, fps, seed)
+def _episode(n_frames, fps, seed):
+    "The last eight episodes are kept, since labels and pictures both need them."
+    return make_episode(n_frames, fps, seed)
 
 def episode_of(plan:VideoPlan, person:Person)->Episode:
-    "What `person` feels and shows in a video."
+    "Affect and face of `person` in a video."
     return _episode(plan.n_frames, plan.fps, person.seed)
 
 def present(plan:VideoPlan)->np.ndarray: # (n_frames,) bool
@@ -75,7 +77,7 @@ def _wander(n_frames, fps, rng, count, seconds=.7):
     noise = rng.standard_normal((n_frames + int(8*sigma) + 1, count))
     return gaussian_filter1d(noise, sigma, axis=0)[int(4*sigma):][:n_frames]*np.sqrt(2*np.sqrt(np.pi)*sigma)
 
-def poses_of(plan, person)->list: # of `Pose`, one a frame
+def poses_of(plan, person)->list: # of `Pose`, one per frame
     "How `person` holds the head in each frame."
     rng, place, n_people = np.random.default_rng([person.seed, 5]), plan.people.index(person), len(plan.people)
     share = plan.width/n_people
@@ -83,25 +85,24 @@ def poses_of(plan, person)->list: # of `Pose`, one a frame
     centre = np.array([share*(place + .5), .5*plan.height]) + rng.uniform(-.04, .04, 2)*share
     yaw, roll, *shift = _wander(plan.n_frames, plan.fps, rng, 4).T
     rest, reach = Pose.draw(plan_seed(person.seed, "pose"), plan.difficulty), 4 + 8*plan.difficulty
-    return [Pose(yaw=float(np.clip(rest.yaw + reach*yaw[frame], -25, 25)),
-                 roll=float(np.clip(rest.roll + .6*reach*roll[frame], -25, 25)),
-                 x=float(centre[0] + .015*share*shift[0][frame]), y=float(centre[1] + .015*share*shift[1][frame]),
-                 height=float(height))
-            for frame in range(plan.n_frames)]
+    yaw, roll = np.clip(rest.yaw + reach*yaw, -25, 25), np.clip(rest.roll + .6*reach*roll, -25, 25)
+    x, y = (centre[axis] + .015*share*shift[axis] for axis in range(2))
+    return [Pose(**dict(zip(("yaw", "roll", "x", "y"), map(float, pose))), height=float(height))
+            for pose in zip(yaw, roll, x, y)]
 
 # %% ../../nbs/10_synth/28_films.ipynb #6fe1add9
 def draw_video(
     plan:VideoPlan,
-)->Iterator[DrawnFrame]: # `.faces` in the order of `plan.people`, empty where nobody is there
+)->Iterator[DrawnFrame]: # `.faces` in the order of `plan.people`, empty where nobody is present
     "The frames of a video, one at a time."
     identities = [Identity.draw(person.identity) for person in plan.people]
     aus = [episode_of(plan, person).aus for person in plan.people]
     poses = [poses_of(plan, person) for person in plan.people]
     scene = Scene.draw(plan.seed, plan.difficulty)
-    for frame, there in enumerate(present(plan)):
-        actors = [Actor(identity, units[frame], path[frame])
-                  for identity, units, path in zip(identities, aus, poses)] if there else []
-        yield render_frame(actors, scene, plan.width, plan.height, seed=plan.seed + frame)
+    for frame, somebody in enumerate(present(plan)):
+        cast = zip(identities, aus, poses) if somebody else ()
+        actors = [Actor(identity, units[frame], path[frame]) for identity, units, path in cast]
+        yield render_frame(actors, scene, width=plan.width, height=plan.height, seed=plan.seed + frame)
 
 def sound_of(
     plan:VideoPlan,
@@ -115,16 +116,16 @@ def sound_of(
 def film_video(
     plan:VideoPlan,
     path:str|os.PathLike,            # an .mp4 or .avi
-    seen:Callable=lambda number, frame: None, # called with each frame, numbered from 1
+    on_frame:Callable=lambda number, frame: None, # called with each frame, numbered from 1
     sound:bool=True,                 # False: a silent film
 ):
     "Draw a video into `path`."
     rate, samples = 44100, sound_of(plan) if sound else None
-    with FilmWriter(path, plan.width, plan.height, plan.fps, *([rate] if sound else []), threads=1) as film:
+    with FilmWriter(path, plan.width, plan.height, fps=plan.fps, rate=rate if sound else None, threads=1) as film:
         for number, frame in enumerate(draw_video(plan), 1):
             film.add(frame.image)
             if sound: film.add_sound(samples[film.n_samples:round(number/plan.fps*rate)])
-            seen(number, frame)
+            on_frame(number, frame)
 
 # %% ../../nbs/10_synth/28_films.ipynb #bebdcaa5
 def write_image(
@@ -133,26 +134,25 @@ def write_image(
     quality:int=92,       # of a JPEG, 1-100
 ):
     "One image file."
-    done = cv2.imwrite(str(path), image[..., ::-1],
-                       [cv2.IMWRITE_JPEG_QUALITY, quality] if str(path).endswith(".jpg") else [])
-    if not done:
-        raise ValueError(f"{path} could not be written; allowed are .jpg and .png in a folder that is there")
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if str(path).endswith(".jpg") else []
+    if not cv2.imwrite(str(path), image[..., ::-1], options):
+        raise ValueError(f"{path} could not be written; allowed are .jpg and .png in an existing folder")
 
 def film_frames(
     plan:VideoPlan,
-    folder:str|os.PathLike, # must be there
+    folder:str|os.PathLike, # must exist
     name:Callable,          # frame number from 0 -> file name; None: this frame has no file
-    seen:Callable=lambda number, frame: None, # called with each frame, numbered from 1
+    on_frame:Callable=lambda number, frame: None, # called with each frame, numbered from 1
 ):
     "Draw a video into a folder of images."
     for number, frame in enumerate(draw_video(plan)):
         file = name(number)
         if file is not None: write_image(Path(folder)/file, frame.image)
-        seen(number + 1, frame)
+        on_frame(number + 1, frame)
 
 # %% ../../nbs/10_synth/28_films.ipynb #a72ad06f
-_FIVE_POINTS = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655],
-                         [70.7299, 92.2041]], np.float32)  # in 112x112
+_FIVE_POINTS = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366],  # eyes, nose
+                         [41.5493, 92.3655], [70.7299, 92.2041]], np.float32)         # mouth; in 112x112 px
 
 def write_pts(
     path:str|os.PathLike, # gets the suffix .pts
@@ -168,6 +168,7 @@ def aligned_crop(
     size:int=112,         # px
 )->np.ndarray:            # (size, size, 3) uint8 RGB
     "The face as a release crops it."
-    five = np.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48],
-                     landmarks[54]]).astype(np.float32)
-    return cv2.warpAffine(image, cv2.estimateAffinePartial2D(five, _FIVE_POINTS*(size/112))[0], (size, size))
+    eyes = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
+    five = np.stack([*eyes, landmarks[30], landmarks[48], landmarks[54]]).astype(np.float32)
+    matrix, _ = cv2.estimateAffinePartial2D(five, _FIVE_POINTS*(size/112))
+    return cv2.warpAffine(image, matrix, (size, size))

@@ -18,30 +18,40 @@ from .films import episode_of, present
 # %% ../../nbs/10_synth/40_own_twin.ipynb #41f0f85f
 _NAMELESS_EVERY, _SPARSE_EVERY, _PAIR_EVERY = 3, 2, 4 # videos
 _ADJECTIVES = ("neutral", "angry", "Disgusted", "fearful", "HAPPY", "sad", "Surprised")
-_HEADER = " Video,clip,Frame,subject,split,Valence,arousal,Expression," + ",".join(f"AU{unit:02d}"
-                                                                                   for unit in AUS8) + ",rater,"
+_HEADER = ",".join([" Video", "clip", "Frame", "subject", "split", "Valence", "arousal", "Expression",
+                    *(f"AU{au:02d}" for au in AUS8), "rater", ""])
 
+def _table_cells(table):
+    "The rows of a label table as cells; a missing label is an empty cell, or NaN in a third of the rows."
+    gap = np.where(table["frame"] % 3 == 0, "NaN", "")
+    def numbers(name, digits):
+        return np.where(table[name].isna(), gap, [f"{value:.{digits}f}" for value in table[name]])
+    names, adjectives = (np.array(words)[table["expression"]] for words in (EXPRESSIONS, _ADJECTIVES))
+    expression = np.where(table["expression"] < 0, "", np.where(table["frame"] % 2, names, adjectives))
+    aus = (numbers(f"au{au}", digits=0) for au in AUS8)
+    return zip(table["frame"].astype(str), numbers("valence", digits=4), numbers("arousal", digits=4), expression, *aus)
+
+# %% ../../nbs/10_synth/40_own_twin.ipynb #c5c9bf38
 @register_twin
 class OwnTwin(FilmTwin):
     "A labels.csv beside films."
     name = database = "own"
 
     def titles(self, size, number, position):
-        name = f"talk {number}"
-        return name, [f"talk_{number}_left",
-                      f"talk_{number}_right"] if position % _PAIR_EVERY == 1 else [f"talk_{number}"]
-    def tasks(self, position): return ("va", "expression", "aus")
+        clips = [f"talk_{number}_left", f"talk_{number}_right"] if position % _PAIR_EVERY == 1 else [f"talk_{number}"]
+        return f"talk {number}", clips
+
+    def tasks(self, position): return "va", "expression", "aus"
     def video(self, plan): return f"films/{plan.name}.mp4"
 
-    def labels(self, plan, person):
-        "What an adapter must read: a row for each frame that has one."
+    def labels(self, plan, person): # a row for each frame that has one
         here, episode = present(plan), episode_of(plan, person)
         va = np.where(here[:, None], as_written(episode.va), np.nan).astype(np.float32)
         aus = np.where(here[:, None], episode.activations(AUS8), np.nan).astype(np.float32)
-        table = pd.DataFrame(dict(frame=np.arange(plan.n_frames, dtype=np.int32), valence=va[:, 0], arousal=va[:, 1],
-                                  expression=np.where(here, episode.expression, -1).astype(np.int16))
-                             | {f"au{unit}": aus[:, place] for place, unit in enumerate(AUS8)})
-        table = with_extra_rows(table, plan.extra_rows)
+        expression = np.where(here, episode.expression, -1).astype(np.int16)
+        columns = dict(frame=np.arange(plan.n_frames, dtype=np.int32), valence=va[:, 0], arousal=va[:, 1],
+                       expression=expression) | {f"au{au}": aus[:, place] for place, au in enumerate(AUS8)}
+        table = with_extra_rows(pd.DataFrame(columns), plan.extra_rows)
         table["frame"] = np.arange(len(table), dtype=np.int32)
         return table[::_SPARSE_EVERY if plan.number % _SPARSE_EVERY == 0 else 1].reset_index(drop=True)
 
@@ -49,26 +59,14 @@ class OwnTwin(FilmTwin):
         table = super().truth(plan)
         return table.assign(subject=table["clip"]) if plan.number % _NAMELESS_EVERY == 0 else table
 
-    def finish(self, root, plans): _write_table(self, root, plans)
+    def finish(self, root, plans):
+        lines = [line for plan in plans for person in plan.people for line in self._lines(plan, person)]
+        write_text(root/"labels.csv", "\n".join([_HEADER, *lines]) + "\n")
 
-# %% ../../nbs/10_synth/40_own_twin.ipynb #c5c9bf38
-def _cells(table):
-    "The rows of a label table as lists of cells; what is missing is an empty cell, or NaN in a third of the rows."
-    gap = np.where(table["frame"] % 3 == 0, "NaN", "")
-    number = lambda name, digits: np.where(table[name].isna(), gap, [f"{value:.{digits}f}" for value in table[name]])
-    words = np.where(table["frame"] % 2, np.array(EXPRESSIONS)[table["expression"]],
-                     np.array(_ADJECTIVES)[table["expression"]])
-    expression = np.where(table["expression"] < 0, "", words)
-    return zip(table["frame"].astype(str), number("valence", 4), number("arousal", 4), expression,
-               *(number(f"au{unit}", 0) for unit in AUS8))
-
-def _write_table(twin, root, plans):
-    "The table, in the order of the videos."
-    lines, named = [_HEADER], {"validation": "val"}
-    for plan, person in [(plan, person) for plan in plans for person in plan.people]:
+    def _lines(self, plan, person):
+        "The lines of one person, in the order of the frames."
         subject = "" if plan.number % _NAMELESS_EVERY == 0 else person.subject
-        split = named.get(plan.split, plan.split)
-        for frame, *labels in _cells(twin.labels(plan, person)):
-            cells = [twin.video(plan), person.clip, frame, subject, split, *labels, str(1 + plan.number % 2), ""]
-            lines.append(",".join(cells))
-    write_text(root/"labels.csv", "\n".join(lines) + "\n")
+        split = "val" if plan.split == "validation" else plan.split
+        for frame, *labels in _table_cells(self.labels(plan, person)):
+            rater = str(1 + plan.number % 2)
+            yield ",".join([self.video(plan), person.clip, frame, subject, split, *labels, rater, ""])

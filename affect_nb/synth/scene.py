@@ -19,7 +19,7 @@ def check_difficulty(difficulty):
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty {difficulty}: 0 to 1 is allowed")
 
-def _kinds(difficulty):
+def _occlusion_chances(difficulty):
     "Probabilities of glasses, hair, hand and block: the harsh ones come with difficulty."
     weights = np.array([.5, .3, .1 + .5*difficulty, .1 + .5*difficulty])
     return weights/weights.sum()
@@ -51,11 +51,15 @@ class Scene:
         side, height = np.radians(rng.uniform(-1, 1)*(20 + 50*d)), np.radians(rng.uniform(12, 35 + 20*d))
         light = (np.sin(side)*np.cos(height), -np.sin(height), np.cos(side)*np.cos(height))
         hidden = rng.random() < .45*d
-        kind = str(rng.choice(OCCLUSIONS[1:], p=_kinds(d)))
-        return cls(tuple(np.round(light, 4).tolist()), round(float(rng.uniform(.42, .62) - .25*d), 4),
-                   round(float(np.exp(rng.normal(-.02, .04 + .22*d))), 4),
-                   int(seed), d, kind if hidden else 'none', int(seed), round(float(d*rng.uniform(.4, 1)), 4),
-                   round(float(d*rng.uniform(0, 2.2)), 4), round(float(1 + d*rng.uniform(0, 18)), 4))
+        kind = str(rng.choice(OCCLUSIONS[1:], p=_occlusion_chances(d)))
+        return cls(
+            light=tuple(np.round(light, 4).tolist()), ambient=_rounded(rng.uniform(.42, .62) - .25*d),
+            exposure=_rounded(np.exp(rng.normal(-.02, .04 + .22*d))), background=int(seed), clutter=d,
+            occlusion=kind if hidden else 'none', occlusion_seed=int(seed),
+            occlusion_size=_rounded(d*rng.uniform(.4, 1)), blur=_rounded(d*rng.uniform(0, 2.2)),
+            noise=_rounded(1 + d*rng.uniform(0, 18)))
+
+def _rounded(value)->float: return round(float(value), 4)
 
 # %% ../../nbs/10_synth/04_scene.ipynb #edac5dd1
 @lru_cache(maxsize=16)
@@ -66,17 +70,17 @@ def background(
     "The background of a scene; painted once and kept."
     rng = np.random.default_rng([scene.background, 22])
     half_width, half_height = (width + 1)//2, (height + 1)//2  # out of focus: half the pixels are enough
-    corners = rng.uniform(50, 210) + rng.uniform(-30, 30, 3) + rng.uniform(-35, 35, (2, 2, 1)) + rng.uniform(-8, 8,
-                                                                                                             (2, 2, 3))
+    corners = rng.uniform(50, 210) + rng.uniform(-30, 30, 3)
+    corners = corners + rng.uniform(-35, 35, (2, 2, 1)) + rng.uniform(-8, 8, (2, 2, 3))
     wall = cv2.resize(corners.astype(np.float32), (half_width, half_height), interpolation=cv2.INTER_LINEAR)
     image = np.clip(wall, 0, 255).astype(np.uint8)
-    for _ in range(int(rng.integers(1, 4) + 14*scene.clutter)): _thing(image, rng)
+    for _ in range(int(rng.integers(1, 4) + 14*scene.clutter)): _draw_furniture(image, rng)
     soft = max(half_width, half_height)*(.028 - .02*scene.clutter)*rng.uniform(.5, 1)
     image = cv2.resize(cv2.GaussianBlur(image, (0, 0), soft), (width, height), interpolation=cv2.INTER_LINEAR)
     image.flags.writeable = False
     return image
 
-def _thing(image, rng):
+def _draw_furniture(image, rng):
     "One shape of the background, drawn in place."
     height, width = image.shape[:2]
     colour = tuple(int(c) for c in np.clip(rng.uniform(30, 225) + rng.uniform(-45, 45, 3), 5, 250))
@@ -90,6 +94,7 @@ _GRAIN_SIZE, _GRAIN_SPREAD = 1024, 36  # pixels, grey levels
 
 @lru_cache(maxsize=1)
 def _grain_tile():
+    "The tile (size, size, 3) uint8 that noise is cut from."
     noise = np.random.default_rng(23).standard_normal((_GRAIN_SIZE, _GRAIN_SIZE, 3), np.float32)
     return np.clip(noise*_GRAIN_SPREAD + 128.5, 0, 255).astype(np.uint8)
 

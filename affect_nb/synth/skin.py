@@ -15,9 +15,8 @@ from .action_units import (DRAWN_AUS, MAP_SIZE, MAP_SPAN, au_relief, au_vector, 
 
 # %% ../../nbs/10_synth/03_skin.ipynb #4860f45d
 _HILLS = [  # x (0 = midline, else mirrored), y, radius x, radius y, height
-    (-.125, .47, .065, .06, .07), (-.35, -.02, .20, .12, -.10), (-.36, .0, .14, .075, .05), (-.34, -.23, .26, .07,
-                                                                                             .04),
-                                                                                             (-.48, .34, .2, .18, .05),
+    (-.125, .47, .065, .06, .07), (-.35, -.02, .20, .12, -.10), (-.36, .0, .14, .075, .05),
+    (-.34, -.23, .26, .07, .04), (-.48, .34, .2, .18, .05),
     (0, .80, .30, .19, .08), (0, 1.13, .21, .13, .07), (0, .995, .20, .05, -.035), (-.80, -.30, .2, .3, -.05)]
 
 def _nose(x, y):
@@ -37,7 +36,7 @@ def head_relief()->np.ndarray: # (MAP_SIZE, MAP_SIZE) float32, interocular dista
     return cv2.GaussianBlur((relief + furrow([(0, .60), (0, .66)], 1.5, .03)).astype(np.float32), (0, 0), .8)
 
 # %% ../../nbs/10_synth/03_skin.ipynb #a8bd27ee
-_BITE = 1.0  # strength of folds against those of the head
+_FOLD_STRENGTH = 1.0  # strength of folds against those of the head
 
 def relief_layers(
     relief:np.ndarray, # (MAP_SIZE, MAP_SIZE) heights
@@ -51,14 +50,16 @@ def relief_layers(
 @lru_cache(maxsize=1)
 def au_layers()->np.ndarray: # (18, 3*MAP_SIZE*MAP_SIZE) float32, for one step of intensity
     "Slopes and hollows of every action unit."
-    return np.stack([_BITE*relief_layers(au_relief(au)/5, 5).ravel() for au in DRAWN_AUS])
+    return np.stack([_FOLD_STRENGTH*relief_layers(au_relief(au)/5, 5).ravel() for au in DRAWN_AUS])
 
-_LIFE = ((1, .8), (2, .8), (4, .5), (6, .7), (11, 1.2), (12, .8), (15, .8))  # AU and depth of the furrow that it leaves
+# AU and depth of the furrow that it leaves
+_LIFELONG_FURROWS = ((1, .8), (2, .8), (4, .5), (6, .7), (11, 1.2), (12, .8), (15, .8))
 
 @lru_cache(maxsize=1)
 def _rest_layers():
     "Layers of the average head, and of the furrows that a life of expressions leaves."
-    furrows = [_BITE*relief_layers(np.minimum(au_relief(au), 0)*.4*depth, 5) for au, depth in _LIFE]
+    furrows = [_FOLD_STRENGTH*relief_layers(np.minimum(au_relief(au), 0)*.4*depth, 5)
+               for au, depth in _LIFELONG_FURROWS]
     return relief_layers(head_relief(), 9).ravel(), np.sum(furrows, 0).ravel()
 
 @lru_cache(maxsize=64)
@@ -69,6 +70,7 @@ def head_layers(identity:Identity)->np.ndarray: # (3*MAP_SIZE*MAP_SIZE,) float32
 
 # %% ../../nbs/10_synth/03_skin.ipynb #b64959b0
 PAINT_SIZE = 256  # pixels of the painted map's side
+
 def _spot(x, y, rx, ry):
     "Soft spot (PAINT_SIZE, PAINT_SIZE) between 0 and 1, mirrored when x is not 0."
     spot = bulge(x, y, rx, ry, 1.) + (bulge(-x, y, rx, ry, 1.) if x else 0)
@@ -80,10 +82,11 @@ def _spots():
     red = _spot(-.45, .38, .22, .18) + .8*_spot(0, .42, .14, .1) + .3*_spot(0, 1.1, .25, .15)
     dark = (.7*_spot(-.36, .02, .22, .11) + .5*_spot(-.19, .12, .05, .14) + .9*_spot(0, .585, .16, .03)
             + .35*_spot(0, .98, .2, .03) + .5*_spot(-.17, .56, .08, .03))
-    beard = np.clip(1.2*_spot(0, 1.1, .6, .3) + _spot(-.6, .9, .2, .35) + .9*_spot(0, .62, .25, .06)
-                    - .5*_spot(-.3, .55, .2, .15) - _spot(0, .80, .27, .09), 0, 1)
-    return [spot.astype(np.float32) for spot in (red, dark, beard)]
+    beard = (1.2*_spot(0, 1.1, .6, .3) + _spot(-.6, .9, .2, .35) + .9*_spot(0, .62, .25, .06)
+             - .5*_spot(-.3, .55, .2, .15) - _spot(0, .80, .27, .09))
+    return [spot.astype(np.float32) for spot in (red, dark, np.clip(beard, 0, 1))]
 
+# %% ../../nbs/10_synth/03_skin.ipynb #5e38c08b
 @lru_cache(maxsize=64)
 def skin_paint(
     identity:Identity,
@@ -91,32 +94,33 @@ def skin_paint(
     "A person's skin before light falls on it."
     rng = np.random.default_rng([identity.seed, 12])
     red, dark, beard = _spots()
-    blotches = cv2.resize(rng.normal(0, .025, (24, 24)).astype(np.float32), (PAINT_SIZE, PAINT_SIZE),
-                          interpolation=cv2.INTER_CUBIC)[..., None]
+    coarse = rng.normal(0, .025, (24, 24)).astype(np.float32)
+    blotches = cv2.resize(coarse, (PAINT_SIZE, PAINT_SIZE), interpolation=cv2.INTER_CUBIC)[..., None]
     pores = .012*rng.standard_normal((PAINT_SIZE, PAINT_SIZE, 1), np.float32)
     tone = (1 + blotches + pores)*(1 - dark*np.float32(.16 + .10*identity.age))
     tint = 1 + red*np.array([.04, -.09, -.09], np.float32)
     stubble = 1 - beard*(np.float32(identity.beard)*(.35 + 4*np.abs(pores)))*np.array([.9, .85, .75], np.float32)
     paint = np.clip(np.array(identity.skin, np.float32)*tone*tint*stubble, 0, 255).astype(np.uint8)
-    for x, y, r in _freckles(identity, rng):
-        cv2.circle(paint, (x, y), r, tuple(int(c*.80) for c in identity.skin), -1, cv2.LINE_AA, 3)
+    brown = tuple(int(c*.80) for c in identity.skin)
+    for x, y, radius in _freckles(identity, rng): cv2.circle(paint, (x, y), radius, brown, -1, cv2.LINE_AA, shift=3)
     return np.ascontiguousarray(paint)
 
 def _freckles(identity, rng):
     "Positions and radii of freckles and moles in eighths of the map's pixels."
     places = np.stack([rng.normal(0, .35, 40), rng.normal(.3, .2, 40)], 1)
     places = places[:rng.integers(0, 40) if rng.random() < .3 else rng.integers(0, 4)]
-    sizes = rng.integers(7, 12, len(places))
-    return [(int(x), int(y), int(r)) for (x, y), r in zip(to_map(places, PAINT_SIZE)*8, sizes)]
+    radii = rng.integers(7, 12, len(places))
+    return [(int(x), int(y), int(radius)) for (x, y), radius in zip(to_map(places, PAINT_SIZE)*8, radii)]
 
 # %% ../../nbs/10_synth/03_skin.ipynb #9355fc7e
-_ONE = 150  # grey level of the shading that leaves paint as it is
+_NEUTRAL_GREY = 150  # grey level of the shading that leaves paint as it is
 
 @lru_cache(maxsize=1)
 def _shadow_colours():
     "Table (1, 256, 3): shading to shading per channel, darker parts lose blue and green first."
-    level = np.arange(256)/_ONE
-    return np.clip(np.stack([level**e for e in (.93, 1.05, 1.10)], -1)*_ONE, 0, 255).astype(np.uint8)[None]
+    level = np.arange(256)/_NEUTRAL_GREY
+    channels = np.stack([level**exponent for exponent in (.93, 1.05, 1.10)], -1)
+    return np.clip(channels*_NEUTRAL_GREY, 0, 255).astype(np.uint8)[None]
 
 def shading(
     layers:np.ndarray, # (3*MAP_SIZE*MAP_SIZE,) slopes and hollows
@@ -138,19 +142,18 @@ def lit_skin(
 )->np.ndarray:         # (PAINT_SIZE, PAINT_SIZE, 3) uint8 RGB
     "A person's skin map in this light, with the folds of these action units."
     layers = head_layers(identity).copy()
-    for i in np.flatnonzero(aus):
-        layers += np.float32(aus[i])*au_layers()[i]  # few are active: cheaper than a matrix product
-    grey = np.clip(shading(layers, np.asarray(light, np.float32), np.float32(ambient))*(_ONE*exposure), 0,
-                   255).astype(np.uint8)
+    for i in np.flatnonzero(aus): layers += np.float32(aus[i])*au_layers()[i]  # few are active: no matrix product
+    bright = shading(layers, np.asarray(light, np.float32), np.float32(ambient))*(_NEUTRAL_GREY*exposure)
+    grey = np.clip(bright, 0, 255).astype(np.uint8)
     grey = cv2.cvtColor(cv2.resize(grey, (PAINT_SIZE, PAINT_SIZE)), cv2.COLOR_GRAY2RGB)
-    return cv2.multiply(skin_paint(identity), cv2.LUT(grey, _shadow_colours()), scale=1/_ONE)
+    return cv2.multiply(skin_paint(identity), cv2.LUT(grey, _shadow_colours()), scale=1/_NEUTRAL_GREY)
 
 # %% ../../nbs/10_synth/03_skin.ipynb #6f22a24e
 WARP_POINTS = np.array(list(range(0, 36)) + [36, 39, 42, 45] + list(range(48, 60))
     + [i for name, i in POINTS.items() if i >= 68 and str(name).split('_')[0] not in ('iris', 'under', 'ear')])
 _GRID_STEP = 10  # pixels between grid points of the spline
 
-def _plate(a, b):
+def _thin_plate_kernel(a, b):
     "Thin-plate kernel r^2 log r^2 between points (n, 2) and (m, 2)."
     squared = np.square(a[:, None, 0] - b[None, :, 0]) + np.square(a[:, None, 1] - b[None, :, 1])
     return squared*np.log(squared + 1e-9)
@@ -166,14 +169,14 @@ def bend_map(
     controls = (controls/scale).astype(np.float64)
     n = len(controls)
     system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = _plate(controls, controls) + 1e-5*np.eye(n)
+    system[:n, :n] = _thin_plate_kernel(controls, controls) + 1e-5*np.eye(n)
     system[:n, n], system[:n, n + 1:] = 1, controls
     system[n:, :n] = system[:n, n:].T
     goal = np.zeros((n + 3, 2)); goal[:n] = to_map(TEMPLATE[WARP_POINTS, :2], size)
     weights = np.linalg.solve(system, goal).astype(np.float32)
     columns, rows = max(2, width//_GRID_STEP), max(2, height//_GRID_STEP)
-    grid_x, grid_y = ((np.arange(columns) + .5)*width/columns - .5), ((np.arange(rows) + .5)*height/rows - .5)
+    grid_x, grid_y = (np.arange(columns) + .5)*width/columns - .5, (np.arange(rows) + .5)*height/rows - .5
     grid = np.stack(np.meshgrid(grid_x, grid_y), -1).reshape(-1, 2)/scale
     grid, controls = grid.astype(np.float32), controls.astype(np.float32)
-    values = _plate(grid, controls) @ weights[:n] + weights[n] + grid @ weights[n + 1:]
+    values = _thin_plate_kernel(grid, controls) @ weights[:n] + weights[n] + grid @ weights[n + 1:]
     return cv2.resize(values.reshape(rows, columns, 2), (width, height), interpolation=cv2.INTER_LINEAR)

@@ -26,6 +26,9 @@ from .faces import DEFAULT_DIFFICULTY
 from .films import Person, VideoPlan, episode_of, plan_seed, present
 
 # %% ../../nbs/10_synth/30_twins.ipynb #dfaf445a
+_ALLOWED = dict(train=(1, 10**6), validation=(0, 10**6), test=(0, 10**6), frames_per_clip=(12, 10**7),
+                width=(96, 4096), height=(96, 4096), fps=(1, 240)) # lowest and highest value of each field
+
 @dataclass(frozen=True)
 class SyntheticSize:
     "How much a twin holds."
@@ -35,14 +38,17 @@ class SyntheticSize:
     frames_per_clip:int=80 # frames of the shortest video, the longest has 15% more; images of a set
     width:int=256        # px; a video with two people is twice as wide
     height:int=256       # px
-    fps:float=25.        # frames a second
+    fps:float=25.        # frames per second
 
     def __post_init__(self):
-        allowed = dict(train=(1, 10**6), validation=(0, 10**6), test=(0, 10**6), frames_per_clip=(12, 10**7),
-                       width=(96, 4096), height=(96, 4096), fps=(1, 240))
-        for name, (low, high) in allowed.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
+        for name, (low, high) in _ALLOWED.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}, allowed is {low} to {high}")
+
+    def draw_length(self, rng)->int:
+        "Frames of a video, or images of a set."
+        return int(rng.integers(self.frames_per_clip, int(1.15*self.frames_per_clip) + 1))
 
 SIZES = {"smoke": SyntheticSize(), "demo": SyntheticSize(train=36, validation=6, test=10, frames_per_clip=160)}
 
@@ -61,15 +67,19 @@ class Twin:
         return {split: given[split] for split in self.splits}
 
     def plans(self, size, difficulty, seed)->list:
-        "Every piece of the twin, before one is drawn; pieces can be pickled and have a `split`."
-        raise NotImplementedError(f"{type(self).__name__} does not say what it holds")
+        "Every piece of the twin, before any is drawn; pieces can be pickled and have a `split`."
+        raise NotImplementedError(f"{type(self).__name__} has no `plans`")
+
     def write(self, root, plan, face_files, media)->bool:
-        "Write one piece; False where it was all there. Without `media` only annotations."
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is written")
-    def finish(self, root, plans): "Write what belongs to all pieces together: lists, sheets."
+        "Write one piece; False where nothing was missing. Without `media` only annotations."
+        raise NotImplementedError(f"{type(self).__name__} has no `write`")
+
+    def finish(self, root, plans):
+        "Write what belongs to all pieces together: lists, sheets."
+
     def truth(self, plan)->pd.DataFrame:
         "What an adapter must read of one piece: clip, subject, split, frame, labels."
-        raise NotImplementedError(f"{type(self).__name__} does not say what is true")
+        raise NotImplementedError(f"{type(self).__name__} has no `truth`")
 
 _TWINS = {}
 
@@ -97,32 +107,38 @@ def get_twin(
 _EXTRA_ROWS, _ABSENT_EVERY = (0, 1, 0, -1, 0), 4 # by position in the split, as all rhythms here
 
 def _absence(position, n_frames, rng):
-    "Frames [start, stop) in which nobody is there: about a twelfth of every fourth video."
+    "Frames [start, stop) in which nobody is present: about a twelfth of every fourth video."
     if position % _ABSENT_EVERY != _ABSENT_EVERY - 2: return 0, 0
     length = max(3, n_frames//12)
     start = int(rng.integers(n_frames//5, n_frames - length - n_frames//10))
     return start, start + length
 
 # %% ../../nbs/10_synth/30_twins.ipynb #98b5f520
-def _cast(database, seed, names, first_subject):
-    "The `Person`s of each clip name list in `names`, one list a video, and the number of subjects used."
+def _cast_people(database, seed, names, first_subject):
+    "The `Person`s of each list of clip names in `names`, one list per video, and the first unused subject number."
     n_main = -(-3*len(names)//4)
     guests = (first_subject + n_main + count for count in range(len(names)))
     subjects = [[first_subject + position % n_main, *(next(guests) for _ in clips[1:])]
                 for position, clips in enumerate(names)]
-    people = [tuple(Person(clip, f"S{subject:03d}", plan_seed(seed, database, "subject", subject),
-                           plan_seed(seed, database, clip))
-                    for clip, subject in zip(clips, cast)) for clips, cast in zip(names, subjects)]
+    people = [tuple(_cast_person(database, seed, clip, subject) for clip, subject in zip(clips, cast))
+              for clips, cast in zip(names, subjects)]
     return people, 1 + max((number for cast in subjects for number in cast), default=first_subject - 1)
+
+def _cast_person(database, seed, clip, subject):
+    "Subject number `subject` as it appears in a clip."
+    return Person(clip=clip, subject=f"S{subject:03d}", identity=plan_seed(seed, database, "subject", subject),
+                  seed=plan_seed(seed, database, clip))
 
 # %% ../../nbs/10_synth/30_twins.ipynb #71d8f44a
 class VideoTwin(Twin):
     "A twin made of videos, one piece each; the subclasses know names, folders and files."
-    uneven = True # annotations may be a row longer or shorter than the video
+    uneven = True   # annotations may be a row longer or shorter than the video
+    absences = True # in some videos the person leaves the picture for a while
 
     def titles(self, size, number, position)->tuple[str, list]:
         "Name of a video, and of its clips; `number` counts all videos from 1, `position` those of a split from 0."
         return f"{number:03d}", [f"{number:03d}"]
+
     def tasks(self, position)->tuple:
         "What is annotated in a video."
         return ("va",)
@@ -131,23 +147,27 @@ class VideoTwin(Twin):
         plans, subject = [], 1
         for split, count in self.counts(size).items():
             titles = [self.titles(size, len(plans) + 1 + position, position) for position in range(count)]
-            people, subject = _cast(self.name, seed, [clips for _, clips in titles], subject)
-            plans += [self._plan(size, difficulty, seed, split, position, len(plans) + 1 + position, title, cast)
+            people, subject = _cast_people(self.name, seed, [clips for _, clips in titles], subject)
+            plans += [self._plan(size, difficulty, seed, split=split, position=position, title=title, people=cast,
+                                 number=len(plans) + 1 + position)
                       for position, ((title, _), cast) in enumerate(zip(titles, people))]
         return plans
 
-    def _plan(self, size, difficulty, seed, split, position, number, title, people):
+    def _plan(self, size, difficulty, seed, *, split, position, number, title, people):
+        "The plan of one video; its length and the absence depend on seed and title alone."
         own_seed = plan_seed(seed, self.name, "video", title)
         rng = np.random.default_rng(own_seed)
-        n_frames = int(rng.integers(size.frames_per_clip, int(1.15*size.frames_per_clip) + 1))
-        return VideoPlan(self.name, title, number, split, people, n_frames, size.fps, size.width*len(people),
-                         size.height, difficulty, own_seed,
-                         self.uneven*_EXTRA_ROWS[position % len(_EXTRA_ROWS)], _absence(position, n_frames, rng),
-                         self.tasks(position))
+        n_frames = size.draw_length(rng)
+        return VideoPlan(
+            database=self.name, name=title, number=number, split=split, people=people, n_frames=n_frames, fps=size.fps,
+            width=size.width*len(people), height=size.height, difficulty=difficulty, seed=own_seed,
+            extra_rows=_EXTRA_ROWS[position % len(_EXTRA_ROWS)] if self.uneven else 0,
+            absent=_absence(position, n_frames, rng) if self.absences else (0, 0), tasks=self.tasks(position))
 
     def labels(self, plan, person)->pd.DataFrame:
         "What an adapter must read of one person: frame, labels; as written, so with the file's digits."
-        raise NotImplementedError(f"{type(self).__name__} does not say what is annotated")
+        raise NotImplementedError(f"{type(self).__name__} has no `labels`")
+
     def truth(self, plan):
         parts = [self.labels(plan, person).assign(clip=person.clip, subject=person.subject, split=plan.split)
                  for person in plan.people]
@@ -163,14 +183,14 @@ def as_written(
     return np.array([float(f"{value:.{digits}f}") for value in values.ravel()]).reshape(values.shape).astype(np.float32)
 
 def with_extra_rows(
-    rows,      # one a frame: a list, an array, a table
+    rows,      # one per frame: a list, an array, a table
     extra:int, # -1, 0 or 1, ... as in `VideoPlan.extra_rows`
 ):
     "One row more (the last one twice) or less than there are frames."
     if extra <= 0: return rows[:len(rows) + extra]
     if isinstance(rows, list): return rows + rows[-1:]*extra
-    if not isinstance(rows, pd.DataFrame): return np.concatenate([rows, rows[-1:].repeat(extra, 0)])
-    return rows.iloc[[*range(len(rows)), *[-1]*extra]].reset_index(drop=True)
+    if isinstance(rows, pd.DataFrame): return rows.iloc[[*range(len(rows)), *[-1]*extra]].reset_index(drop=True)
+    return np.concatenate([rows, rows[-1:].repeat(extra, 0)])
 
 # %% ../../nbs/10_synth/30_twins.ipynb #dd1d82b9
 def plan_database(
@@ -179,7 +199,7 @@ def plan_database(
     difficulty:float=DEFAULT_DIFFICULTY, # of the scenes, 0-1
     seed:int=0,         # same seed, same database
 )->list:                # of `VideoPlan`, or of what else the twin is made of
-    "Every piece of the twin, before one is drawn."
+    "Every piece of the twin, before any is drawn."
     return get_twin(name).plans(size, difficulty, seed)
 
 def twin_truth(
@@ -189,7 +209,7 @@ def twin_truth(
     **changes,
 )->pd.DataFrame:                    # clip, subject, split, frame, labels
     "What an adapter must read from the twin."
-    plans = plan_database(name, _size(size, changes), difficulty, seed)
+    plans = plan_database(name, _size_with(size, changes), difficulty, seed)
     return pd.concat([get_twin(name).truth(plan) for plan in plans], ignore_index=True)
 
 # %% ../../nbs/10_synth/30_twins.ipynb #b4690b88
@@ -199,30 +219,33 @@ Only the folders and file formats are those of the original. Results on it are n
 """
 _GENERATOR = 2  # of the drawings; a twin of another generator is not continued
 
-def _claim(root, parameters):
+def _claim_folder(root, parameters):
     "Make `root` the folder of a twin with `parameters`, or refuse."
     record = root/"synthetic.json"
     if not record.exists():
-        strange = [path.name for path in root.iterdir() if not path.name.startswith(".part-")] if root.is_dir() else []
-        if strange:
-            raise ValueError(f"{root} holds {strange[0]!r} and no synthetic.json: it may be a real database, give an "
-                             "empty or new folder")
+        entries = [path.name for path in root.iterdir() if not path.name.startswith(".part-")] if root.is_dir() else []
+        if entries:
+            raise ValueError(f"{root} holds {entries[0]!r} and no synthetic.json: "
+                             "it may be a real database, give an empty or new folder")
         write_json(record, parameters)
-    found = loads(record.read_text())
-    differing = [f"{key} {found.get(key)} there, {value} wanted"
-                 for key, value in parameters.items() if found.get(key) != value]
+    recorded = loads(record.read_text())
+    differing = [f"{key} {recorded.get(key)} there, {value} wanted"
+                 for key, value in parameters.items() if recorded.get(key) != value]
     if differing:
-        raise ValueError(f"{root} holds a twin with other parameters ({'; '.join(differing)}): give another folder, "
-                         "or remove this one")
+        raise ValueError(f"{root} holds a twin with other parameters ({'; '.join(differing)}): "
+                         "give another folder, or remove this one")
     write_text(root/"SYNTHETIC.txt", _NOTICE.format(name=parameters["name"]))
 
 # %% ../../nbs/10_synth/30_twins.ipynb #dd97c16c
 def _one_thread():
+    "Keep OpenCV to one thread."
     cv2.setNumThreads(1)
 
 def _each_written(write, plans, workers):
     "Yield as each plan is written, here or by one of `workers` processes."
-    if workers == 1: yield from map(write, plans); return
+    if workers == 1:
+        yield from map(write, plans)
+        return
     with closing(in_parallel(write, plans, workers, start=_one_thread)) as results:
         for _, done in results: yield done.result()
 
@@ -233,14 +256,14 @@ def write_piece(
     face_files:bool,      # also the release's own boxes, landmarks or crops
     media:bool,           # False: only annotations
     plan,                 # what to write
-)->bool:                  # False where it was all there
-    "Write one piece of a twin; what is there already is not drawn again."
+)->bool:                  # False where nothing was missing
+    "Write one piece of a twin; existing files are not drawn again."
     return get_twin(name).write(Path(root), plan, face_files, media)
 
 # %% ../../nbs/10_synth/30_twins.ipynb #2a4b5831
 def write_database(
     name:str,                # one of `list_synthetic()`
-    root:str|os.PathLike,    # folder of the twin; made if it is not there
+    root:str|os.PathLike,    # folder of the twin; made if it does not exist
     size:str|SyntheticSize="smoke", # a key of `SIZES`, or a size of your own
     difficulty:float=DEFAULT_DIFFICULTY, # of the scenes: 0 frontal and clean, 1 turned, dark, covered
     seed:int=0,              # same seed, same database
@@ -251,15 +274,14 @@ def write_database(
     **changes,               # fields of `SyntheticSize` that differ from `size`
 )->Path:                     # `root`
     "Write a synthetic twin of a database; a run that was cut off goes on where it stopped."
-    root, size = Path(root), _size(size, changes)
+    root, size = Path(root), _size_with(size, changes)
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty is {difficulty}, allowed is 0 to 1")
     if workers < 1:
         raise ValueError(f"workers is {workers}, at least 1 is needed")
     plans = plan_database(name, size, difficulty, seed)
-    _claim(root,
-           dict(name=name, **asdict(size), difficulty=difficulty, seed=seed, face_files=face_files, media=media,
-                generator=_GENERATOR))
+    _claim_folder(root, dict(name=name, **asdict(size), difficulty=difficulty, seed=seed, face_files=face_files,
+                             media=media, generator=_GENERATOR))
     for folder in {root, *(path for path in root.rglob("*") if path.is_dir())}: sweep(folder)
     write = partial(write_piece, name, root, face_files, media)
     with closing(_each_written(write, plans, workers)) as written:
@@ -267,12 +289,12 @@ def write_database(
     get_twin(name).finish(root, plans)
     return root
 
-def _size(size, changes):
+def _size_with(size, changes):
     "`size` by name or as it is, with `changes`."
     if isinstance(size, str) and size not in SIZES:
         raise ValueError(f"size is {size!r}, allowed are {', '.join(SIZES)} or a SyntheticSize")
-    unknown = set(changes) - set(SyntheticSize.__dataclass_fields__)
+    fields = SyntheticSize.__dataclass_fields__
+    unknown = sorted(set(changes) - set(fields))
     if unknown:
-        raise ValueError(f"unknown argument {sorted(unknown)[0]!r}: allowed are "
-                         f"{', '.join(SyntheticSize.__dataclass_fields__)}")
+        raise ValueError(f"unknown argument {unknown[0]!r}: allowed are {', '.join(fields)}")
     return replace(SIZES[size] if isinstance(size, str) else size, **changes)

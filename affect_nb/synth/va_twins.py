@@ -7,7 +7,7 @@ __all__ = ['true_landmarks', 'AfewVaTwin', 'SewaTwin', 'OmgTwin']
 
 # %% ../../nbs/10_synth/38_va_twins.ipynb #bb418324
 import json
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from .films import Person, poses_of, episode_of, film_frames, plan_seed
 from .identity import Identity
 
 # %% ../../nbs/10_synth/38_va_twins.ipynb #71ed5327
-_PART, _EVERY = 50, 3 # clips of a part; the rhythm of the flaws
+_CLIPS_PER_PART, _FLAW_EVERY = 50, 3
 
 def true_landmarks(
     plan, # of a video
@@ -33,11 +33,20 @@ def true_landmarks(
     return np.stack([project(displaced(identity, units), pose)[:68]
                      for units, pose in zip(aus, poses_of(plan, person))])
 
-def _frame_entry(frame, valence, arousal, face):
-    "A frame of AFEW-VA's JSON file, laid out as in the release."
-    landmarks = json.dumps(face.round(3).tolist())
-    lines = [f'      "arousal": {arousal},', f'      "landmarks": {landmarks},', f'      "valence": {valence}']
-    return "\n".join([f'    "{frame:05d}": {{', *lines, "    }"])
+# %% ../../nbs/10_synth/38_va_twins.ipynb #0802a3a0
+_FRAME = """    "{frame:05d}": {{
+      "arousal": {arousal},
+      "landmarks": {landmarks},
+      "valence": {valence}
+    }}"""
+_FILE = """{{
+  "actor": {actor},
+  "frames": {{
+{frames}
+  }},
+  "video_id": "{name}"
+}}
+"""
 
 @register_twin
 class AfewVaTwin(VideoTwin):
@@ -45,29 +54,33 @@ class AfewVaTwin(VideoTwin):
     name = database = "afew-va"
     splits = ("train",)
 
-    def _plan(self, *arguments):
-        return replace(super()._plan(*arguments), absent=(0, 0)) # film clips were chosen by their faces
+    absences = False # the clips of the real database were chosen by their faces
+
     def levels(self, plan):
+        "(n, 2) whole valence, arousal from -10 to 10."
         return with_extra_rows(np.rint(10*episode_of(plan, plan.people[0]).va).astype(int), plan.extra_rows)
-    def has_image(self, plan, frame): return plan.number % _EVERY != 2 or frame != plan.n_frames//2
+
+    def image_name(self, plan, frame):
+        "File name of a frame, or None for the missing image."
+        missing = plan.number % _FLAW_EVERY == 2 and frame == plan.n_frames//2
+        return None if missing else f"{frame:05d}.png"
 
     def text(self, plan):
         "The JSON file: names in alphabetical order, as in the release."
-        points = with_extra_rows(true_landmarks(plan, plan.people[0]), plan.extra_rows)
-        number = float if plan.number % _EVERY == 0 else int
-        frames = ",\n".join(_frame_entry(frame, number(valence), number(arousal), face)
-                            for frame, ((valence, arousal), face) in enumerate(zip(self.levels(plan), points)))
-        actor = json.dumps(plan.people[0].subject)
-        return f'{{\n  "actor": {actor},\n  "frames": {{\n{frames}\n  }},\n  "video_id": "{plan.name}"\n}}\n'
+        landmarks = with_extra_rows(true_landmarks(plan, plan.people[0]), plan.extra_rows)
+        number = float if plan.number % _FLAW_EVERY == 0 else int
+        frames = [_FRAME.format(frame=frame, arousal=number(arousal), valence=number(valence),
+                                landmarks=json.dumps(face.round(3).tolist()))
+                  for frame, ((valence, arousal), face) in enumerate(zip(self.levels(plan), landmarks))]
+        return _FILE.format(actor=json.dumps(plan.people[0].subject), frames=",\n".join(frames), name=plan.name)
 
     def write(self, root, plan, face_files, media):
-        path = root/f"{(plan.number - 1)//_PART + 1:02d}"/plan.name
+        path = root/f"{(plan.number - 1)//_CLIPS_PER_PART + 1:02d}"/plan.name
         if path.exists(): return False
         with whole(path) as folder:
             folder.mkdir()
             write_text(folder/f"{plan.name}.json", self.text(plan))
-            if media:
-                film_frames(plan, folder, lambda frame: f"{frame:05d}.png" if self.has_image(plan, frame) else None)
+            if media: film_frames(plan, folder, partial(self.image_name, plan))
         return True
 
     def labels(self, plan, person):
@@ -88,7 +101,7 @@ class SewaTwin(FilmTwin):
 
     def rows(self, plan, person, task):
         values = [f"{value:.4f}" for value in episode_of(plan, person).va[:, self.tasks(0).index(task)]]
-        return values[:-1] if task == "arousal" and plan.number % _EVERY == 2 else values
+        return values[:-1] if task == "arousal" and plan.number % _FLAW_EVERY == 2 else values
 
     def labels(self, plan, person):
         columns = {task: np.float32(with_extra_rows(self.rows(plan, person, task), plan.extra_rows))
@@ -100,14 +113,21 @@ class SewaTwin(FilmTwin):
 _UTTERANCES, _VOTES = (1, 2, 4), ("Anger", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise")
 _LISTS = {"train": ("omg_TrainVideos.csv",), "validation": ("omg_ValidationVideos.csv",),
           "test": ("omg_TestVideos_WithoutLabels.csv", "omg_TestVideos_WithLabels.csv")}
+_LIST_COLUMNS, _LABEL_COLUMNS = ["link", "start", "end", "video", "utterance"], ["arousal", "valence", "EmotionMaxVote"]
 
+def _video_and_utterance(plan):
+    "The two parts of a name: '<video>', 'utterance_1'."
+    start = plan.name.index("_utterance_")
+    return plan.name[:start], plan.name[start + 1:]
+
+# %% ../../nbs/10_synth/38_va_twins.ipynb #b97fcdc0
 @register_twin
 class OmgTwin(FilmTwin):
     "Where OMG-Emotion keeps its files, and how it writes labels."
     name = database = "omg-emotion"
+    uneven = absences = False
 
     def tasks(self, position): return () # the lists are written at the end
-    def finish(self, root, plans): _write_utterance_lists(self, root, plans)
     def video(self, plan): return "{}/{}/{}.mp4".format(plan.split, *_video_and_utterance(plan))
 
     def plans(self, size, difficulty, seed):
@@ -115,15 +135,19 @@ class OmgTwin(FilmTwin):
         for split, count in self.counts(size).items():
             for position in range(count):
                 recording, place = recordings + position//len(_UTTERANCES), position % len(_UTTERANCES)
-                subject = f"{plan_seed(seed, self.name, recording) & 0xfffff:05x}{recording:04x}"
-                part = f"_{1 + min(place, 1)}" if recording % 2 else ""
-                clip = f"{subject}{part}_utterance_{_UTTERANCES[place]}"
-                person = Person(clip, subject, plan_seed(seed, self.name, "subject", recording),
-                                plan_seed(seed, self.name, clip))
-                plans.append(replace(self._plan(size, difficulty, seed, split, position, len(plans) + 1, clip,
-                                                (person,)), extra_rows=0, absent=(0, 0)))
+                person = self._speaker(seed, recording, place)
+                plans.append(self._plan(size, difficulty, seed, split=split, position=position, number=len(plans) + 1,
+                                        title=person.clip, people=(person,)))
             recordings += -(-count//len(_UTTERANCES))
         return plans
+
+    def _speaker(self, seed, recording, place):
+        "Who speaks utterance number `place` of a recording."
+        subject = f"{plan_seed(seed, self.name, recording) & 0xfffff:05x}{recording:04x}"
+        part = f"_{1 + min(place, 1)}" if recording % 2 else ""
+        clip = f"{subject}{part}_utterance_{_UTTERANCES[place]}"
+        return Person(clip, subject, identity=plan_seed(seed, self.name, "subject", recording),
+                      seed=plan_seed(seed, self.name, clip))
 
     def label(self, plan):
         "Valence, arousal in [0, 1], expression of an utterance."
@@ -132,33 +156,30 @@ class OmgTwin(FilmTwin):
         return valence, (arousal + 1)/2, EXPRESSIONS[np.bincount(episode.expression).argmax()]
 
     def labels(self, plan, person):
-        valence, arousal, shown = self.label(plan)
+        valence, arousal, expression = self.label(plan)
         return pd.DataFrame(dict(frame=[-1], valence=as_written([valence], 12), arousal=as_written([arousal], 12),
-                                 expression=np.int16([EXPRESSIONS.index(shown)])))
+                                 expression=np.int16([EXPRESSIONS.index(expression)])))
 
-def _video_and_utterance(plan):
-    return plan.name[:plan.name.index("_utterance_")], plan.name[plan.name.index("_utterance_") + 1:]
+    def finish(self, root, plans):
+        for split, files in _LISTS.items():
+            listed = [plan for plan in plans if plan.split == split]
+            for file in files if listed else ():
+                lines = _list_lines(self, listed, labelled="WithoutLabels" not in file)
+                if not (root/file).exists(): write_text(root/file, "\n".join(lines) + "\n")
 
-# %% ../../nbs/10_synth/38_va_twins.ipynb #b97fcdc0
-def _utterance_rows(twin, plans, labelled):
-    "Header and one row per utterance; each recording starts at 0 s."
-    labels = ["arousal", "valence", "EmotionMaxVote"]*labelled
-    yield ",".join(["link", "start", "end", "video", "utterance", *labels])
-    times = {}
+# %% ../../nbs/10_synth/38_va_twins.ipynb #0c58f40e
+def _list_lines(twin, plans, labelled):
+    "Header and one line per utterance; each recording starts at 0 s."
+    yield ",".join(_LIST_COLUMNS + _LABEL_COLUMNS*labelled)
+    starts = {}
     for plan in plans:
         (video, utterance), subject = _video_and_utterance(plan), plan.people[0].subject
-        valence, arousal, shown = twin.label(plan)
-        start = times.get(subject, 0.)
+        start = starts.get(subject, 0.)
         end = start + plan.n_frames/plan.fps
-        times[subject] = end + .5
-        address = f"https://www.example.org/watch?v={subject}"
-        cells = [address, f"{start:.10g}", f"{end:.10g}", video, f"{utterance}.mp4"]
-        yield ",".join(cells + [f"{arousal:.12f}", f"{valence:.12f}", str(_VOTES.index(shown))]*labelled)
+        starts[subject] = end + .5
+        link = f"https://www.example.org/watch?v={subject}"
+        cells = [link, f"{start:.10g}", f"{end:.10g}", video, f"{utterance}.mp4"]
+        yield ",".join(cells + _label_cells(*twin.label(plan))*labelled)
 
-def _write_utterance_lists(twin, root, plans):
-    "The lists of each part, with labels and without."
-    for split, files in _LISTS.items():
-        chosen = [plan for plan in plans if plan.split == split]
-        for file in files if chosen else ():
-            rows = _utterance_rows(twin, chosen, "WithoutLabels" not in file)
-            if not (root/file).exists(): write_text(root/file, "\n".join(rows) + "\n")
+def _label_cells(valence, arousal, expression):
+    return [f"{arousal:.12f}", f"{valence:.12f}", str(_VOTES.index(expression))]
