@@ -20,30 +20,45 @@ from typer.core import TyperCommand
 from .. import __version__
 
 # %% ../../nbs/70_apps/40_cli.ipynb #e3cc264c
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
-                  help="Affect analysis in the wild: from raw video to valence-arousal, and to the tables of the paper.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Affect analysis in the wild: from raw video to valence-arousal, and to the tables of the paper.")
 
-def _say_version(wanted:bool):
+def _print_version(wanted:bool):
     "Print the version and end."
-    if wanted: print(__version__); raise typer.Exit()
+    if not wanted: return
+    print(__version__)
+    raise typer.Exit()
+
+_Version = Annotated[bool, typer.Option(
+    "--version", callback=_print_version, is_eager=True, help="Print the version and end.")]
 
 @app.callback()
-def _common(version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and end.")] = False): pass
+def _program_options(version: _Version = False): pass
 
 # %% ../../nbs/70_apps/40_cli.ipynb #addb0f8e
 def _report_skipped(skipped:list):
-    "Say what a batch left out, and why; nothing is lost in silence."
+    "List what a batch left out, and why; nothing is lost in silence."
     if skipped: print(f"\nleft out, or kept in part ({len(skipped)}):", file=sys.stderr)
-    for entry in skipped: print(f"  {entry.reason if entry.source in entry.reason else f'{entry.source}: {entry.reason}'}", file=sys.stderr)
+    for entry in skipped:
+        named = entry.source in entry.reason
+        print(f"  {entry.reason if named else f'{entry.source}: {entry.reason}'}", file=sys.stderr)
 
-def _count(number:int, what:str)->str: return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number:int, noun:str)->str:
+    "`1 clip`, `2 clips`."
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
-# %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
-def _with_names(title, find):
-    "A class of commands whose help ends with a list of names; they are looked for only when the help is asked for."
+def _given(**options)->dict:
+    "The options that are not None; a function's own default stands for the others."
+    return {name: value for name, value in options.items() if value is not None}
+
+# %% ../../nbs/70_apps/40_cli.ipynb #d0aca143
+def _lists(title, names):
+    "A class of commands whose help ends with `title` and `names()`."
     class Listing(TyperCommand):
         def format_help(self, ctx, formatter):
-            self.epilog = f"{title}: {', '.join(find())}."
+            self.epilog = f"{title}: {', '.join(names())}."
             super().format_help(ctx, formatter)
     return Listing
 
@@ -51,47 +66,77 @@ def _all_twins():
     from affect_nb.synth.twins import list_synthetic
     return list_synthetic()
 
-@app.command(cls=_with_names("Twins", _all_twins))
+def _all_databases():
+    from affect_nb.databases.base import list_databases
+    return list_databases()
+
+# %% ../../nbs/70_apps/40_cli.ipynb #cbb2ac44
+_Detector = Annotated[Optional[str], typer.Option(help="dlib_hog (where none is given), dlib_mmod or opencv_haar.")]
+_Workers = Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")]
+_Device = Annotated[Optional[str], typer.Option(
+    help="cpu or cuda; a missing one is an error. None: cuda where there is one.")]
+
+_Out = Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")]
+_Preset = Annotated[str, typer.Option(
+    "--recipe", help="paper, demo or smoke: the numbers that other options do not change.")]
+_Width = Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")]
+_Epochs = Annotated[Optional[int], typer.Option(min=1, help="Passes over the training part.")]
+_LearningRate = Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")]
+_BatchSize = Annotated[Optional[int], typer.Option(min=1, help="Sequences per batch.")]
+_Length = Annotated[Optional[int], typer.Option(min=1, help="Frames per sequence.")]
+_Seed = Annotated[int, typer.Option(help="Of the first weights, the batches and the subjects that are held out.")]
+_Weights = Annotated[list[str], typer.Option(
+    help="A checkpoint to start from. part=path fills a part, as cnn=vgg_face.json; "
+         "several paths are a fusion's members.")]
+_NetworkSettings = Annotated[list[str], typer.Option(
+    "--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")]
+
+_Validation = Literal["holdout", "official"]
+_VALIDATION_HELP = "Subjects of the training part (holdout), or the release's own validation part (official)."
+
+# %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
+@app.command(cls=_lists("Twins", _all_twins))
 def synth(
     database: Annotated[str, typer.Argument(help="The database, or one of its releases, of those below.")],
-    folder: Annotated[Path, typer.Argument(file_okay=False, help="Where the database is written, in its official layout.")],
+    folder: Annotated[Path, typer.Argument(
+        file_okay=False, help="Where the database is written, in its official layout.")],
     size: Annotated[str, typer.Option(help="smoke or demo: how many clips of what length.")] = "demo",
-    difficulty: Annotated[Optional[float], typer.Option(help="0 (frontal, clean) to 1 (turned, dark, covered); none: the default.")] = None,
+    difficulty: Annotated[Optional[float], typer.Option(
+        help="0 (frontal, clean) to 1 (turned, dark, covered); none: the default.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same faces.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = max(1, (os.cpu_count() or 2)),
 ):
     "Write a synthetic twin of a database: drawn faces, real .mp4 files, the real annotation layout and its flaws."
     from affect_nb.synth.twins import write_database
-    options = {} if difficulty is None else {"difficulty": difficulty}
-    print(write_database(database, folder, size=size, seed=seed, workers=workers, **options))
+    print(write_database(database, folder, size=size, seed=seed, workers=workers, **_given(difficulty=difficulty)))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4a622567
-def _settings(pairs:list[str], example:str="active_from=1")->dict:
+def _read_settings(pairs:list[str], example:str="norm=batch")->dict:
     "`['active_from=1']` as keyword arguments; values are read as YAML."
     import yaml
-    options = {}
+    settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not name.strip() or not equals: raise ValueError(f"--set is {pair!r}, allowed is option=value, such as {example}")
-        try: options[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError: raise ValueError(f"--set {name}: {value!r} cannot be read; allowed are numbers, true, false, words, [a, b], {{a: b}}") from None
-    return options
+        if not name.strip() or not equals:
+            raise ValueError(f"--set is {pair!r}, allowed is option=value, such as {example}")
+        try: settings[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"--set {name}: {value!r} cannot be read; "
+                             "allowed are numbers, true, false, words, [a, b], {a: b}") from None
+    return settings
 
-def _all_databases():
-    from affect_nb.databases.base import list_databases
-    return list_databases()
-
-@app.command(cls=_with_names("Databases", _all_databases))
+@app.command(cls=_lists("Databases", _all_databases))
 def check(
     database: Annotated[str, typer.Argument(help="The database, one of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of it; for own: the table, or the folder of labels.csv.")],
     json: Annotated[Optional[Path], typer.Option(help="Write the findings there as well.")] = None,
-    set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
+    settings: Annotated[list[str], typer.Option("--set", "-s",
+        help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
 ):
-    "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
+    "Compare a copy of a database with its manifest; exit code 1 where something is wrong."
     from affect_nb.databases.check import check_database
     from affect_nb.files.atomic import write_json
-    report = check_database(database, folder, **_settings(set))
+    report = check_database(database, folder, **_read_settings(settings, "active_from=1"))
     print(report)
     if json: write_json(json, report.to_dict())
     raise typer.Exit(0 if report.ok else 1)
@@ -99,210 +144,282 @@ def check(
 # %% ../../nbs/70_apps/40_cli.ipynb #5d8bebe1
 @app.command()
 def preprocess(
-    source: Annotated[str, typer.Argument(help="A video, an image, a glob in quotes, a folder of clips, or a folder of images.")],
-    dest: Annotated[Path, typer.Argument(file_okay=False, help="Where one .arrow file a clip goes.")],
-    detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
-    transform: Annotated[str, typer.Option(help="affine or similarity.")] = "affine",
-    detect_every: Annotated[Optional[int], typer.Option(min=1, help="Frames from one detection to the next; none: the default.")] = None,
+    source: Annotated[str, typer.Argument(
+        help="A video, an image, a glob in quotes, a folder of clips, or a folder of images.")],
+    dest: Annotated[Path, typer.Argument(file_okay=False, help="Where one .arrow file per clip goes.")],
+    detector: _Detector = None,
+    transform: Annotated[Optional[str], typer.Option(help="affine (where none is given) or similarity.")] = None,
+    detect_every: Annotated[Optional[int], typer.Option(
+        min=1, help="Frames from one detection to the next; none: the default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 1,
 ):
-    "Find, follow, landmark and align faces; finished clips are not done again."
+    "Find, track, landmark and align faces; finished clips are not done again."
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
-    options = {} if detect_every is None else {"detect_every": detect_every}
-    done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers, **options)
-    rows, seen = sum(map(len, done.stores)), sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
-    print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {seen/max(1, rows):.1%} with a face: {dest}")
+    options = _given(detector=detector, transform=transform, detect_every=detect_every)
+    done = run_preprocess(source, dest, workers=workers, **options)
+    rows = sum(map(len, done.stores))
+    with_face = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
+    share = with_face/max(1, rows)
+    print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {share:.1%} with a face: {dest}")
     _report_skipped(done.skipped)
     raise typer.Exit(1 if done.skipped and not len(done.stores) else 0)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #e395786f
-def _say_card(card):
+def _print_imported(card):
     "What matters about imported weights."
-    seen = card.input
-    print(f"{card.notes['format']}: part {', '.join(card.parts)} of {card.architecture}, width {card.width:g}, from {card.notes['file']}")
+    expected = card.input
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (expected.mean, expected.std))
+    folded = "folded into the first convolution" if expected.folded else "not folded: faces must be prepared so"
+    verified = "" if expected.verified else "; not verified"
+    print(f"{card.notes['format']}: part {', '.join(card.parts)} of {card.architecture}, "
+          f"width {card.width:g}, from {card.notes['file']}")
     print(f"data: {card.data}\nlicence: {card.licence}")
-    print(f"input: {seen.channels}, 0 to {seen.pixel_max:g}, mean {', '.join(f'{value:g}' for value in seen.mean)}, std {', '.join(f'{value:g}' for value in seen.std)}"
-          + ("; folded into the first convolution" if seen.folded else "; not folded: faces must be prepared so") + ("" if seen.verified else "; not verified"))
-    if seen.remark: print(f"remark: {seen.remark}")
+    print(f"input: {expected.channels}, 0 to {expected.pixel_max:g}, mean {mean}, std {std}; {folded}{verified}")
+    if expected.remark: print(f"remark: {expected.remark}")
 
 @app.command("import-weights")
 def import_weights(
-    source: Annotated[str, typer.Argument(help="A published file of VGG-Face, VGGFace2 or ImageNet weights, or torchvision:vgg16, torchvision:resnet50.")],
+    source: Annotated[str, typer.Argument(
+        help="A published file of VGG-Face, VGGFace2 or ImageNet weights, torchvision:vgg16 or torchvision:resnet50.")],
     out: Annotated[Path, typer.Argument(help="The checkpoint to write, with or without .safetensors.")],
-    fold: Annotated[bool, typer.Option(help="Fold the source's channels, mean and scale into the first convolution.")] = True,
-    format: Annotated[Optional[str], typer.Option(help="A name of affect_nb.models.pretrained.FORMATS; none: recognised.")] = None,
+    fold: Annotated[bool, typer.Option(
+        help="Fold the source's channels, mean and scale into the first convolution.")] = True,
+    format: Annotated[Optional[str], typer.Option(
+        help="A name of affect_nb.models.pretrained.FORMATS; none: recognised.")] = None,
     channels: Annotated[Optional[str], typer.Option(help="RGB or BGR; none: as documented for the format.")] = None,
-    mean: Annotated[Optional[tuple[float, float, float]], typer.Option(help="Of each channel in that order; none: as documented.")] = None,
+    mean: Annotated[Optional[tuple[float, float, float]], typer.Option(
+        help="Of each channel in that order; none: as documented.")] = None,
     width: Annotated[float, typer.Option(min=1/64, help="Of the source; published networks have 1.")] = 1.0,
 ):
     "Import other people's weights for the CNN, without running their code."
     from affect_nb.models.pretrained import convert_pretrained
-    _say_card(convert_pretrained(source, out, fold, format, channels, mean, width))
+    card = convert_pretrained(source, out, fold=fold, format=format, channels=channels, mean=mean, width=width)
+    _print_imported(card)
     print(out.with_name(f"{out.name.removesuffix('.json').removesuffix('.safetensors')}.json"))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #31e77e4e
-def _split_part(given:str)->tuple[str, str]:
+def _part_and_path(text:str)->tuple[str, str]:
     "Part ('' is the whole network) and path of `part=path` or `path`."
-    found = re.fullmatch(r"([A-Za-z_][\w.]*)=(.*)", given)
-    return found.groups() if found and not Path(given).exists() else ("", given)
+    match = re.fullmatch(r"([A-Za-z_][\w.]*)=(.*)", text)
+    return match.groups() if match and not Path(text).exists() else ("", text)
 
-def _weights(given:list[str]):
-    "What `train_database` starts from."
-    pairs = [_split_part(one) for one in given]
+def _starting_weights(texts:list[str]): # None, a path, a list of paths, or {part: path}
+    "What `--weights` names, as `train_database` takes it."
+    pairs = [_part_and_path(text) for text in texts]
+    whole, parts = [path for part, path in pairs if not part], {part: path for part, path in pairs if part}
+    _check_starting_weights(pairs, whole, parts)
+    if parts: return {**({"": whole[0]} if whole else {}), **parts}
+    return (whole or [None])[0] if len(whole) < 2 else whole
+
+def _check_starting_weights(pairs:list, whole:list, parts:dict):
+    "A `ValueError` for a part without a path, a part filled twice, and parts beside several networks."
     for part, path in pairs:
-        if not path: raise ValueError(f"--weights is '{part}=', allowed are a path, or part=path such as cnn=vgg_face.json")
-    bare, parts = [path for part, path in pairs if not part], {part: path for part, path in pairs if part}
-    twice = [part for part in parts if sum(one == part for one, _ in pairs) > 1]
-    if twice: raise ValueError(f"--weights fills the part '{twice[0]}' more than once")
-    if parts and len(bare) > 1: raise ValueError(f"--weights are {len(bare)} whole networks and the part{'s' if len(parts) > 1 else ''} {', '.join(parts)}: several networks are the members of a fusion, which bring all of their parts")
-    if parts: return {**({"": bare[0]} if bare else {}), **parts}
-    return (bare or [None])[0] if len(bare) < 2 else bare
+        if not path:
+            raise ValueError(f"--weights is '{part}=', allowed are a path, or part=path such as cnn=vgg_face.json")
+    names = [part for part, _ in pairs]
+    for part in parts:
+        if names.count(part) > 1:
+            raise ValueError(f"--weights fills the part '{part}' more than once")
+    if parts and len(whole) > 1:
+        raise ValueError(f"--weights are {len(whole)} whole networks and the part{'s' if len(parts) > 1 else ''} "
+                         f"{', '.join(parts)}: several networks are the members of a fusion, "
+                         "which bring all of their parts")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #0edf9bdf
-_Device = Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error. None: cuda where there is one.")] # options of every training
-_Workers = Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")]
-_LearningRate = Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")]
-_Width = Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")]
-
 _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release has a validation part
 
-def _with_settings(make, preset, settings, **changes):
-    "What `make` says of the preset, with changes, and `settings` of the network beside the preset's."
+def _check_settings(settings:dict, arch:str):
+    "A `ValueError` for a setting that the network does not have."
     from affect_nb.models.registry import model_arguments
+    allowed = [name for name in model_arguments(arch) if name != "width"]
+    unknown = [name for name in settings if name not in allowed]
+    if unknown:
+        raise ValueError(f"--set {unknown[0]}: {arch} has no such argument, it has {', '.join(allowed)}")
+
+def _recipe_with(make, preset:str, settings:dict, **changes):
+    "The recipe that `make` gives for a preset, with changes, and `settings` beside the preset's arguments."
     recipe = make(preset, **changes)
-    unknown = [name for name in settings if name not in model_arguments(recipe.arch)]
-    if unknown: raise ValueError(f"--set {unknown[0]}: {recipe.arch} has no such argument, it has {', '.join(name for name in model_arguments(recipe.arch) if name != 'width')}")
+    _check_settings(settings, recipe.arch)
     return make(preset, **changes, arguments={**recipe.arguments, **settings}) if settings else recipe
 
-def _recipe(database, preset, settings, **changes):
+def _database_recipe(database:str, preset:str, settings:dict, **changes):
     "The recipe for one database with valence and arousal."
     from affect_nb.train.recipes import affwildnet_recipe, omg_recipe
-    return _with_settings(omg_recipe if database == _ADAPTED else affwildnet_recipe, preset, settings, **changes)
+    return _recipe_with(omg_recipe if database == _ADAPTED else affwildnet_recipe, preset, settings, **changes)
 
-def _joint_recipe(preset, settings, coupling=None, relatedness=None, **changes):
+def _joint_recipe(preset:str, settings:dict, **changes):
     "The recipe of FaceBehaviorNet."
     from affect_nb.train.recipes import facebehaviornet_recipe
-    return _with_settings(facebehaviornet_recipe, preset, settings, coupling=coupling, relatedness=relatedness, **changes)
+    return _recipe_with(facebehaviornet_recipe, preset, settings, **changes)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #6b201482
+def _print_training(card, out:Path, skipped:list):
+    "The precision of a training, the measures of its best epoch, where the weights are, and what was left out."
+    from affect_nb.models.weights import checkpoint_name
+    print(f"precision: {card.notes['precision']}")
+    for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
+    print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
+    _report_skipped(skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #92f91dda
-@app.command(cls=_with_names("Databases", _all_databases))
+@app.command(cls=_lists("Databases", _all_databases))
 def train(
     database: Annotated[str, typer.Argument(help="One with valence and arousal, of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of the database, or a synthetic twin.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")] = Path("runs/train"),
-    recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change; for omg-emotion those of Section V.B.")] = "paper",
-    arch: Annotated[Optional[str], typer.Option(help="A name of affect_nb.models.list_models().")] = None,
-    width: Annotated[Optional[float], typer.Option(help="Scales the channels; 1 is the paper's size.")] = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training part.")] = None,
+    out: _Out = Path("runs/train"),
+    preset: _Preset = "paper",
+    arch: Annotated[Optional[str], typer.Option(
+        help="A name of affect_nb.models.list_models(), or timm:<name> with --width 1.")] = None,
+    width: _Width = None,
+    epochs: _Epochs = None,
     lr: _LearningRate = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Sequences a batch.")] = None,
-    length: Annotated[Optional[int], typer.Option(help="Frames a sequence.")] = None,
-    weights: Annotated[list[str], typer.Option(help="A checkpoint to start from; part=path fills a part, as cnn=vgg_face.json; several paths are a fusion's members.")] = [],
-    regime: Annotated[Optional[Literal["end_to_end", "cnn_frozen", "cnn_first"]], typer.Option(help="The CNN learns with the rest, not at all, or before it.")] = None,
-    validation: Annotated[Optional[Literal["holdout", "official"]], typer.Option(help="People of the training part, or the release's validation part; none: official for omg-emotion, else holdout.")] = None,
-    set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")] = [],
+    batch_size: _BatchSize = None,
+    length: _Length = None,
+    weights: _Weights = [],
+    regime: Annotated[Optional[Literal["end_to_end", "cnn_frozen", "cnn_first"]], typer.Option(
+        help="The CNN learns with the rest, not at all, or before it.")] = None,
+    validation: Annotated[Optional[_Validation], typer.Option(
+        help=f"{_VALIDATION_HELP} None: official for omg-emotion, else holdout.")] = None,
+    settings: _NetworkSettings = [],
     device: _Device = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and the validation subjects.")] = 0,
+    seed: _Seed = 0,
     workers: _Workers = 1,
 ):
-    "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
-    from affect_nb.train.jobs_database import train_database
-    numbers = _recipe(database, recipe, _settings(set, "norm=batch"), arch=arch, width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, regime=regime, seed=seed)
-    validation = validation or ("official" if database == _ADAPTED else "holdout")
-    card, skipped = train_database(numbers, database, folder, out, workers=workers, device=device, weights=_weights(weights), validation=validation)
-    _say_trained(card, out, skipped)
+    """Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch.
 
-def _say_trained(card, out:Path, skipped:list):
-    "The measures of the best epoch, where its weights are, and what was left out."
-    for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
-    print(out/"weights"/f"{card.architecture.replace(':', '_')}.json")
-    _report_skipped(skipped)
+    For omg-emotion the presets are those of Section V.B."""
+    from affect_nb.train.jobs_database import train_database
+    recipe = _database_recipe(database, preset, _read_settings(settings), arch=arch, width=width, epochs=epochs, lr=lr,
+                              batch_size=batch_size, length=length, regime=regime, seed=seed)
+    card, skipped = train_database(recipe, database, folder, out, workers=workers, device=device,
+                                   weights=_starting_weights(weights),
+                                   validation=validation or ("official" if database == _ADAPTED else "holdout"))
+    _print_training(card, out, skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f16f71c
-def _folders(given:list[str])->dict[str, Path]:
-    "`{'affectnet': folder}` of `affectnet=folder`."
+def _folders_by_database(pairs:list[str])->dict[str, Path]:
+    "`{'affectnet': folder}` of `['affectnet=folder']`."
     databases = {}
-    for pair in given:
+    for pair in pairs:
         name, _, folder = pair.partition("=")
-        if not name or not folder: raise ValueError(f"{pair!r} is no database with its folder, allowed is database=folder, such as affectnet=data/affectnet")
-        if name in databases: raise ValueError(f"{name} is given more than once, as {databases[name]} and {folder}")
+        if not name or not folder:
+            raise ValueError(f"{pair!r} is no database with its folder, allowed is database=folder, "
+                             "such as affectnet=data/affectnet")
+        if name in databases:
+            raise ValueError(f"{name} is given more than once, as {databases[name]} and {folder}")
         databases[name] = Path(folder)
     return databases
 
+def _database_and_folder(pair:str)->tuple[str, Path]:
+    "`('aff-wild', folder)` of `aff-wild=folder`."
+    return next(iter(_folders_by_database([pair]).items()))
+
 # %% ../../nbs/70_apps/40_cli.ipynb #d188bc63
-@app.command("train-joint", cls=_with_names("Databases", _all_databases))
+_Coupling = Literal["none", "co_annotation", "soft_co_annotation", "distribution_matching", "both"]
+_MatchForm = Literal["paper", "bce", "kl"]
+
+@app.command("train-joint", cls=_lists("Databases", _all_databases))
 def train_joint(
-    databases: Annotated[list[str], typer.Argument(metavar="DATABASE=FOLDER", help="Of those below; together they need valence and arousal, action units, and expressions.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")] = Path("runs/joint"),
-    recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change.")] = "paper",
-    coupling: Annotated[Optional[Literal["none", "co_annotation", "soft_co_annotation", "distribution_matching", "both"]], typer.Option(help="How expressions and action units are tied; none given: both, the paper's.")] = None,
-    relatedness: Annotated[Optional[str], typer.Option(help="Which action units belong to which emotion: cognitive, aff-wild2, or a JSON file.")] = None,
-    match_form: Annotated[Optional[Literal["paper", "bce", "kl"]], typer.Option(help="The divergence of distribution matching; none: the recipe's.")] = None,
+    databases: Annotated[list[str], typer.Argument(metavar="DATABASE=FOLDER",
+        help="Of those below; together they need valence and arousal, action units, and expressions.")],
+    out: _Out = Path("runs/joint"),
+    preset: _Preset = "paper",
+    coupling: Annotated[Optional[_Coupling], typer.Option(
+        help="How expressions and action units are tied; none given: both, the paper's.")] = None,
+    relatedness: Annotated[Optional[str], typer.Option(
+        help="Which action units belong to which emotion: cognitive, aff-wild2, or a JSON file.")] = None,
+    match_form: Annotated[Optional[_MatchForm], typer.Option(
+        help="The divergence of distribution matching; none: the recipe's.")] = None,
     width: _Width = None,
-    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the three sets, which run out together.")] = None,
+    epochs: _Epochs = None,
     lr: _LearningRate = None,
-    batch_size: Annotated[Optional[int], typer.Option(min=1, help="Images a step, over all sets; the paper's is 751.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="One frame in so many is learned from: those that follow each other are alike.")] = 1,
-    weights: Annotated[list[str], typer.Option(help="A checkpoint to start from; part=path fills a part, as cnn=vgg_face.json.")] = [],
-    validation: Annotated[Literal["holdout", "official"], typer.Option(help="People and photographs of the training parts, or the releases' validation parts where they have one.")] = "holdout",
-    set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the network, such as norm=batch or tasks=[aus]; may be given many times.")] = [],
+    batch_size: Annotated[Optional[int], typer.Option(
+        min=1, help="Images per step, over all sets; the paper's is 751.")] = None,
+    every: Annotated[int, typer.Option(
+        min=1, help="One frame in so many is used: consecutive frames are alike.")] = 1,
+    weights: _Weights = [],
+    validation: Annotated[_Validation, typer.Option(help=_VALIDATION_HELP)] = "holdout",
+    settings: _NetworkSettings = [],
     device: _Device = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and who is held out.")] = 0,
+    seed: _Seed = 0,
     workers: _Workers = 1,
 ):
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
     from affect_nb.train.jobs_joint import train_joint as run_joint
-    numbers = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
-    card, skipped = run_joint(numbers, _folders(databases), out, workers=workers, device=device, weights=_weights(weights), validation=validation, every=every)
-    for part in card.notes["parts"]: print(f"{part['set']}: {part['database']}, {_count(part['train'], 'image')} to learn from, {part['valid']} held out")
-    _say_trained(card, out, skipped)
+    recipe = _joint_recipe(preset, _read_settings(settings), coupling=coupling, relatedness=relatedness,
+                           match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
+    card, skipped = run_joint(recipe, _folders_by_database(databases), out, workers=workers, device=device,
+                              weights=_starting_weights(weights), validation=validation, every=every)
+    _print_parts(card)
+    _print_training(card, out, skipped)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #e0bcb5db
+def _print_parts(card):
+    "A line per set: how many of its images are learned from, and how many are held out."
+    for part in card.notes["parts"]:
+        images = _count(part["train"], "image")
+        print(f"{part['set']}: {part['database']}, {images} to learn from, {part['valid']} held out")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4969e3cf
-def _of_pair(pair:str)->tuple[str, Path]:
-    "`('aff-wild', folder)` of `aff-wild=folder`."
-    return next(iter(_folders([pair]).items()))
-
-@app.command("train-chain", cls=_with_names("Databases", _all_databases))
+@app.command("train-chain", cls=_lists("Databases", _all_databases))
 def train_chain(
-    pretrain: Annotated[str, typer.Argument(metavar="PRETRAIN=FOLDER", help="Learned from first, by its valence and arousal; the paper's is aff-wild.")],
-    database: Annotated[str, typer.Argument(metavar="DATABASE=FOLDER", help="Learned from then, with all of its tasks; the paper's is aff-wild2. Of those below.")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the weights of each stage.")] = Path("runs/chain"),
-    recipe: Annotated[str, typer.Option(help="paper, demo or smoke: the numbers that the options below do not change.")] = "paper",
-    streams: Annotated[Literal["visual", "audio", "both"], typer.Option(help="Faces, sound, or both, and then both in one network.")] = "both",
-    only: Annotated[list[str], typer.Option(help="A stage to run; those before it must have run. None: all.")] = [],
+    pretrain: Annotated[str, typer.Argument(metavar="PRETRAIN=FOLDER",
+        help="Learned from first, by its valence and arousal; the paper's is aff-wild.")],
+    database: Annotated[str, typer.Argument(metavar="DATABASE=FOLDER",
+        help="Learned from then, with all of its tasks; the paper's is aff-wild2. Of those below.")],
+    out: _Out = Path("runs/chain"),
+    preset: _Preset = "paper",
+    streams: Annotated[Literal["visual", "audio", "both"], typer.Option(
+        help="Faces, sound, or both, and then both in one network.")] = "both",
+    only: Annotated[list[str], typer.Option(
+        help="A stage to run; those before it must have run. None: all.")] = [],
     width: _Width = None,
-    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the training part, of every stage.")] = None,
+    epochs: _Epochs = None,
     lr: _LearningRate = None,
-    batch_size: Annotated[Optional[int], typer.Option(min=1, help="Sequences a batch, in the stages that have sequences.")] = None,
-    length: Annotated[Optional[int], typer.Option(min=1, help="Frames a sequence, in the same.")] = None,
-    weights: Annotated[list[str], typer.Option(help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
-    validation: Annotated[Literal["holdout", "official"], typer.Option(help="People of the training parts, or the releases' validation parts.")] = "holdout",
-    set: Annotated[list[str], typer.Option("--set", "-s", help="option=value for the networks, such as norm=batch; may be given many times.")] = [],
+    batch_size: _BatchSize = None,
+    length: _Length = None,
+    weights: Annotated[list[str], typer.Option(
+        help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
+    validation: Annotated[_Validation, typer.Option(help=_VALIDATION_HELP)] = "holdout",
+    settings: _NetworkSettings = [],
     device: _Device = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and who is held out.")] = 0,
+    seed: _Seed = 0,
     workers: _Workers = 1,
 ):
-    "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
-    from affect_nb.train.jobs_chain import STREAMS, mt_chain
+    """Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A).
+
+    Batch size and length are for the stages that have sequences."""
     from affect_nb.train.jobs_chain import train_chain as run_stages
-    changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed, arguments=_settings(set, "norm=batch"))
-    stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights), **changes)
-    cards, skipped = run_stages(stages, dict(pretrain=_of_pair(pretrain), train=_of_pair(database)), out, workers=workers, device=device, validation=validation, only=only or None)
-    _say_stages(cards)
+    stages = _chain_stages(preset, streams, _parts_to_start_from(weights), width=width, epochs=epochs, lr=lr,
+                           batch_size=batch_size, length=length, seed=seed, arguments=_read_settings(settings))
+    folders = dict(pretrain=_database_and_folder(pretrain), train=_database_and_folder(database))
+    cards, skipped = run_stages(stages, folders, out, workers=workers, device=device, validation=validation,
+                                only=only or None)
+    _print_stages(cards)
     _report_skipped(skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #55ebd0c5
-def _parts_only(given:list[str])->dict:
-    "`{'cnn': path}` of `cnn=path`."
-    whole = [one for one in given if "=" not in one]
-    if whole: raise ValueError(f"--weights is {whole[0]!r}, allowed is part=path such as cnn=weights/vgg_face: a chain starts from parts")
-    return _weights(given) or {}
+def _chain_stages(preset:str, streams:str, weights:dict, **changes):
+    "The stages of one stream or of both, with changes."
+    from affect_nb.train.jobs_chain import mt_chain
+    chosen = {} if streams == "both" else {"streams": streams}
+    return mt_chain(preset, weights=weights, **chosen, **changes)
 
-def _say_stages(cards:dict[str, Path]):
-    "A line a stage: its measures and its card."
+def _parts_to_start_from(texts:list[str])->dict:
+    "`{'cnn': path}` of `['cnn=path']`."
+    whole = [text for text in texts if "=" not in text]
+    if whole:
+        raise ValueError(f"--weights is {whole[0]!r}, allowed is part=path such as cnn=weights/vgg_face: "
+                         "a chain starts from parts")
+    return _starting_weights(texts) or {}
+
+def _print_stages(cards:dict[str, Path]):
+    "Two lines per stage: its measures with their precision, and its card."
     from affect_nb.models.weights import read_card
     for name, path in cards.items():
-        print(f"{name}: {', '.join(f'{measure} {value:.3f}' for measure, value in read_card(path).measures.items())}\n  {path}")
+        card = read_card(path)
+        measures = ", ".join(f"{measure} {value:.3f}" for measure, value in card.measures.items())
+        print(f"{name}: {measures}; precision {card.notes['precision']}\n  {path}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c348879b
 DEFAULT_MODEL = Path("runs/demo/weights/affwildnet_vgg.json")
@@ -310,56 +427,89 @@ DEFAULT_MODEL = Path("runs/demo/weights/affwildnet_vgg.json")
 def _check_model(path:Path):
     "A `ValueError` where no network can be meant."
     if path.is_dir():
-        inside = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
-        raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {inside}")
+        cards = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
+        raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {cards}")
     if not path.exists() and not path.with_name(f"{path.name}.json").exists():
-        raise ValueError(f"{path}: no such model card. Run `affect_nb run demo` (or `make demo`) to train one, or name yours with --model")
+        raise ValueError(f"{path}: no such model card. "
+                         "Run `affect_nb run demo` (or `make demo`) to train one, or name yours with --model")
 
+def _print_precision(device:str|None, options:dict):
+    "The precision that a prediction runs in, where its device is there."
+    from affect_nb.train.precision import choose_device, choose_precision
+    print(f"precision: {choose_precision(choose_device(device), **options).name}")
+
+# %% ../../nbs/70_apps/40_cli.ipynb #c4dd3dc1
 @app.command()
 def predict(
     video: Annotated[str, typer.Argument(help="A video or an image; a glob in quotes or a folder for many.")],
     model: Annotated[Path, typer.Option(help="The JSON card beside a network's weights.")] = DEFAULT_MODEL,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
-    detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
+    out: Annotated[Path, typer.Option(
+        file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
+    detector: _Detector = None,
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
-    carry: Annotated[bool, typer.Option("--carry", help="The memory goes on from window to window of a face, instead of starting anew as in training.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="What the network says, without the chain of steps in its card.")] = False,
-    sound: Annotated[bool, typer.Option(help="Let a network that hears do so; without, its visual network beside it is asked.")] = True,
-    sound_face: Annotated[Optional[str], typer.Option(help="The face that the sound is given to: its number, or all; none: the one that is seen most.")] = None,
-    compound: Annotated[Optional[str], typer.Option(help="raf-db or emotionet: columns with the compound expression among its classes, and what speaks for it; for a network of all tasks.")] = None,
-    precision: Annotated[str, typer.Option(help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")] = "auto",
-    device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
+    carry: Annotated[bool, typer.Option("--carry",
+        help="Carry the hidden state from window to window of a face, where training starts each from zeros.")] = False,
+    raw: Annotated[bool, typer.Option("--raw",
+        help="The network's own predictions, without the steps of post-processing in its card.")] = False,
+    sound: Annotated[bool, typer.Option(
+        help="Use the sound, where the network reads it; without, the visual network beside it predicts.")] = True,
+    sound_face: Annotated[Optional[str], typer.Option(
+        help="The face that the sound goes with: its number, or all; none: the one that is seen most.")] = None,
+    compound: Annotated[Optional[str], typer.Option(
+        help="raf-db or emotionet: columns with the compound expression among its classes, and its score; "
+             "for a network of all tasks.")] = None,
+    precision: Annotated[Optional[str], typer.Option(
+        help="auto (where none is given): bfloat16 where the processor has it in hardware, else float32; "
+             "or one of the two.")] = None,
+    device: _Device = None,
 ):
-    "Predict all that the network has learned (valence and arousal, expressions, action units) of every face in every frame: a table, an annotated film and a plot."
+    "Predict valence and arousal, expressions and action units of every face in every frame: a table, a film, a plot."
     _check_model(model)
+    options = _given(precision=precision)
+    _print_precision(device, options)
     from affect_nb.apps.predict import predict_files
-    with warnings.catch_warnings(record=True) as said:
-        written, skipped = predict_files(video, model, out, detector=detector, film=film, device=device, precision=precision, carry=carry, postprocess=not raw,
-                                         sound=sound, sound_face=int(sound_face) if (sound_face or "").isdigit() else sound_face, compound=compound)
-    for note in dict.fromkeys(str(one.message) for one in said if issubclass(one.category, UserWarning)): print(f"note: {note}", file=sys.stderr)
+    with warnings.catch_warnings(record=True) as caught:
+        written, skipped = predict_files(
+            video, model, out, **_given(detector=detector), film=film, device=device, compound=compound, **options,
+            carry=carry, postprocess=not raw, sound=sound, sound_face=_face_number(sound_face))
+    _print_notes(caught)
     for path in written: print(path)
     _report_skipped(skipped)
     raise typer.Exit(1 if skipped and not written else 0)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #f0301691
+def _face_number(text:str|None): # int, str or None
+    "A face by its number; other words as they are."
+    return int(text) if (text or "").isdigit() else text
+
+def _print_notes(caught:list):
+    "Each of our own warnings once, as a note."
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    for message in dict.fromkeys(messages): print(f"note: {message}", file=sys.stderr)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5bc25fd0
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="smoke, demo, paper, or a YAML file of your own.")],
-    out: Annotated[Optional[Path], typer.Option(file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
-    set: Annotated[list[str], typer.Option("--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
+    out: Annotated[Optional[Path], typer.Option(
+        file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
+    settings: Annotated[list[str], typer.Option(
+        "--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
 ):
     "Run the experiment notebooks of a preset through papermill and write report.html."
     from affect_nb.apps.run import load_preset, override, run_book
-    done = run_book(override(load_preset(preset), set), out or Path("runs")/Path(preset).stem, force=force)
+    done = run_book(override(load_preset(preset), settings), out or Path("runs")/Path(preset).stem, force=force)
     kept = f", {len(done.kept)} kept from before" if done.kept else ""
     print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #12d545d8
 @app.command()
 def bench(
-    names: Annotated[Optional[list[str]], typer.Argument(help="Which benchmarks; none: all but the long ones (orderings).")] = None,
-    out: Annotated[Path, typer.Option(file_okay=False, help="Where the figures go, a JSON file a benchmark.")] = Path("runs/bench"),
+    names: Annotated[Optional[list[str]], typer.Argument(
+        help="Which benchmarks; none: all but those that take a quarter of an hour and more.")] = None,
+    out: Annotated[Path, typer.Option(
+        file_okay=False, help="Where the figures go, a JSON file per benchmark.")] = Path("runs/bench"),
 ):
     "Measure speed and memory as ratios in one run, and write the figures with the machine's name."
     from affect_nb.apps.bench import run_benchmarks
@@ -370,8 +520,7 @@ _INTERRUPTED = 130 # what shells give a command that Ctrl-C has ended; typer mak
 
 def main(arguments:list[str]|None=None):
     "Run a command and end the process; bad input is one sentence on stderr, unless AFFECT_NB_TRACEBACK is set."
-    if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning) # of libraries, meant for their developers
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive") # a thread that spins while it waits makes an RNN 20 times slower on cores that others use too
+    _prepare_process()
     try: app(arguments, prog_name="affect_nb", standalone_mode=True)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != _INTERRUPTED: raise
@@ -379,9 +528,15 @@ def main(arguments:list[str]|None=None):
         sys.exit(_INTERRUPTED)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("AFFECT_NB_TRACEBACK"): raise
-        print(f"affect_nb: {_sentence(error)}", file=sys.stderr)
+        print(f"affect_nb: {_error_message(error)}", file=sys.stderr)
         sys.exit(1)
 
-def _sentence(error:Exception)->str:
+def _prepare_process():
+    "Libraries warn their developers, not our users; threads wait without spinning."
+    if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning)
+    # a thread that spins while it waits makes an RNN 20 times slower on cores that others use too
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+def _error_message(error:Exception)->str:
     "What went wrong; of the operating system's errors, the file first."
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
