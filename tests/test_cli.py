@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 import affect_nb
 from affect_nb.analysis.compound import COMPOUND_COLUMNS, COMPOUND_SETS, score_compounds
 from affect_nb.apps.cli import main
-from affect_nb.apps.predict import CSV_COLUMNS, strip_height
+from affect_nb.analysis.annotated_film import strip_height
+from affect_nb.apps.predict import CSV_COLUMNS
 from affect_nb.files.film import write_film
 from affect_nb.models.backbones import VGG16
 from affect_nb.models.registry import create_model

@@ -2,7 +2,8 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
-    "predict": ["Predictor", "predict_files"],
+    "predictor": ["Predictor"],
+    "predict": ["predict_files"],
     "explore": ["AUStudio"],
     "run": ["load_preset", "run_book"],
     "report": ["write_report"],
