@@ -45,9 +45,11 @@ class Preset(BaseModel):
     def _needs_are_before(self):
         order = list(self.notebooks)
         for name, needed in self.needs.items():
-            if name not in order: raise ValueError(f"needs has {name!r}, which is no notebook of the preset")
+            if name not in order:
+                raise ValueError(f"needs has {name!r}, which is no notebook of the preset")
             late = [other for other in needed if other not in order[:order.index(name)]]
-            if late: raise ValueError(f"{name} needs {late[0]!r}, which is no notebook before it")
+            if late:
+                raise ValueError(f"{name} needs {late[0]!r}, which is no notebook before it")
         return self
 
     def needed_by(self, name:str)->list[str]:
@@ -60,10 +62,14 @@ def load_preset(
 )->Preset:
     "Read a preset; unknown keys are errors."
     path = Path(name) if name.endswith((".yaml", ".yml")) else find_file("configs", name, ".yaml")
-    if not path.is_file(): raise ValueError(f"{path}: no such preset file")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such preset file")
     try: return Preset(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error: raise ValueError(f"{path}: {_problems(error)}; allowed keys are {', '.join(Preset.model_fields)}") from None
-    except (TypeError, UnicodeDecodeError, yaml.YAMLError) as error: raise ValueError(f"{path} is no preset in YAML: {error}") from None
+    except ValidationError as error:
+        allowed = ", ".join(Preset.model_fields)
+        raise ValueError(f"{path}: {_problems(error)}; allowed keys are {allowed}") from None
+    except (TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is no preset in YAML: {error}") from None
 
 def _problems(error:ValidationError)->str:
     "Each wrong key with what is wrong, in one line."
@@ -84,8 +90,11 @@ def override(
     for setting in settings:
         target, equals, value = setting.partition("=")
         notebook, dot, parameter = target.partition(".")
-        if not (equals and dot): raise ValueError(f"--set '{setting}': write notebook.parameter=value")
-        if notebook not in notebooks: raise ValueError(f"--set '{setting}': the preset runs no notebook '{notebook}'; {meant(notebook, notebooks)}")
+        if not (equals and dot):
+            raise ValueError(f"--set '{setting}': write notebook.parameter=value")
+        if notebook not in notebooks:
+            raise ValueError(f"--set '{setting}': the preset runs no notebook '{notebook}'; "
+                             f"{meant(notebook, notebooks)}")
         notebooks[notebook][parameter] = yaml.safe_load(value)
     return preset.model_copy(update={"notebooks": notebooks})
 
@@ -116,7 +125,8 @@ def check_parameters(notebook:Path, parameters:dict):
     "Refuse a parameter that the notebook does not have: papermill would inject it and nothing would use it."
     known = sorted(set(papermill.inspect_notebook(str(notebook))) - {"run_dir"})
     for name in parameters:
-        if name not in known: raise ValueError(f"{notebook.stem}: unknown parameter '{name}'; {meant(name, known)}")
+        if name not in known:
+            raise ValueError(f"{notebook.stem}: unknown parameter '{name}'; {meant(name, known)}")
 
 # %% ../../nbs/70_apps/30_run.ipynb #9ed778b5
 def execute(
@@ -129,21 +139,24 @@ def execute(
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     start, log = time.perf_counter(), output.with_suffix(".kernel.log")
-    try: papermill.execute_notebook(str(notebook), str(failed), parameters, kernel_name="python3", progress_bar=progress, cwd=str(Path.cwd()), # paths among the parameters are meant from here
-                                   
-                                    kernel_manager_class=_kernel_that_logs(log))
+    options = dict(kernel_name="python3", kernel_manager_class=_kernel_that_logs(log), progress_bar=progress,
+                   cwd=str(Path.cwd())) # paths among the parameters are relative to where the run was started
+    try: papermill.execute_notebook(str(notebook), str(failed), parameters, **options)
     except PapermillExecutionError as error:
-        raise RuntimeError(f"{notebook.stem} stopped: {error.ename}: {error.evalue}\nwhole traceback: {failed}") from None
-    except DeadKernelError: raise RuntimeError(f"{notebook.stem} stopped: its process died, perhaps for want of memory; its last words: {log}") from None
+        wrong = f"{error.ename}: {error.evalue}"
+        raise RuntimeError(f"{notebook.stem} stopped: {wrong}\nwhole traceback: {failed}") from None
+    except DeadKernelError:
+        raise RuntimeError(f"{notebook.stem} stopped: its process died, perhaps for want of memory; "
+                           f"its last words: {log}") from None
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL) # which would report the cell that nobody waits for any more
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL) # it would report the cell that was interrupted
         raise
     failed.replace(output)
     log.unlink(missing_ok=True)
     return time.perf_counter() - start
 
 def _kernel_that_logs(path:Path)->type:
-    "A class of Jupyter kernels that write to a file what they would write to the terminal: tracebacks, when Ctrl-C ends them."
+    "A class of Jupyter kernels that write to a file instead of the terminal: tracebacks, when Ctrl-C ends them."
     class Logging(AsyncKernelManager):
         async def start_kernel(self, **kwargs):
             with open(path, "ab") as log: return await super().start_kernel(stderr=log, **kwargs)
@@ -224,7 +237,8 @@ def _marks(preset:Preset, notebooks:dict)->dict: # notebook -> fingerprint
     "Each notebook's fingerprint, which those of the notebooks that it needs are part of."
     marks = {}
     for name, path in notebooks.items():
-        marks[name] = fingerprint(path, preset.notebooks[name], "".join(marks[other] for other in preset.needed_by(name)))
+        before = "".join(marks[other] for other in preset.needed_by(name))
+        marks[name] = fingerprint(path, preset.notebooks[name], before)
     return marks
 
 def _is_kept(name:str, mark:str, done:BookRun)->bool:
