@@ -21,29 +21,29 @@ from .. import __version__
 
 # %% ../../nbs/70_apps/40_cli.ipynb #e3cc264c
 app = typer.Typer(
+    help="Affect analysis in the wild: from raw video to valence-arousal, and to the tables of the paper.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Affect analysis in the wild: from raw video to valence-arousal, and to the tables of the paper.")
+    context_settings={"help_option_names": ["-h", "--help"]})
 
 def _print_version(wanted:bool):
     "Print the version and end."
-    if not wanted: return
-    print(__version__)
-    raise typer.Exit()
+    if wanted:
+        print(__version__)
+        raise typer.Exit()
 
 _Version = Annotated[bool, typer.Option(
     "--version", callback=_print_version, is_eager=True, help="Print the version and end.")]
 
 @app.callback()
-def _program_options(version: _Version = False): pass
+def _common(version: _Version = False): pass
 
 # %% ../../nbs/70_apps/40_cli.ipynb #addb0f8e
 def _report_skipped(skipped:list):
     "List what a batch left out, and why; nothing is lost in silence."
     if skipped: print(f"\nleft out, or kept in part ({len(skipped)}):", file=sys.stderr)
     for entry in skipped:
-        named = entry.source in entry.reason
-        print(f"  {entry.reason if named else f'{entry.source}: {entry.reason}'}", file=sys.stderr)
+        named = entry.reason if entry.source in entry.reason else f"{entry.source}: {entry.reason}"
+        print(f"  {named}", file=sys.stderr)
 
 def _count(number:int, noun:str)->str:
     "`1 clip`, `2 clips`."
@@ -119,18 +119,19 @@ def _read_settings(pairs:list[str], example:str="norm=batch")->dict:
         name, equals, value = pair.partition("=")
         if not name.strip() or not equals:
             raise ValueError(f"--set is {pair!r}, allowed is option=value, such as {example}")
-        try: settings[name.strip()] = yaml.safe_load(value)
+        try: options[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise ValueError(f"--set {name}: {value!r} cannot be read; "
                              "allowed are numbers, true, false, words, [a, b], {a: b}") from None
-    return settings
+    return options
 
 @app.command(cls=_lists("Databases", _all_databases))
 def check(
     database: Annotated[str, typer.Argument(help="The database, one of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of it; for own: the table, or the folder of labels.csv.")],
     json: Annotated[Optional[Path], typer.Option(help="Write the findings there as well.")] = None,
-    settings: Annotated[list[str], typer.Option("--set", "-s",
+    set: Annotated[list[str], typer.Option(
+        "--set", "-s",
         help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
 ):
     "Compare a copy of a database with its manifest; exit code 1 where something is wrong."
@@ -147,40 +148,43 @@ def preprocess(
     source: Annotated[str, typer.Argument(
         help="A video, an image, a glob in quotes, a folder of clips, or a folder of images.")],
     dest: Annotated[Path, typer.Argument(file_okay=False, help="Where one .arrow file per clip goes.")],
-    detector: _Detector = None,
-    transform: Annotated[Optional[str], typer.Option(help="affine (where none is given) or similarity.")] = None,
+    detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
+    transform: Annotated[str, typer.Option(help="affine or similarity.")] = "affine",
     detect_every: Annotated[Optional[int], typer.Option(
         min=1, help="Frames from one detection to the next; none: the default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 1,
 ):
     "Find, track, landmark and align faces; finished clips are not done again."
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
-    options = _given(detector=detector, transform=transform, detect_every=detect_every)
-    done = run_preprocess(source, dest, workers=workers, **options)
+    options = {} if detect_every is None else {"detect_every": detect_every}
+    done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers, **options)
     rows = sum(map(len, done.stores))
-    with_face = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
-    share = with_face/max(1, rows)
-    print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {share:.1%} with a face: {dest}")
+    faces = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
+    print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {faces/max(1, rows):.1%} with a face: {dest}")
     _report_skipped(done.skipped)
     raise typer.Exit(1 if done.skipped and not len(done.stores) else 0)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #e395786f
-def _print_imported(card):
+def _print_card(card):
     "What matters about imported weights."
-    expected = card.input
-    mean, std = (", ".join(f"{value:g}" for value in values) for values in (expected.mean, expected.std))
-    folded = "folded into the first convolution" if expected.folded else "not folded: faces must be prepared so"
-    verified = "" if expected.verified else "; not verified"
-    print(f"{card.notes['format']}: part {', '.join(card.parts)} of {card.architecture}, "
-          f"width {card.width:g}, from {card.notes['file']}")
+    part = f"part {', '.join(card.parts)} of {card.architecture}"
+    print(f"{card.notes['format']}: {part}, width {card.width:g}, from {card.notes['file']}")
     print(f"data: {card.data}\nlicence: {card.licence}")
-    print(f"input: {expected.channels}, 0 to {expected.pixel_max:g}, mean {mean}, std {std}; {folded}{verified}")
-    if expected.remark: print(f"remark: {expected.remark}")
+    print(f"input: {_input_in_words(card.input)}")
+    if card.input.remark: print(f"remark: {card.input.remark}")
+
+def _input_in_words(statistics)->str:
+    "How faces were prepared for the network that the weights are from."
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (statistics.mean, statistics.std))
+    folded = "folded into the first convolution" if statistics.folded else "not folded: faces must be prepared so"
+    scale = f"{statistics.channels}, 0 to {statistics.pixel_max:g}, mean {mean}, std {std}"
+    return f"{scale}; {folded}{'' if statistics.verified else '; not verified'}"
 
 @app.command("import-weights")
 def import_weights(
     source: Annotated[str, typer.Argument(
-        help="A published file of VGG-Face, VGGFace2 or ImageNet weights, torchvision:vgg16 or torchvision:resnet50.")],
+        help="A published file of VGG-Face, VGGFace2 or ImageNet weights, "
+             "or torchvision:vgg16, torchvision:resnet50.")],
     out: Annotated[Path, typer.Argument(help="The checkpoint to write, with or without .safetensors.")],
     fold: Annotated[bool, typer.Option(
         help="Fold the source's channels, mean and scale into the first convolution.")] = True,
@@ -193,32 +197,29 @@ def import_weights(
 ):
     "Import other people's weights for the CNN, without running their code."
     from affect_nb.models.pretrained import convert_pretrained
-    card = convert_pretrained(source, out, fold=fold, format=format, channels=channels, mean=mean, width=width)
-    _print_imported(card)
+    _print_card(convert_pretrained(source, out, fold, format, channels, mean, width))
     print(out.with_name(f"{out.name.removesuffix('.json').removesuffix('.safetensors')}.json"))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #31e77e4e
 def _part_and_path(text:str)->tuple[str, str]:
     "Part ('' is the whole network) and path of `part=path` or `path`."
-    match = re.fullmatch(r"([A-Za-z_][\w.]*)=(.*)", text)
-    return match.groups() if match and not Path(text).exists() else ("", text)
+    named = re.fullmatch(r"([A-Za-z_][\w.]*)=(.*)", given)
+    return named.groups() if named and not Path(given).exists() else ("", given)
 
-def _starting_weights(texts:list[str]): # None, a path, a list of paths, or {part: path}
-    "What `--weights` names, as `train_database` takes it."
-    pairs = [_part_and_path(text) for text in texts]
+def _weights(given:list[str]):
+    "What `train_database` starts from."
+    pairs = [_split_part(entry) for entry in given]
     whole, parts = [path for part, path in pairs if not part], {part: path for part, path in pairs if part}
-    _check_starting_weights(pairs, whole, parts)
+    _check_weights(pairs, whole, list(parts))
     if parts: return {**({"": whole[0]} if whole else {}), **parts}
     return (whole or [None])[0] if len(whole) < 2 else whole
 
-def _check_starting_weights(pairs:list, whole:list, parts:dict):
-    "A `ValueError` for a part without a path, a part filled twice, and parts beside several networks."
+def _check_weights(pairs:list, whole:list, parts:list):
+    "A `ValueError` for a part without a path, a part that is given twice, or a fusion's members with further parts."
     for part, path in pairs:
         if not path:
             raise ValueError(f"--weights is '{part}=', allowed are a path, or part=path such as cnn=vgg_face.json")
-    names = [part for part, _ in pairs]
-    for part in parts:
-        if names.count(part) > 1:
+        if part and [name for name, _ in pairs].count(part) > 1:
             raise ValueError(f"--weights fills the part '{part}' more than once")
     if parts and len(whole) > 1:
         raise ValueError(f"--weights are {len(whole)} whole networks and the part{'s' if len(parts) > 1 else ''} "
@@ -226,10 +227,29 @@ def _check_starting_weights(pairs:list, whole:list, parts:dict):
                          "which bring all of their parts")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #0edf9bdf
+# what several trainings have in common
+_Device = Annotated[Optional[str], typer.Option(
+    help="cpu or cuda; a missing one is an error. None: cuda where there is one.")]
+_Workers = Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")]
+_LearningRate = Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")]
+_Width = Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")]
+_Recipe = Annotated[str, typer.Option(
+    help="paper, demo or smoke: the numbers that the options below do not change.")]
+_Seed = Annotated[int, typer.Option(help="Of weights, batches and who is held out.")]
+_Out = Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")]
+_Weights = Annotated[list[str], typer.Option(
+    help="A checkpoint to start from; part=path fills a part, as cnn=vgg_face.json; several paths are a fusion's "
+         "members.")]
+_Settings = Annotated[list[str], typer.Option(
+    "--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")]
+_Validation = Annotated[Literal["holdout", "official"], typer.Option(
+    help="People of the training parts, or the releases' validation parts where they have one.")]
+
+# %% ../../nbs/70_apps/40_cli.ipynb #c9960a8e
 _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release has a validation part
 
-def _check_settings(settings:dict, arch:str):
-    "A `ValueError` for a setting that the network does not have."
+def _with_settings(make, preset, settings, **changes):
+    "The recipe that `make` gives for the preset, with changes, and with `settings` of the network."
     from affect_nb.models.registry import model_arguments
     allowed = [name for name in model_arguments(arch) if name != "width"]
     unknown = [name for name in settings if name not in allowed]
@@ -239,7 +259,10 @@ def _check_settings(settings:dict, arch:str):
 def _recipe_with(make, preset:str, settings:dict, **changes):
     "The recipe that `make` gives for a preset, with changes, and `settings` beside the preset's arguments."
     recipe = make(preset, **changes)
-    _check_settings(settings, recipe.arch)
+    allowed = [name for name in model_arguments(recipe.arch) if name != "width"]
+    unknown = [name for name in settings if name not in ("width", *allowed)]
+    if unknown:
+        raise ValueError(f"--set {unknown[0]}: {recipe.arch} has no such argument, it has {', '.join(allowed)}")
     return make(preset, **changes, arguments={**recipe.arguments, **settings}) if settings else recipe
 
 def _database_recipe(database:str, preset:str, settings:dict, **changes):
@@ -250,16 +273,8 @@ def _database_recipe(database:str, preset:str, settings:dict, **changes):
 def _joint_recipe(preset:str, settings:dict, **changes):
     "The recipe of FaceBehaviorNet."
     from affect_nb.train.recipes import facebehaviornet_recipe
-    return _recipe_with(facebehaviornet_recipe, preset, settings, **changes)
-
-# %% ../../nbs/70_apps/40_cli.ipynb #6b201482
-def _print_training(card, out:Path, skipped:list):
-    "The precision of a training, the measures of its best epoch, where the weights are, and what was left out."
-    from affect_nb.models.weights import checkpoint_name
-    print(f"precision: {card.notes['precision']}")
-    for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
-    print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
-    _report_skipped(skipped)
+    changes |= dict(coupling=coupling, relatedness=relatedness)
+    return _with_settings(facebehaviornet_recipe, preset, settings, **changes)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #92f91dda
 @app.command(cls=_lists("Databases", _all_databases))
@@ -267,34 +282,41 @@ def train(
     database: Annotated[str, typer.Argument(help="One with valence and arousal, of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of the database, or a synthetic twin.")],
     out: _Out = Path("runs/train"),
-    preset: _Preset = "paper",
-    arch: Annotated[Optional[str], typer.Option(
-        help="A name of affect_nb.models.list_models(), or timm:<name> with --width 1.")] = None,
+    recipe: _Recipe = "paper",
+    arch: Annotated[Optional[str], typer.Option(help="A name of affect_nb.models.list_models().")] = None,
     width: _Width = None,
-    epochs: _Epochs = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Passes over the training part.")] = None,
     lr: _LearningRate = None,
-    batch_size: _BatchSize = None,
-    length: _Length = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Sequences per batch.")] = None,
+    length: Annotated[Optional[int], typer.Option(help="Frames per sequence.")] = None,
     weights: _Weights = [],
     regime: Annotated[Optional[Literal["end_to_end", "cnn_frozen", "cnn_first"]], typer.Option(
-        help="The CNN learns with the rest, not at all, or before it.")] = None,
-    validation: Annotated[Optional[_Validation], typer.Option(
-        help=f"{_VALIDATION_HELP} None: official for omg-emotion, else holdout.")] = None,
-    settings: _NetworkSettings = [],
+        help="The CNN is trained with the rest, not at all, or before it.")] = None,
+    validation: Annotated[Optional[Literal["holdout", "official"]], typer.Option(
+        help="People of the training part, or the release's validation part; "
+             "none: official for omg-emotion, else holdout.")] = None,
+    set: _Settings = [],
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
 ):
-    """Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch.
-
-    For omg-emotion the presets are those of Section V.B."""
+    "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
     from affect_nb.train.jobs_database import train_database
-    recipe = _database_recipe(database, preset, _read_settings(settings), arch=arch, width=width, epochs=epochs, lr=lr,
-                              batch_size=batch_size, length=length, regime=regime, seed=seed)
-    card, skipped = train_database(recipe, database, folder, out, workers=workers, device=device,
-                                   weights=_starting_weights(weights),
-                                   validation=validation or ("official" if database == _ADAPTED else "holdout"))
-    _print_training(card, out, skipped)
+    changes = dict(arch=arch, width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, regime=regime)
+    chosen = _recipe(database, recipe, _settings(set, "norm=batch"), seed=seed, **changes)
+    validation = validation or ("official" if database == _ADAPTED else "holdout")
+    card, skipped = train_database(chosen, database, folder, out, workers=workers, device=device,
+                                   weights=_weights(weights), validation=validation)
+    _report_training(card, out, skipped)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #7c471bdf
+def _report_training(card, out:Path, skipped:list):
+    "The precision, the measures of the best epoch, where its weights are, and what was left out."
+    from affect_nb.models.weights import checkpoint_name
+    print(f"precision: {card.notes['precision']}")
+    for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
+    print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
+    _report_skipped(skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f16f71c
 def _folders_by_database(pairs:list[str])->dict[str, Path]:
@@ -316,72 +338,79 @@ def _database_and_folder(pair:str)->tuple[str, Path]:
 
 # %% ../../nbs/70_apps/40_cli.ipynb #d188bc63
 _Coupling = Literal["none", "co_annotation", "soft_co_annotation", "distribution_matching", "both"]
-_MatchForm = Literal["paper", "bce", "kl"]
 
-@app.command("train-joint", cls=_lists("Databases", _all_databases))
+@app.command("train-joint", cls=_with_names("Databases", _all_databases))
 def train_joint(
-    databases: Annotated[list[str], typer.Argument(metavar="DATABASE=FOLDER",
+    databases: Annotated[list[str], typer.Argument(
+        metavar="DATABASE=FOLDER",
         help="Of those below; together they need valence and arousal, action units, and expressions.")],
     out: _Out = Path("runs/joint"),
-    preset: _Preset = "paper",
+    recipe: _Recipe = "paper",
     coupling: Annotated[Optional[_Coupling], typer.Option(
         help="How expressions and action units are tied; none given: both, the paper's.")] = None,
     relatedness: Annotated[Optional[str], typer.Option(
         help="Which action units belong to which emotion: cognitive, aff-wild2, or a JSON file.")] = None,
-    match_form: Annotated[Optional[_MatchForm], typer.Option(
+    match_form: Annotated[Optional[Literal["paper", "bce", "kl"]], typer.Option(
         help="The divergence of distribution matching; none: the recipe's.")] = None,
     width: _Width = None,
-    epochs: _Epochs = None,
+    epochs: Annotated[Optional[int], typer.Option(
+        min=1, help="Passes over the three sets, which run out together.")] = None,
     lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(
         min=1, help="Images per step, over all sets; the paper's is 751.")] = None,
     every: Annotated[int, typer.Option(
-        min=1, help="One frame in so many is used: consecutive frames are alike.")] = 1,
+        min=1, help="One frame in so many is used: those that follow each other are alike.")] = 1,
     weights: _Weights = [],
-    validation: Annotated[_Validation, typer.Option(help=_VALIDATION_HELP)] = "holdout",
-    settings: _NetworkSettings = [],
+    validation: _Validation = "holdout",
+    set: _Settings = [],
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
 ):
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
     from affect_nb.train.jobs_joint import train_joint as run_joint
-    recipe = _joint_recipe(preset, _read_settings(settings), coupling=coupling, relatedness=relatedness,
-                           match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
-    card, skipped = run_joint(recipe, _folders_by_database(databases), out, workers=workers, device=device,
-                              weights=_starting_weights(weights), validation=validation, every=every)
-    _print_parts(card)
-    _print_training(card, out, skipped)
+    changes = dict(match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
+    chosen = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, **changes)
+    card, skipped = run_joint(chosen, _folders(databases), out, workers=workers, device=device,
+                              weights=_weights(weights), validation=validation, every=every)
+    _report_parts(card)
+    _report_training(card, out, skipped)
 
-# %% ../../nbs/70_apps/40_cli.ipynb #e0bcb5db
-def _print_parts(card):
-    "A line per set: how many of its images are learned from, and how many are held out."
+# %% ../../nbs/70_apps/40_cli.ipynb #2d91e4cc
+def _report_parts(card):
+    "A line per database and task: how many images."
     for part in card.notes["parts"]:
-        images = _count(part["train"], "image")
-        print(f"{part['set']}: {part['database']}, {images} to learn from, {part['valid']} held out")
+        images = f"{_count(part['train'], 'image')} to learn from, {part['valid']} held out"
+        print(f"{part['set']}: {part['database']}, {images}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4969e3cf
-@app.command("train-chain", cls=_lists("Databases", _all_databases))
+def _of_pair(pair:str)->tuple[str, Path]:
+    "`('aff-wild', folder)` of `aff-wild=folder`."
+    return next(iter(_folders([pair]).items()))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #e57c86e8
+@app.command("train-chain", cls=_with_names("Databases", _all_databases))
 def train_chain(
-    pretrain: Annotated[str, typer.Argument(metavar="PRETRAIN=FOLDER",
-        help="Learned from first, by its valence and arousal; the paper's is aff-wild.")],
-    database: Annotated[str, typer.Argument(metavar="DATABASE=FOLDER",
-        help="Learned from then, with all of its tasks; the paper's is aff-wild2. Of those below.")],
+    pretrain: Annotated[str, typer.Argument(
+        metavar="PRETRAIN=FOLDER", help="The first training's, with valence and arousal; the paper's is aff-wild.")],
+    database: Annotated[str, typer.Argument(
+        metavar="DATABASE=FOLDER", help="The next one's, with all of its tasks; the paper's is aff-wild2. "
+                                        "Of those below.")],
     out: _Out = Path("runs/chain"),
-    preset: _Preset = "paper",
+    recipe: _Recipe = "paper",
     streams: Annotated[Literal["visual", "audio", "both"], typer.Option(
         help="Faces, sound, or both, and then both in one network.")] = "both",
-    only: Annotated[list[str], typer.Option(
-        help="A stage to run; those before it must have run. None: all.")] = [],
+    only: Annotated[list[str], typer.Option(help="A stage to run; those before it must have run. None: all.")] = [],
     width: _Width = None,
     epochs: _Epochs = None,
     lr: _LearningRate = None,
-    batch_size: _BatchSize = None,
-    length: _Length = None,
+    batch_size: Annotated[Optional[int], typer.Option(
+        min=1, help="Sequences per batch, in the stages that have sequences.")] = None,
+    length: Annotated[Optional[int], typer.Option(min=1, help="Frames per sequence, in the same.")] = None,
     weights: Annotated[list[str], typer.Option(
         help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
-    validation: Annotated[_Validation, typer.Option(help=_VALIDATION_HELP)] = "holdout",
-    settings: _NetworkSettings = [],
+    validation: _Validation = "holdout",
+    set: _Settings = [],
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
@@ -390,36 +419,31 @@ def train_chain(
 
     Batch size and length are for the stages that have sequences."""
     from affect_nb.train.jobs_chain import train_chain as run_stages
-    stages = _chain_stages(preset, streams, _parts_to_start_from(weights), width=width, epochs=epochs, lr=lr,
-                           batch_size=batch_size, length=length, seed=seed, arguments=_read_settings(settings))
-    folders = dict(pretrain=_database_and_folder(pretrain), train=_database_and_folder(database))
-    cards, skipped = run_stages(stages, folders, out, workers=workers, device=device, validation=validation,
-                                only=only or None)
-    _print_stages(cards)
+    changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed)
+    stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
+                      arguments=_settings(set, "norm=batch"), **changes)
+    folders = dict(pretrain=_of_pair(pretrain), train=_of_pair(database))
+    options = dict(workers=workers, device=device, validation=validation, only=only or None)
+    cards, skipped = run_stages(stages, folders, out, **options)
+    _report_stages(cards)
     _report_skipped(skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #55ebd0c5
-def _chain_stages(preset:str, streams:str, weights:dict, **changes):
-    "The stages of one stream or of both, with changes."
-    from affect_nb.train.jobs_chain import mt_chain
-    chosen = {} if streams == "both" else {"streams": streams}
-    return mt_chain(preset, weights=weights, **chosen, **changes)
-
-def _parts_to_start_from(texts:list[str])->dict:
-    "`{'cnn': path}` of `['cnn=path']`."
-    whole = [text for text in texts if "=" not in text]
+def _parts_only(given:list[str])->dict:
+    "`{'cnn': path}` of `cnn=path`."
+    whole = [path for path in given if "=" not in path]
     if whole:
         raise ValueError(f"--weights is {whole[0]!r}, allowed is part=path such as cnn=weights/vgg_face: "
                          "a chain starts from parts")
-    return _starting_weights(texts) or {}
+    return _weights(given) or {}
 
-def _print_stages(cards:dict[str, Path]):
-    "Two lines per stage: its measures with their precision, and its card."
+def _report_stages(cards:dict[str, Path]):
+    "Two lines per stage: its measures with its precision, and its card."
     from affect_nb.models.weights import read_card
     for name, path in cards.items():
         card = read_card(path)
         measures = ", ".join(f"{measure} {value:.3f}" for measure, value in card.measures.items())
-        print(f"{name}: {measures}; precision {card.notes['precision']}\n  {path}")
+        print(f"{name}: {measures} ({card.notes['precision']})\n  {path}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c348879b
 DEFAULT_MODEL = Path("runs/demo/weights/affwildnet_vgg.json")
@@ -430,49 +454,49 @@ def _check_model(path:Path):
         cards = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
         raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {cards}")
     if not path.exists() and not path.with_name(f"{path.name}.json").exists():
-        raise ValueError(f"{path}: no such model card. "
-                         "Run `affect_nb run demo` (or `make demo`) to train one, or name yours with --model")
+        raise ValueError(f"{path}: no such model card. Run `affect_nb run demo` (or `make demo`) to train one, "
+                         "or name yours with --model")
 
-def _print_precision(device:str|None, options:dict):
-    "The precision that a prediction runs in, where its device is there."
-    from affect_nb.train.precision import choose_device, choose_precision
-    print(f"precision: {choose_precision(choose_device(device), **options).name}")
-
-# %% ../../nbs/70_apps/40_cli.ipynb #c4dd3dc1
+# %% ../../nbs/70_apps/40_cli.ipynb #7f12d846
 @app.command()
 def predict(
     video: Annotated[str, typer.Argument(help="A video or an image; a glob in quotes or a folder for many.")],
     model: Annotated[Path, typer.Option(help="The JSON card beside a network's weights.")] = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
-    detector: _Detector = None,
+    detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
-    carry: Annotated[bool, typer.Option("--carry",
-        help="Carry the hidden state from window to window of a face, where training starts each from zeros.")] = False,
-    raw: Annotated[bool, typer.Option("--raw",
-        help="The network's own predictions, without the steps of post-processing in its card.")] = False,
+    carry: Annotated[bool, typer.Option(
+        "--carry", help="The hidden state goes on from window to window of a face, instead of starting anew as in "
+                        "training.")] = False,
+    raw: Annotated[bool, typer.Option(
+        "--raw", help="The network's output, without the chain of steps in its card.")] = False,
     sound: Annotated[bool, typer.Option(
-        help="Use the sound, where the network reads it; without, the visual network beside it predicts.")] = True,
+        help="Give sound to a network that reads it; without, its visual network beside it predicts.")] = True,
     sound_face: Annotated[Optional[str], typer.Option(
-        help="The face that the sound goes with: its number, or all; none: the one that is seen most.")] = None,
+        help="The face that gets the sound: its number, or all; none: the one that is seen most.")] = None,
     compound: Annotated[Optional[str], typer.Option(
-        help="raf-db or emotionet: columns with the compound expression among its classes, and its score; "
-             "for a network of all tasks.")] = None,
-    precision: Annotated[Optional[str], typer.Option(
-        help="auto (where none is given): bfloat16 where the processor has it in hardware, else float32; "
-             "or one of the two.")] = None,
-    device: _Device = None,
+        help="raf-db or emotionet: columns with the compound expression among its classes, and the terms of its "
+             "score; for a network of all tasks.")] = None,
+    precision: Annotated[str, typer.Option(
+        help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")] = "auto",
+    device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
 ):
-    "Predict valence and arousal, expressions and action units of every face in every frame: a table, a film, a plot."
+    """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
+    a table, an annotated film and a plot."""
     _check_model(model)
     options = _given(precision=precision)
     _print_precision(device, options)
     from affect_nb.apps.predict import predict_files
-    with warnings.catch_warnings(record=True) as caught:
+    from affect_nb.train.precision import choose_device, choose_precision
+    print(f"precision: {choose_precision(choose_device(device), precision).name}", file=sys.stderr)
+    if (sound_face or "").isdigit(): sound_face = int(sound_face)
+    with warnings.catch_warnings(record=True) as notes:
         written, skipped = predict_files(
-            video, model, out, **_given(detector=detector), film=film, device=device, compound=compound, **options,
-            carry=carry, postprocess=not raw, sound=sound, sound_face=_face_number(sound_face))
-    _print_notes(caught)
+            video, model, out, detector=detector, film=film, device=device, precision=precision, carry=carry,
+            postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound)
+    for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
+        print(f"note: {note}", file=sys.stderr)
     for path in written: print(path)
     _report_skipped(skipped)
     raise typer.Exit(1 if skipped and not written else 0)
@@ -491,15 +515,17 @@ def _print_notes(caught:list):
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="smoke, demo, paper, or a YAML file of your own.")],
-    out: Annotated[Optional[Path], typer.Option(
-        file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
-    settings: Annotated[list[str], typer.Option(
+    out: Annotated[Optional[Path], typer.Option(file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
+    set: Annotated[list[str], typer.Option(
         "--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="Notebooks at a time; none: the preset's.")] = None,
 ):
     "Run the experiment notebooks of a preset through papermill and write report.html."
     from affect_nb.apps.run import load_preset, override, run_book
-    done = run_book(override(load_preset(preset), settings), out or Path("runs")/Path(preset).stem, force=force)
+    chosen = override(load_preset(preset), set)
+    if workers is not None: chosen = chosen.model_copy(update={"workers": workers})
+    done = run_book(chosen, out or Path("runs")/Path(preset).stem, force=force)
     kept = f", {len(done.kept)} kept from before" if done.kept else ""
     print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")
 
@@ -507,7 +533,7 @@ def run(
 @app.command()
 def bench(
     names: Annotated[Optional[list[str]], typer.Argument(
-        help="Which benchmarks; none: all but those that take a quarter of an hour and more.")] = None,
+        help="Which benchmarks; none: all but the long ones (orderings).")] = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the figures go, a JSON file per benchmark.")] = Path("runs/bench"),
 ):
@@ -516,11 +542,13 @@ def bench(
     print(run_benchmarks(names or [], out).to_string(index=False))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #1a76ebd4
-_INTERRUPTED = 130 # what shells give a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt
+_INTERRUPTED = 130 # the exit code of a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt
 
 def main(arguments:list[str]|None=None):
     "Run a command and end the process; bad input is one sentence on stderr, unless AFFECT_NB_TRACEBACK is set."
-    _prepare_process()
+    if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning) # for developers of libraries
+    # a thread that spins while it waits makes an RNN 20 times slower on cores that others use too
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try: app(arguments, prog_name="affect_nb", standalone_mode=True)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != _INTERRUPTED: raise
