@@ -45,20 +45,14 @@ def _report_skipped(skipped:list):
         named = entry.reason if entry.source in entry.reason else f"{entry.source}: {entry.reason}"
         print(f"  {named}", file=sys.stderr)
 
-def _count(number:int, noun:str)->str:
-    "`1 clip`, `2 clips`."
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(number:int, what:str)->str: return f"{number} {what}{'' if number == 1 else 's'}"
 
-def _given(**options)->dict:
-    "The options that are not None; a function's own default stands for the others."
-    return {name: value for name, value in options.items() if value is not None}
-
-# %% ../../nbs/70_apps/40_cli.ipynb #d0aca143
-def _lists(title, names):
-    "A class of commands whose help ends with `title` and `names()`."
+# %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
+def _with_names(title, find):
+    "A class of commands whose help ends with a list of names; they are looked for only when the help is asked for."
     class Listing(TyperCommand):
         def format_help(self, ctx, formatter):
-            self.epilog = f"{title}: {', '.join(names())}."
+            self.epilog = f"{title}: {', '.join(find())}."
             super().format_help(ctx, formatter)
     return Listing
 
@@ -66,36 +60,7 @@ def _all_twins():
     from affect_nb.synth.twins import list_synthetic
     return list_synthetic()
 
-def _all_databases():
-    from affect_nb.databases.base import list_databases
-    return list_databases()
-
-# %% ../../nbs/70_apps/40_cli.ipynb #cbb2ac44
-_Detector = Annotated[Optional[str], typer.Option(help="dlib_hog (where none is given), dlib_mmod or opencv_haar.")]
-_Workers = Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")]
-_Device = Annotated[Optional[str], typer.Option(
-    help="cpu or cuda; a missing one is an error. None: cuda where there is one.")]
-
-_Out = Annotated[Path, typer.Option(file_okay=False, help="Folder for faces, checkpoints and the final weights.")]
-_Preset = Annotated[str, typer.Option(
-    "--recipe", help="paper, demo or smoke: the numbers that other options do not change.")]
-_Width = Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")]
-_Epochs = Annotated[Optional[int], typer.Option(min=1, help="Passes over the training part.")]
-_LearningRate = Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")]
-_BatchSize = Annotated[Optional[int], typer.Option(min=1, help="Sequences per batch.")]
-_Length = Annotated[Optional[int], typer.Option(min=1, help="Frames per sequence.")]
-_Seed = Annotated[int, typer.Option(help="Of the first weights, the batches and the subjects that are held out.")]
-_Weights = Annotated[list[str], typer.Option(
-    help="A checkpoint to start from. part=path fills a part, as cnn=vgg_face.json; "
-         "several paths are a fusion's members.")]
-_NetworkSettings = Annotated[list[str], typer.Option(
-    "--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")]
-
-_Validation = Literal["holdout", "official"]
-_VALIDATION_HELP = "Subjects of the training part (holdout), or the release's own validation part (official)."
-
-# %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
-@app.command(cls=_lists("Twins", _all_twins))
+@app.command(cls=_with_names("Twins", _all_twins))
 def synth(
     database: Annotated[str, typer.Argument(help="The database, or one of its releases, of those below.")],
     folder: Annotated[Path, typer.Argument(
@@ -108,13 +73,14 @@ def synth(
 ):
     "Write a synthetic twin of a database: drawn faces, real .mp4 files, the real annotation layout and its flaws."
     from affect_nb.synth.twins import write_database
-    print(write_database(database, folder, size=size, seed=seed, workers=workers, **_given(difficulty=difficulty)))
+    options = {} if difficulty is None else {"difficulty": difficulty}
+    print(write_database(database, folder, size=size, seed=seed, workers=workers, **options))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4a622567
-def _read_settings(pairs:list[str], example:str="norm=batch")->dict:
+def _settings(pairs:list[str], example:str="active_from=1")->dict:
     "`['active_from=1']` as keyword arguments; values are read as YAML."
     import yaml
-    settings = {}
+    options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name.strip() or not equals:
@@ -125,7 +91,11 @@ def _read_settings(pairs:list[str], example:str="norm=batch")->dict:
                              "allowed are numbers, true, false, words, [a, b], {a: b}") from None
     return options
 
-@app.command(cls=_lists("Databases", _all_databases))
+def _all_databases():
+    from affect_nb.databases.base import list_databases
+    return list_databases()
+
+@app.command(cls=_with_names("Databases", _all_databases))
 def check(
     database: Annotated[str, typer.Argument(help="The database, one of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of it; for own: the table, or the folder of labels.csv.")],
@@ -134,10 +104,10 @@ def check(
         "--set", "-s",
         help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
 ):
-    "Compare a copy of a database with its manifest; exit code 1 where something is wrong."
+    "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
     from affect_nb.databases.check import check_database
     from affect_nb.files.atomic import write_json
-    report = check_database(database, folder, **_read_settings(settings, "active_from=1"))
+    report = check_database(database, folder, **_settings(set))
     print(report)
     if json: write_json(json, report.to_dict())
     raise typer.Exit(0 if report.ok else 1)
@@ -154,7 +124,7 @@ def preprocess(
         min=1, help="Frames from one detection to the next; none: the default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 1,
 ):
-    "Find, track, landmark and align faces; finished clips are not done again."
+    "Find, follow, landmark and align faces; finished clips are not done again."
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
     options = {} if detect_every is None else {"detect_every": detect_every}
     done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers, **options)
@@ -201,7 +171,7 @@ def import_weights(
     print(out.with_name(f"{out.name.removesuffix('.json').removesuffix('.safetensors')}.json"))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #31e77e4e
-def _part_and_path(text:str)->tuple[str, str]:
+def _split_part(given:str)->tuple[str, str]:
     "Part ('' is the whole network) and path of `part=path` or `path`."
     named = re.fullmatch(r"([A-Za-z_][\w.]*)=(.*)", given)
     return named.groups() if named and not Path(given).exists() else ("", given)
@@ -251,13 +221,6 @@ _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release ha
 def _with_settings(make, preset, settings, **changes):
     "The recipe that `make` gives for the preset, with changes, and with `settings` of the network."
     from affect_nb.models.registry import model_arguments
-    allowed = [name for name in model_arguments(arch) if name != "width"]
-    unknown = [name for name in settings if name not in allowed]
-    if unknown:
-        raise ValueError(f"--set {unknown[0]}: {arch} has no such argument, it has {', '.join(allowed)}")
-
-def _recipe_with(make, preset:str, settings:dict, **changes):
-    "The recipe that `make` gives for a preset, with changes, and `settings` beside the preset's arguments."
     recipe = make(preset, **changes)
     allowed = [name for name in model_arguments(recipe.arch) if name != "width"]
     unknown = [name for name in settings if name not in ("width", *allowed)]
@@ -265,19 +228,19 @@ def _recipe_with(make, preset:str, settings:dict, **changes):
         raise ValueError(f"--set {unknown[0]}: {recipe.arch} has no such argument, it has {', '.join(allowed)}")
     return make(preset, **changes, arguments={**recipe.arguments, **settings}) if settings else recipe
 
-def _database_recipe(database:str, preset:str, settings:dict, **changes):
+def _recipe(database, preset, settings, **changes):
     "The recipe for one database with valence and arousal."
     from affect_nb.train.recipes import affwildnet_recipe, omg_recipe
-    return _recipe_with(omg_recipe if database == _ADAPTED else affwildnet_recipe, preset, settings, **changes)
+    return _with_settings(omg_recipe if database == _ADAPTED else affwildnet_recipe, preset, settings, **changes)
 
-def _joint_recipe(preset:str, settings:dict, **changes):
+def _joint_recipe(preset, settings, coupling=None, relatedness=None, **changes):
     "The recipe of FaceBehaviorNet."
     from affect_nb.train.recipes import facebehaviornet_recipe
     changes |= dict(coupling=coupling, relatedness=relatedness)
     return _with_settings(facebehaviornet_recipe, preset, settings, **changes)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #92f91dda
-@app.command(cls=_lists("Databases", _all_databases))
+@app.command(cls=_with_names("Databases", _all_databases))
 def train(
     database: Annotated[str, typer.Argument(help="One with valence and arousal, of those below.")],
     folder: Annotated[Path, typer.Argument(help="Your copy of the database, or a synthetic twin.")],
@@ -319,10 +282,10 @@ def _report_training(card, out:Path, skipped:list):
     _report_skipped(skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f16f71c
-def _folders_by_database(pairs:list[str])->dict[str, Path]:
-    "`{'affectnet': folder}` of `['affectnet=folder']`."
+def _folders(given:list[str])->dict[str, Path]:
+    "`{'affectnet': folder}` of `affectnet=folder`."
     databases = {}
-    for pair in pairs:
+    for pair in given:
         name, _, folder = pair.partition("=")
         if not name or not folder:
             raise ValueError(f"{pair!r} is no database with its folder, allowed is database=folder, "
@@ -331,10 +294,6 @@ def _folders_by_database(pairs:list[str])->dict[str, Path]:
             raise ValueError(f"{name} is given more than once, as {databases[name]} and {folder}")
         databases[name] = Path(folder)
     return databases
-
-def _database_and_folder(pair:str)->tuple[str, Path]:
-    "`('aff-wild', folder)` of `aff-wild=folder`."
-    return next(iter(_folders_by_database([pair]).items()))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #d188bc63
 _Coupling = Literal["none", "co_annotation", "soft_co_annotation", "distribution_matching", "both"]
@@ -402,7 +361,7 @@ def train_chain(
         help="Faces, sound, or both, and then both in one network.")] = "both",
     only: Annotated[list[str], typer.Option(help="A stage to run; those before it must have run. None: all.")] = [],
     width: _Width = None,
-    epochs: _Epochs = None,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the training part, of every stage.")] = None,
     lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(
         min=1, help="Sequences per batch, in the stages that have sequences.")] = None,
@@ -415,9 +374,8 @@ def train_chain(
     seed: _Seed = 0,
     workers: _Workers = 1,
 ):
-    """Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A).
-
-    Batch size and length are for the stages that have sequences."""
+    "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
+    from affect_nb.train.jobs_chain import STREAMS, mt_chain
     from affect_nb.train.jobs_chain import train_chain as run_stages
     changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed)
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
@@ -451,8 +409,8 @@ DEFAULT_MODEL = Path("runs/demo/weights/affwildnet_vgg.json")
 def _check_model(path:Path):
     "A `ValueError` where no network can be meant."
     if path.is_dir():
-        cards = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
-        raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {cards}")
+        inside = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
+        raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {inside}")
     if not path.exists() and not path.with_name(f"{path.name}.json").exists():
         raise ValueError(f"{path}: no such model card. Run `affect_nb run demo` (or `make demo`) to train one, "
                          "or name yours with --model")
@@ -485,8 +443,6 @@ def predict(
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
     a table, an annotated film and a plot."""
     _check_model(model)
-    options = _given(precision=precision)
-    _print_precision(device, options)
     from affect_nb.apps.predict import predict_files
     from affect_nb.train.precision import choose_device, choose_precision
     print(f"precision: {choose_precision(choose_device(device), precision).name}", file=sys.stderr)
@@ -500,16 +456,6 @@ def predict(
     for path in written: print(path)
     _report_skipped(skipped)
     raise typer.Exit(1 if skipped and not written else 0)
-
-# %% ../../nbs/70_apps/40_cli.ipynb #f0301691
-def _face_number(text:str|None): # int, str or None
-    "A face by its number; other words as they are."
-    return int(text) if (text or "").isdigit() else text
-
-def _print_notes(caught:list):
-    "Each of our own warnings once, as a note."
-    messages = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    for message in dict.fromkeys(messages): print(f"note: {message}", file=sys.stderr)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5bc25fd0
 @app.command()
@@ -556,15 +502,9 @@ def main(arguments:list[str]|None=None):
         sys.exit(_INTERRUPTED)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("AFFECT_NB_TRACEBACK"): raise
-        print(f"affect_nb: {_error_message(error)}", file=sys.stderr)
+        print(f"affect_nb: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
 
-def _prepare_process():
-    "Libraries warn their developers, not our users; threads wait without spinning."
-    if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning)
-    # a thread that spins while it waits makes an RNN 20 times slower on cores that others use too
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-def _error_message(error:Exception)->str:
+def _sentence(error:Exception)->str:
     "What went wrong; of the operating system's errors, the file first."
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
