@@ -145,7 +145,8 @@ def _clip_sound(predictor:Predictor, store:FaceStore, table:pd.DataFrame)->tuple
     "The sound of a clip, or why there is none; fills the column `sound` of its table."
     track = sound_beside(store.path) if isinstance(store, FaceStore) else None
     if track is not None: table["sound"] = track.status(table["time"].to_numpy())
-    if not predictor.sound: return None, "sound is switched off"
+    if not predictor.sound:
+        return None, "sound is switched off"
     if track is None or not (table["sound"] == "ok").any(): return None, _NO_SOUND[table["sound"].mode().iloc[0]]
     return ClipSound(track, table["frame"].to_numpy(), table["time"].to_numpy()), ""
 

@@ -3,8 +3,8 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "learner": ["affect_learner"],
-    "recipes": ["Recipe", "affwildnet_recipe", "omg_recipe", "mt_vgg_recipe", "mt_vgg_gru_recipe", "av_mt_vgg_gru_recipe",
-                "facebehaviornet_recipe"],
+    "recipes": ["Recipe", "affwildnet_recipe", "omg_recipe", "mt_vgg_recipe", "mt_vgg_gru_recipe",
+                "av_mt_vgg_gru_recipe", "facebehaviornet_recipe"],
     "fit": ["create_learner"],
     "jobs_database": ["database_loaders", "train_database"],
     "jobs_joint": ["train_joint"],
