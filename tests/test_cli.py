@@ -755,7 +755,7 @@ def test_run_refuses(tmp_path):
     (tmp_path/"mine.yaml").write_text("title: mine\nnotebook: {}\n")
     affect("run", tmp_path/"mine.yaml").refuses("mine.yaml", "notebook: Extra inputs", "allowed keys are title, notebooks")
     for setting, *texts in (("epochs=1", "write notebook.parameter=value"), ("20_table2_affwildnet.epochs", "write notebook.parameter=value"),
-                            ("20_table2_afwildnet.epochs=1", "no notebook '20_table2_afwildnet'", "did you mean 20_table2_affwildnet?", "allowed: 05_faces"),
+                            ("20_table2_afwildnet.epochs=1", "no notebook '20_table2_afwildnet'", "did you mean 20_table2_affwildnet?", "allowed: 02_first_look"),
                             ("20_table2_affwildnet.epoch=1", "20_table2_affwildnet: unknown parameter 'epoch'", "did you mean epochs?")):
         affect("run", "smoke", "--set", setting, "--out", tmp_path/"run").refuses(*texts)
     assert not (tmp_path/"run"/"state").exists()

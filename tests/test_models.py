@@ -1,6 +1,8 @@
 """Every registered network: shapes, independence of sequences, checkpoints."""
 import json
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -111,6 +113,15 @@ def test_missing_landmarks_are_zeros_and_only_for_their_frame_and_after(name):
     torch.testing.assert_close(said[0, :2], whole[0, :2], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(said[1], whole[1], atol=1e-5, rtol=1e-4)
     assert not torch.allclose(said[0, 2:], whole[0, 2:])
+
+
+def test_shapes_alone_draw_no_weights():
+    "On the meta device PyTorch would import its compiler to draw them: more than a second before every prediction."
+    look = ("import sys, torch; from affect_nb.models import create_model; before = {*sys.modules}; torch.set_default_device('meta'); "
+            "[create_model(name, width=1/16) for name in ('affwildnet_vgg', 'cnn_3rnn', 'mt_vgg_gru', 'facebehaviornet')]; "
+            "print(*{'torch._dynamo', 'sympy', 'triton'} & {*sys.modules} - before)")
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
 
 
 def test_the_papers_size():

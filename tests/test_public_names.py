@@ -87,7 +87,7 @@ SEVERAL_MEANINGS = {
     "which frame, face, table or split: by the function's own subject": "face_id table validation postprocess name names",
     "what else a word says in a sentence of its own": "data what path weights",
     "different measures and thresholds": "measure score threshold active_from reach scale limits noise ambient window draws",
-    "rates and formats of different media": "fps rate quality batch chunk frames sound spectrogram seen",
+    "rates and formats of different media": "fps rate quality batch chunk frames sound spectrogram on_frame",
     "True where somebody looks on, False inside other work": "progress shuffle",
     "an object, and the words that make one": "precision relatedness pixel_scale settings modality valence folds",
     "a seed whose picture is meant to be looked at": "seed",

@@ -147,6 +147,7 @@ def training_note(
     parts = [f"Width {width}", *normalised, *details, f"{counted(seeds, 'seed')} from {seed}"]
     return f"{', '.join(parts + [f'trained in {trained}']*bool(trained))}."
 
+# %% ../../nbs/60_analysis/30_tables.ipynb #1c98f43f
 def seeds_note(
     seeds:int, # trainings of each network
     where:str="", # who has more of them

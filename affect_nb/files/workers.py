@@ -22,7 +22,7 @@ from tqdm import tqdm
 # %% ../../nbs/05_files/15_workers.ipynb #468ea9b0
 @contextmanager
 def _interrupts_are_not_inherited():
-    "Processes started in this block ignore Ctrl-C; only the main thread can arrange that."
+    "Processes started in this block do not hear Ctrl-C; only the main thread can arrange that."
     if threading.current_thread() is not threading.main_thread(): yield; return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try: yield
@@ -35,14 +35,14 @@ def _follow_parent():
         os._exit(1)
     threading.Thread(target=wait, daemon=True).start()
 
+# %% ../../nbs/05_files/15_workers.ipynb #b910cf6f
 def _start_worker(start:Callable|None):
     "What each process does first."
     _follow_parent()
-    # the usual lock is a semaphore of the system, which a stopped process would leave behind
+    # the usual one is a semaphore of the system, which a stopped process would leave behind
     tqdm.set_lock(threading.RLock())
     if start: start()
 
-# %% ../../nbs/05_files/15_workers.ipynb #b910cf6f
 def _order_of(items, needs):
     "The places of `items`, each after those of what it needs."
     places = {item: place for place, item in enumerate(items)} if needs else {}
@@ -50,6 +50,18 @@ def _order_of(items, needs):
                                for place, item in enumerate(items)})
     order.prepare()
     return order
+
+# %% ../../nbs/05_files/15_workers.ipynb #24c0aafe
+def _results(pool, work, items, order):
+    "Place and future of each item, as they get ready; what needs it is handed out then."
+    futures = {}
+    while order.is_active():
+        with _interrupts_are_not_inherited():
+            futures |= {pool.submit(work, items[place]): place for place in order.get_ready()}
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            place = futures.pop(future)
+            yield place, future
+            order.done(place)
 
 def in_parallel(
     work:Callable,  # of one item; a function that can be pickled
@@ -60,21 +72,10 @@ def in_parallel(
 )->Iterator[tuple[object, Future]]: # item and its future, as they get ready
     "Run `work` on each item; closing the iterator early stops all of it."
     order, others = _order_of(items, needs), set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(max(1, min(workers, len(items))), mp_context=multiprocessing.get_context("spawn"),
-                               initializer=_start_worker, initargs=(start,))
-
-    def submit():
-        with _interrupts_are_not_inherited():
-            return {pool.submit(work, items[place]): place for place in order.get_ready()}
-
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max(1, min(workers, len(items))), context, _start_worker, (start,))
     try:
-        futures = submit()
-        while futures:
-            for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                place = futures.pop(future)
-                yield items[place], future
-                order.done(place)
-            futures |= submit()
+        for place, future in _results(pool, work, items, order): yield items[place], future
     except BaseException:
         for process in set(multiprocessing.active_children()) - others: process.terminate()
         raise
@@ -86,11 +87,12 @@ def run_commands(
     processes:int, # at a time
 ):
     "Run commands, each on one thread; a RuntimeError names the first that fails, and the others are stopped."
-    running, environment = [], {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = []
     try:
         for command in commands:
             while len(running) >= processes: running = _still_running(running)
-            running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+            running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"},
+                                            stdout=subprocess.DEVNULL))
         while running: running = _still_running(running)
     except BaseException:
         for process in running: process.terminate()
@@ -101,6 +103,6 @@ def _still_running(running:list)->list:
     while all(process.poll() is None for process in running): time.sleep(.1)
     failed = [process for process in running if process.poll() not in (None, 0)]
     if failed:
-        command = " ".join(map(str, failed[0].args))[:200]
-        raise RuntimeError(f"{command} ended with {failed[0].returncode}; its message is above")
+        raise RuntimeError(f"{' '.join(map(str, failed[0].args))[:200]} ended with {failed[0].returncode}; its "
+                           "message is above")
     return [process for process in running if process.poll() is None]

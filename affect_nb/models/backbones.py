@@ -39,7 +39,7 @@ def vgg_block(
 
 def he_init(module:nn.Module)->None:
     "He's normal initialisation of a convolution or linear layer before a ReLU, zero bias; others stay."
-    if isinstance(module, (nn.Conv2d, nn.Linear)):
+    if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.is_meta: # shapes alone: nothing to draw
         nn.init.kaiming_normal_(module.weight, nonlinearity='relu')
         nn.init.zeros_(module.bias)
 

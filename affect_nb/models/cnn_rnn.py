@@ -23,6 +23,7 @@ _FIRST_BIASES = {'gru': (1., 1., 0.), 'lstm': (0., 1., 0., 0.)} # reset, update,
 def _init_rnn(rnn, biases):
     "Glorot's weights for the inputs, orthogonal recurrent weights; `biases` of each gate."
     for name, weight in rnn.named_parameters():
+        if weight.is_meta: continue # shapes alone: nothing to draw
         for part, bias in zip(weight.data.chunk(len(biases)), biases):
             if name.startswith('weight_ih'): nn.init.xavier_uniform_(part)
             elif name.startswith('weight_hh'): nn.init.orthogonal_(part)

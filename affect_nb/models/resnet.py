@@ -51,7 +51,8 @@ class ResNet50(nn.Module):
             self.add_module(f'layer{number}', resnet_stage(channels_in, channels, blocks, stride=stride, caffe=caffe))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d): nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
+            if not isinstance(layer, nn.Conv2d) or layer.weight.is_meta: continue # shapes alone: nothing to draw
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
 
     def forward(self, faces:Tensor)->dict[str, Tensor]:
         features = {'2nd-pool': self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(faces)))))}
