@@ -11,9 +11,9 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score
 
 from affect_nb.analysis.agreement import (annotator_confusion, fleiss_kappa, icc, mean_agreement, mean_pair, pairwise_accuracy, pairwise_ccc,
                                           pairwise_f1, pairwise_kappa, pairwise_mean_f1, plot_agreement, rating_counts)
-from affect_nb.analysis.annotators import (METHODS, Annotations, _lagged_correlation, _mean_of_others, agreement_matrix, agreement_report,
-                                     agreement_weights, align, consensus, merge, outliers, plot_tracks, plot_votes, reaction_lags,
-                                     read_annotations, write_annotations)
+from affect_nb.analysis.annotators import Annotations, read_annotations, write_annotations
+from affect_nb.analysis.consensus import (METHODS, _mean_of_others, agreement_matrix, agreement_report, agreement_weights, align, consensus,
+                                          lagged_correlation, merge, outliers, plot_tracks, plot_votes, reaction_lags)
 from affect_nb.core.labels import AUS8
 from affect_nb.core.metrics import ccc
 from affect_nb.synth.raters import Annotator, annotate_aus, annotate_expression, annotate_va, confusion_chances, draw_annotators
@@ -200,7 +200,7 @@ def test_missing_pairs_reach_no_mean():
 
 @pytest.mark.parametrize("call, said", [
     (lambda: pairwise_ccc(dict(A=[1.])), "two annotators"), (lambda: pairwise_kappa(dict(A=[1, 2], B=[1])), "must be equal"),
-    (lambda: icc(dict(A=[1., np.nan], B=[np.nan, 1.])), "0 of 2 targets"), (lambda: icc(dict(A=np.zeros((3, 2)), B=np.zeros((3, 2)))), "one number a target"),
+    (lambda: icc(dict(A=[1., np.nan], B=[np.nan, 1.])), "0 of 2 targets"), (lambda: icc(dict(A=np.zeros((3, 2)), B=np.zeros((3, 2)))), "one number per target"),
     (lambda: rating_counts(dict(A=[0, 1.5], B=[0, 1])), "frame 1: a rating is 1.5"), (lambda: pairwise_f1(dict(A=np.zeros((3, 2)), B=np.zeros((3, 2))), (1,)), "one for each AU")])
 def test_ratings_that_mean_nothing_are_refused(call, said):
     with pytest.raises(ValueError, match=said): call()
@@ -284,9 +284,9 @@ def slow_correlation(late, reference, lag):
 def test_lagged_correlation_against_a_slow_loop():
     rng = np.random.default_rng(0)
     late, reference = (with_gaps(np.cumsum(rng.normal(size=80)), seed) for seed in (1, 2))
-    fast = _lagged_correlation(late[:, None], reference[:, None], 12)
+    fast = lagged_correlation(late[:, None], reference[:, None], 12)
     assert fast == pytest.approx([slow_correlation(late, reference, lag) for lag in range(-12, 13)])
-    assert (_lagged_correlation(late[:, None], reference[:, None], 79)[[0, -1]] == -1).all(), "too few frames overlap at the ends"
+    assert (lagged_correlation(late[:, None], reference[:, None], 79)[[0, -1]] == -1).all(), "too few frames overlap at the ends"
 
 
 def test_gaps_and_a_careless_annotator_do_not_move_the_lags_of_others():

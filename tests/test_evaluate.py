@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from affect_nb.analysis.evaluate import _draw_scores, _stacked, as_row, clip_moments, evaluate, per_clip
+from affect_nb.analysis.evaluate import as_row, evaluate, per_clip
+from affect_nb.analysis.scores import clip_moments, drawn_scores, stacked_moments
 from affect_nb.core.metrics import ccc, concordance, mse
 
 LENGTHS = {"a": 40, "b": 90, "c": 25, "d": 3}
@@ -37,12 +38,12 @@ def test_scores_are_those_of_the_metrics(predictions, name, function, dimension)
 
 
 def test_draws_equal_tables_with_repeated_clips(predictions):
-    moments, rng = _stacked(clip_moments(predictions).values()), np.random.default_rng(1)
+    moments, rng = stacked_moments(clip_moments(predictions).values()), np.random.default_rng(1)
     for _ in range(5):
         clips = rng.choice(list(LENGTHS), 4)
         drawn = pd.concat([predictions[predictions["clip"] == clip] for clip in clips])
         counts = torch.tensor([[float((clips == clip).sum()) for clip in LENGTHS]], dtype=torch.float64)
-        got = _draw_scores(moments, counts, concordance)["pooled"][0]
+        got = drawn_scores(moments, counts, concordance)["pooled"][0]
         assert got.tolist() == pytest.approx([ccc(drawn[f"{name}_pred"], drawn[name]) for name in ("valence", "arousal")])
 
 

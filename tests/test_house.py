@@ -52,6 +52,15 @@ def test_imports_point_down(module):
         assert here[other] < here[module], f"{module} {here[module]} imports {other} {here[other]}: only lower rooms, or lower numbers in the same room"
 
 
+def test_core_needs_torch_and_numpy_alone():
+    "The science can be used where nothing else of the requirements is installed."
+    look = ("import sys, affect_nb.core; "
+            "print(*{name.partition('.')[0] for name in sys.modules} & "
+            "{'fastai', 'fastcore', 'pandas', 'matplotlib', 'pydantic'})")
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
 def test_every_module_has_its_notebook():
     modules = {str(path.relative_to(ROOT/"affect_nb").with_suffix("")).replace("/", ".") for path in (ROOT/"affect_nb").rglob("*.py")}
     written = {name for name in modules if not name.endswith("__init__") and name != "_modidx"}

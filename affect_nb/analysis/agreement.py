@@ -22,19 +22,22 @@ from ..core.metrics import accuracy, au_counts, ccc, confusion
 def _by_name(ratings):
     "name -> array, two annotators or more, all over the same frames."
     named = {str(name): np.asarray(ratings[name]) for name in ratings}
-    if len(named) < 2: raise ValueError(f"there are ratings of {list(named)}: agreement needs two annotators or more")
+    if len(named) < 2:
+        raise ValueError(f"there are ratings of {list(named)}: agreement needs two annotators or more")
     shapes = {name: values.shape for name, values in named.items()}
-    if len(set(shapes.values())) > 1: raise ValueError(f"the ratings have shapes {shapes}: they must be equal, one row for each frame")
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"the ratings have shapes {shapes}: they must be equal, one row for each frame")
     return named
 
 def _pairwise(ratings, measure):
-    "Symmetric table of `measure` for each two annotators; 1 for each with himself."
+    "Symmetric table of `measure` for each two annotators; 1 on the diagonal."
     named = _by_name(ratings)
     table = pd.DataFrame(1., list(named), list(named))
-    for first, second in combinations(named, 2): table.loc[first, second] = table.loc[second, first] = measure(named[first], named[second])
+    for first, second in combinations(named, 2):
+        table.loc[first, second] = table.loc[second, first] = measure(named[first], named[second])
     return table
 
-def _both(first, second):
+def _common(first, second):
     "Two arrays of floats, NaN wherever one of them has NaN."
     lost = np.isnan(first) | np.isnan(second)
     return np.where(lost, np.nan, first), np.where(lost, np.nan, second)
@@ -43,8 +46,8 @@ def _both(first, second):
 def pairwise_ccc(
     ratings, # name -> (n,) one trace, or (n, 2) valence, arousal; NaN is missing
 )->pd.DataFrame: # (K, K) annotators x annotators, in [-1, 1]; for (n, 2) the mean of both
-    "Concordance correlation coefficient of each two annotators (Lin 1989, Biometrics 45; eq. 1), on the frames that both have."
-    return _pairwise(ratings, lambda first, second: ccc(*_both(first, second)))
+    "CCC (eq. 1) of each two annotators (Lin 1989, Biometrics 45), on the frames that both have."
+    return _pairwise(ratings, lambda first, second: ccc(*_common(first, second)))
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #fa280c37
 def mean_agreement(
@@ -74,21 +77,26 @@ def _mean_squares(
     return between, within, judges, residual
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #46fb3ead
+def _f_quantiles(tail, df_between, df_noise):
+    "Upper quantiles of both F distributions, for the lower and the upper limit."
+    return f_distribution.ppf(1 - tail, df_between, df_noise), f_distribution.ppf(1 - tail, df_noise, df_between)
+
 def _single_by_f(between, noise, k, df_between, df_noise, tail):
     "ICC(1,1) or ICC(3,1) and its limits from an F ratio (Shrout & Fleiss 1979, eqs. of ICC(1,1) and ICC(3,1))."
-    upper, lower = f_distribution.ppf(1 - tail, df_between, df_noise), f_distribution.ppf(1 - tail, df_noise, df_between)
+    upper, lower = _f_quantiles(tail, df_between, df_noise)
     ratios = noise/between*np.array([1, upper, 1/lower])
     return (1 - ratios)/(1 + (k - 1)*ratios)
 
 def _single_by_judges(between, judges, residual, n, k, tail):
-    "ICC(2,1) and its limits, with Satterthwaite's degrees of freedom (Shrout & Fleiss 1979; McGraw & Wong 1996, table 7)."
+    "ICC(2,1) and its limits; degrees of freedom after Satterthwaite (McGraw & Wong 1996, table 7)."
     value = (between - residual)/(between + (k - 1)*residual + k*(judges - residual)/n)
     of_judges, of_residual = k*value*judges, (n*(1 + (k - 1)*value) - k*value)*residual
     spread = of_judges**2/(k - 1) + of_residual**2/((n - 1)*(k - 1))
     df = (of_judges + of_residual)**2/spread if spread > 0 else (n - 1)*(k - 1) # nothing but the targets varies
-    upper, lower = f_distribution.ppf(1 - tail, n - 1, df), f_distribution.ppf(1 - tail, df, n - 1)
+    upper, lower = _f_quantiles(tail, n - 1, df)
     noise = k*judges + (k*n - k - n)*residual
-    return np.array([value, n*(between - upper*residual)/(upper*noise + n*between), n*(lower*between - residual)/(noise + n*lower*between)])
+    low, high = between - upper*residual, lower*between - residual
+    return np.array([value, n*low/(upper*noise + n*between), n*high/(noise + n*lower*between)])
 
 def _of_mean(single, k):
     "Spearman-Brown: the reliability of the mean of k judges; -inf where one judge's is as low as it can be."
@@ -96,29 +104,44 @@ def _of_mean(single, k):
     return np.where(below <= 0, -np.inf, k*single/np.where(below <= 0, np.nan, below))
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #4886e39d
-_ICC_FORMS = [('ICC1', 'ICC(1,1)', 'one judge, other judges for each target'), ('ICC2', 'ICC(2,1)', 'one judge of many, absolute agreement'),
-              ('ICC3', 'ICC(3,1)', 'one of these judges, consistency'), ('ICC1k', 'ICC(1,k)', 'mean of k judges, others for each target'),
-              ('ICC2k', 'ICC(2,k)', 'mean of k judges of many, absolute agreement'), ('ICC3k', 'ICC(3,k)', 'mean of these judges, consistency')]
+_ICC_FORMS = [('ICC1', 'ICC(1,1)', 'one judge, other judges for each target'),
+              ('ICC2', 'ICC(2,1)', 'one judge of many, absolute agreement'),
+              ('ICC3', 'ICC(3,1)', 'one of these judges, consistency'),
+              ('ICC1k', 'ICC(1,k)', 'mean of k judges, others for each target'),
+              ('ICC2k', 'ICC(2,k)', 'mean of k judges of many, absolute agreement'),
+              ('ICC3k', 'ICC(3,k)', 'mean of these judges, consistency')]
 
 def _complete_rows(ratings):
     "(n, k) the targets that all judges have rated."
     table = np.stack(list(_by_name(ratings).values()), 1).astype(float)
-    if table.ndim != 2: raise ValueError(f"each judge's ratings have shape {table.shape[:1] + table.shape[2:]}: give one number a target, (n,)")
+    if table.ndim != 2:
+        shape = table.shape[:1] + table.shape[2:]
+        raise ValueError(f"each judge's ratings have shape {shape}: give one number per target, (n,)")
     kept = table[~np.isnan(table).any(1)]
-    if len(kept) < 2: raise ValueError(f"{len(kept)} of {len(table)} targets are rated by all {table.shape[1]} judges: 2 or more are needed")
+    if len(kept) < 2:
+        raise ValueError(f"{len(kept)} of {len(table)} targets are rated by all {table.shape[1]} judges: "
+                         "2 or more are needed")
     return kept
 
+def _icc_values(table, tail):
+    "(6, 3) value and limits of each form, from (n, k) ratings."
+    (n, k), (between, within, judges, residual) = table.shape, _mean_squares(table)
+    with np.errstate(divide='ignore', invalid='ignore'): # where nothing varies, 0/0 is NaN
+        singles = [_single_by_f(between, within, k, n - 1, n*(k - 1), tail),
+                   _single_by_judges(between, judges, residual, n, k, tail),
+                   _single_by_f(between, residual, k, n - 1, (n - 1)*(k - 1), tail)]
+        return [*singles, *[_of_mean(single, k) for single in singles]]
+
+# %% ../../nbs/60_analysis/10_agreement.ipynb #46ac5862
 def icc(
     ratings,         # name of the judge -> (n,) ratings, NaN is missing
     confidence=.95,  # of the two-sided interval
 )->pd.DataFrame:     # ICC1, ICC2, ICC3, ICC1k, ICC2k, ICC3k: name, value, low, high, frames, judges, meaning
-    "The six intraclass correlations (Shrout & Fleiss 1979, Psych. Bull. 86; McGraw & Wong 1996, Psych. Methods 1), on the targets that all judges rated."
-    table, tail = _complete_rows(ratings), (1 - confidence)/2
-    (n, k), (between, within, judges, residual) = table.shape, _mean_squares(table)
-    with np.errstate(divide='ignore', invalid='ignore'): # where nothing varies, 0/0 is NaN
-        singles = [_single_by_f(between, within, k, n - 1, n*(k - 1), tail), _single_by_judges(between, judges, residual, n, k, tail),
-                   _single_by_f(between, residual, k, n - 1, (n - 1)*(k - 1), tail)]
-        values = [*singles, *[_of_mean(single, k) for single in singles]]
+    """The six intraclass correlations, on the targets that all judges rated.
+
+    Shrout & Fleiss 1979, Psych. Bull. 86; McGraw & Wong 1996, Psych. Methods 1."""
+    table = _complete_rows(ratings)
+    values, (n, k) = _icc_values(table, (1 - confidence)/2), table.shape
     rows = [dict(name=name, value=value, low=low, high=high, frames=n, judges=k, meaning=meaning)
             for (_, name, meaning), (value, low, high) in zip(_ICC_FORMS, values)]
     return pd.DataFrame(rows, index=[form for form, _, _ in _ICC_FORMS])
@@ -131,15 +154,18 @@ def rating_counts(
     "How many annotators put each frame into each class."
     votes = np.stack(list(_by_name(ratings).values()), 1).astype(float)
     wrong = ~np.isin(votes, [*range(-1, n_classes)]) & ~np.isnan(votes)
-    if wrong.any(): raise ValueError(f"frame {np.argwhere(wrong)[0][0]}: a rating is {votes[wrong][0]:g}, allowed are 0 to {n_classes - 1}, and -1 or NaN for missing")
+    if wrong.any():
+        raise ValueError(f"frame {np.argwhere(wrong)[0][0]}: a rating is {votes[wrong][0]:g}, "
+                         f"allowed are 0 to {n_classes - 1}, and -1 or NaN for missing")
     return (votes[..., None] == np.arange(n_classes)).sum(1)
 
 def fleiss_kappa(
     counts, # (n, C) how many raters put item i into class j, see `rating_counts`
 )->float:   # at most 1; NaN if only one class was ever used, or no item has two ratings
     """Fleiss' kappa (1971, Psych. Bull. 76): how far agreement exceeds that of chance.
-    The number of raters may differ from item to item: an item's agreement is the share of its own pairs, every item with two
-    ratings or more counts alike, and chance comes from all of their ratings. Items with fewer are left out."""
+
+    The number of raters may differ from item to item: an item's agreement is the share of its own pairs, every item
+    with two ratings or more counts alike, and chance comes from all of their ratings. Items with fewer are left out."""
     counts = np.asarray(counts, float)
     raters = counts.sum(1)
     counts, raters = counts[raters >= 2], raters[raters >= 2]
@@ -149,14 +175,14 @@ def fleiss_kappa(
     return float((agreeing.mean() - chance)/(1 - chance)) if chance < 1 else float('nan')
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #35c05e05
-def _rated(first, second):
+def _common_ids(first, second):
     "The class ids of the frames that both have."
     first, second = (np.nan_to_num(np.asarray(ids, float), nan=-1).astype(int) for ids in (first, second))
     kept = (first >= 0) & (second >= 0)
     return first[kept], second[kept]
 
 def _cohen(first, second):
-    first, second = _rated(first, second)
+    first, second = _common_ids(first, second)
     return cohen_kappa_score(first, second) if len({*first, *second}) > 1 else float('nan')
 
 def pairwise_kappa(
@@ -168,43 +194,46 @@ def pairwise_kappa(
 def pairwise_accuracy(
     ratings, # name -> (n,) class ids; missing is -1 or NaN
 )->pd.DataFrame: # (K, K) in [0, 1]; NaN for two who share no frame
-    "Share of the common frames on which two annotators say the same."
+    "Share of the common frames to which two annotators give the same class."
     classes = 1 + max(0, *(int(np.nanmax(values, initial=0)) for values in _by_name(ratings).values()))
-    return _pairwise(ratings, lambda first, second: accuracy(*_rated(first, second), n_classes=classes))
+    return _pairwise(ratings, lambda first, second: accuracy(*_common_ids(first, second), n_classes=classes))
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #9ed5192c
 def annotator_confusion(
     first,           # (n,) expressions of one annotator, -1 is missing
     second,          # (n,) of another
-    normalise=False, # rows sum to 1 (NaN for an expression that `first` never saw), instead of counts
-)->pd.DataFrame:     # (7, 7) row: what the first saw, column: what the second saw in the same frames
+    normalise=False, # rows sum to 1 (NaN for an expression that `first` never chose), instead of counts
+)->pd.DataFrame:     # (7, 7) row: the choice of the first, column: of the second in the same frames
     "Confusion of expressions between two annotators, on the frames that both have."
-    counts = confusion(*_rated(second, first))[:, :-1].numpy() # `confusion` takes the columns first
-    if normalise: counts = counts/np.where(counts.sum(1, keepdims=True) > 0, counts.sum(1, keepdims=True), np.nan)
+    counts = confusion(*_common_ids(second, first))[:, :-1].numpy() # `confusion` takes the columns first
+    of_first = counts.sum(1, keepdims=True)
+    if normalise: counts = counts/np.where(of_first > 0, of_first, np.nan)
     return pd.DataFrame(counts, EXPRESSIONS, EXPRESSIONS)
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #2118c969
 def _f1(first, second):
     "(A,) F1 of two annotators for each AU."
-    hit, extra, lost = au_counts(*_both(first, second)).numpy()[:3]
+    hit, extra, lost = au_counts(*_common(first, second)).numpy()[:3]
     with np.errstate(invalid='ignore'): return 2*hit/(2*hit + extra + lost)
 
 def pairwise_f1(
     ratings,  # name -> (n, A) 1 active, 0 inactive, NaN missing
     au_names, # (A,) FACS numbers
-)->pd.DataFrame: # rows (annotator, other), columns AU1, AU2, ...: in [0, 1], NaN where neither saw the AU
+)->pd.DataFrame: # rows (annotator, other), columns AU1, AU2, ...: in [0, 1], NaN where neither marked the AU
     "F1 of each two annotators for each AU, on the frames that both have."
     named = _by_name(ratings)
     width = {values.shape[1:] for values in named.values()}.pop()
-    if width != (len(au_names),): raise ValueError(f"the ratings have {width} columns, they must be ({len(au_names)},): one for each AU of {tuple(au_names)}")
+    if width != (len(au_names),):
+        raise ValueError(f"the ratings have {width} columns, they must be ({len(au_names)},): "
+                         f"one for each AU of {tuple(au_names)}")
     pairs = list(combinations(named, 2))
     rows = pd.MultiIndex.from_tuples(pairs, names=['annotator', 'other'])
-    return pd.DataFrame([_f1(named[first], named[second]) for first, second in pairs], rows, [f'AU{au}' for au in au_names])
+    return pd.DataFrame([_f1(named[a], named[b]) for a, b in pairs], rows, [f'AU{au}' for au in au_names])
 
 def pairwise_mean_f1(
     ratings, # name -> (n, A) 1 active, 0 inactive, NaN missing
 )->pd.DataFrame: # (K, K) in [0, 1]
-    "F1 of each two annotators, mean over the AUs that at least one of them saw."
+    "F1 of each two annotators, mean over the AUs that at least one of them marked."
     return _pairwise(ratings, lambda first, second: pd.Series(_f1(first, second)).mean())
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #75b7799d
@@ -217,8 +246,11 @@ def plot_agreement(
     values = pairs.to_numpy(float)
     if ax is None: ax = plt.subplots(figsize=(1.4 + .38*len(pairs), 1 + .38*len(pairs)), dpi=72)[1]
     ax.imshow(values, cmap='Blues', vmin=0, vmax=1)
+    style = dict(ha='center', va='center', fontsize=7)
     for (row, column), value in np.ndenumerate(values):
-        if not np.isnan(value): ax.text(column, row, f'{value:.2f}'.replace('0.', '.'), ha='center', va='center', fontsize=7, color='white' if value > .6 else 'black')
+        text, colour = f'{value:.2f}'.replace('0.', '.'), 'white' if value > .6 else 'black'
+        if not np.isnan(value): ax.text(column, row, text, color=colour, **style)
     ax.set(xticks=range(len(pairs.columns)), yticks=range(len(pairs)), title=title)
-    ax.set_xticklabels(pairs.columns, rotation=45, ha='right', fontsize=8); ax.set_yticklabels(pairs.index, fontsize=8)
+    ax.set_xticklabels(pairs.columns, rotation=45, ha='right', fontsize=8)
+    ax.set_yticklabels(pairs.index, fontsize=8)
     return ax

@@ -9,63 +9,74 @@ __all__ = ['SCORES', 'seed_scores', 'over_seeds', 'score_rows', 'differences', '
 import numpy as np
 import pandas as pd
 import torch
-from .evaluate import _DIMENSIONS, _checked, _draw_scores, _stacked, clip_moments
-from ..core.metrics import concordance, squared_error
+from .scores import (COVERAGE, DIMENSIONS, DRAWS, PREDICTED_DIMENSIONS, VA_MEASURES,
+                                       check_predictions, clip_draws, clip_moments, drawn_scores, stacked_moments)
 from ..models.fusion import decision_weights
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #5515811a
-_MEASURES = (('ccc', concordance), ('mse', squared_error))
-SCORES = tuple(f'{measure}_{dimension}' for measure, _ in _MEASURES for dimension in (*_DIMENSIONS, 'mean')) # the columns of Table II
+SCORES = tuple(f'{measure}_{dimension}' for measure in VA_MEASURES for dimension in (*DIMENSIONS, 'mean')) # of Table II
 
 def seed_scores(
-    tables:dict,        # method -> predictions (see `analysis.evaluate.prediction_table`), one table a seed: a list, or seed -> table
+    tables:dict,        # method -> predictions (see `analysis.scores`), one table per seed: a list, or seed -> table
     reduce='pooled',    # 'pooled' over all frames, or 'clips': the mean over clips
 )->pd.DataFrame:        # index (method, seed), columns as Table II
     "The scores of each seed by itself."
-    rows = {(method, seed): _scores(table, reduce) for method, given in tables.items() for seed, table in _by_seed(given)}
-    return pd.DataFrame(list(rows.values()), pd.MultiIndex.from_tuples(rows, names=['method', 'seed']), list(SCORES))
+    rows = {key: _table_scores(table, reduce) for key, table in _by_method_and_seed(tables).items()}
+    index = pd.MultiIndex.from_tuples(rows, names=['method', 'seed'])
+    return pd.DataFrame(list(rows.values()), index, list(SCORES))
 
-def _by_seed(given): return given.items() if isinstance(given, dict) else enumerate(given)
+def _by_method_and_seed(tables):
+    "(method, seed) -> table; the tables of a list have their position as seed."
+    by_seed = lambda given: given.items() if isinstance(given, dict) else enumerate(given)
+    return {(method, seed): table for method, given in tables.items() for seed, table in by_seed(given)}
 
-def _scores(table, reduce, counts=None):
-    "(draws, 6) scores of one table; of the clips as they are, or as `counts` (draws, clips) has drawn them."
-    moments = _stacked(clip_moments(_checked(table)).values())
-    whole = counts is None
-    counts = torch.ones(1, len(moments.n)).double() if whole else counts
-    drawn = [_draw_scores(moments, counts, measure)[reduce] for _, measure in _MEASURES]
+def _table_scores(table, reduce, counts=None):
+    "(6,) scores of one table, or (draws, 6) of the clips as `counts` (draws, clips) has drawn them."
+    moments = stacked_moments(clip_moments(check_predictions(table)).values())
+    draws = torch.ones(1, len(moments.n)).double() if counts is None else counts
+    drawn = [drawn_scores(moments, draws, measure)[reduce] for measure in VA_MEASURES.values()]
     scores = torch.cat([torch.cat([each, each.mean(1, keepdim=True)], 1) for each in drawn], 1).numpy()
-    return scores[0] if whole else scores
+    return scores[0] if counts is None else scores
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #a37ef159
 def over_seeds(
     tables:dict,        # as `seed_scores` takes them; every table has the same clips
     reduce='pooled',    # 'pooled' or 'clips'
-    draws=1000,         # times that the clips are drawn again for the interval
-    coverage=.95,       # of the interval
+    draws=DRAWS,        # times that the clips are drawn again for the interval
+    coverage=COVERAGE,  # of the interval
     seed=0,             # of the draws
-)->pd.DataFrame:        # tidy: method, score, value (mean over seeds), spread (their standard deviation), low, high, n_seeds, n_clips
+)->pd.DataFrame:        # tidy: method, score, value (mean over seeds), spread (standard deviation), low, high, ...
     "Mean, spread and interval of each method: the same draws of clips for all of its seeds, and for all methods."
-    each = seed_scores(tables, reduce)
-    clips = {(method, number): tuple(sorted(table['clip'].unique())) for method, given in tables.items() for number, table in _by_seed(given)}
-    if len(set(clips.values())) > 1: raise ValueError(f"the tables have different clips: {', '.join(f'{method} seed {number} has {len(names)}' for (method, number), names in clips.items())}; a comparison needs the same")
-    n = len(next(iter(clips.values())))
-    counts = torch.from_numpy(np.random.default_rng(seed).multinomial(n, np.full(n, 1/n), draws).astype(float))
-    rows = []
-    for method, given in tables.items():
-        drawn = np.mean([_scores(table, reduce, counts) for _, table in _by_seed(given)], axis=0)
-        low, high = np.nanquantile(drawn, [(1 - coverage)/2, (1 + coverage)/2], axis=0)
-        spread = each.loc[method].std(ddof=1)
-        rows += [dict(method=method, score=score, value=each.loc[method][score].mean(), spread=spread[score], low=low[i], high=high[i], n_seeds=len(each.loc[method]), n_clips=n)
-                 for i, score in enumerate(SCORES)]
-    return pd.DataFrame(rows)
+    scores, clips = seed_scores(tables, reduce), _common_clips(tables)
+    counts = clip_draws(clips, draws, seed)
+    drawn = {key: _table_scores(table, reduce, counts) for key, table in _by_method_and_seed(tables).items()}
+    parts = []
+    for method in tables:
+        each = scores.loc[method]
+        mean = np.mean([drawn[method, number] for number in each.index], axis=0)
+        low, high = np.nanquantile(mean, [(1 - coverage)/2, (1 + coverage)/2], axis=0)
+        parts.append(pd.DataFrame(dict(method=method, score=SCORES, value=[each[score].mean() for score in SCORES],
+                                       spread=each.std(ddof=1).to_numpy(), low=low, high=high,
+                                       n_seeds=len(each), n_clips=clips)))
+    return pd.concat(parts, ignore_index=True)
+
+def _common_clips(tables):
+    "The number of clips; raises a `ValueError` unless all tables have the same."
+    clips = {key: tuple(sorted(table['clip'].unique())) for key, table in _by_method_and_seed(tables).items()}
+    if len(set(clips.values())) > 1:
+        counts = ', '.join(f'{method} seed {seed} has {len(names)}' for (method, seed), names in clips.items())
+        raise ValueError(f"the tables have different clips: {counts}; a comparison needs the same")
+    return len(next(iter(clips.values())))
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #a9093c4e
 def score_rows(
     compared:pd.DataFrame, # from `over_seeds`
     columns=SCORES,        # which scores
-)->pd.DataFrame:           # index method, one column a score
+)->pd.DataFrame:           # index method, one column per score
     "The means over seeds in the form of Tables II and III."
-    return compared.pivot(index='method', columns='score', values='value').loc[list(dict.fromkeys(compared['method'])), list(columns)].rename_axis(columns=None)
+    methods = list(dict.fromkeys(compared['method']))
+    means = compared.pivot(index='method', columns='score', values='value')
+    return means.loc[methods, list(columns)].rename_axis(columns=None)
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #a967ac3e
 def differences(
@@ -73,14 +84,20 @@ def differences(
     claims:dict,       # words -> (method that should be better, method that should be worse)
     score='ccc_mean',  # larger is better
 )->pd.DataFrame:       # index claim: better, worse, difference (mean over seeds), spread, seeds_for, n_seeds, holds
-    "Whether the orderings that were claimed are found; `holds` where the mean difference exceeds its spread and every seed agrees, 'reversed' likewise, else 'open'."
-    rows = {}
-    for claim, (better, worse) in claims.items():
-        gap = (each.loc[better][score] - each.loc[worse][score]).dropna()
-        mean, spread, agree = gap.mean(), gap.std(ddof=1), int((gap > 0).sum())
-        clear = len(gap) > 1 and abs(mean) > spread and agree in (0, len(gap))
-        rows[claim] = dict(better=better, worse=worse, difference=mean, spread=spread, seeds_for=agree, n_seeds=len(gap), holds=('yes' if mean > 0 else 'reversed') if clear else 'open')
+    """Whether the orderings that were claimed hold.
+
+    'yes' where the mean difference exceeds its spread and every seed agrees, 'reversed' likewise, else 'open'."""
+    rows = {claim: _difference(each[score], *methods) for claim, methods in claims.items()}
     return pd.DataFrame.from_dict(rows, orient='index').rename_axis('claim')
+
+def _difference(scores, better, worse):
+    "A row of `differences`."
+    gap = (scores.loc[better] - scores.loc[worse]).dropna()
+    mean, spread, agree = gap.mean(), gap.std(ddof=1), int((gap > 0).sum())
+    clear = len(gap) > 1 and abs(mean) > spread and agree in (0, len(gap))
+    holds = ('yes' if mean > 0 else 'reversed') if clear else 'open'
+    return dict(better=better, worse=worse, difference=mean, spread=spread, seeds_for=agree, n_seeds=len(gap),
+                holds=holds)
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #7edd4432
 def fuse_decisions(
@@ -88,11 +105,19 @@ def fuse_decisions(
     ccc,             # (networks, 2) their concordance of valence and arousal on the validation set
 )->pd.DataFrame:     # as the first table, with the fused predictions
     "Decision-level fusion (eq. 3) of prediction tables."
-    shares = decision_weights(ccc).numpy()
-    if len(tables) != len(shares): raise ValueError(f"{len(tables)} tables and {len(shares)} rows of ccc: give one for each")
+    weights = decision_weights(ccc).numpy()
+    if len(tables) != len(weights):
+        raise ValueError(f"{len(tables)} tables and {len(weights)} rows of ccc: give one for each")
+    tables = _same_rows(tables)
+    columns = zip(PREDICTED_DIMENSIONS, weights.T)
+    fused = {name: sum(w*table[name] for w, table in zip(each, tables)) for name, each in columns}
+    return tables[0].assign(**fused)
+
+def _same_rows(tables):
+    "The tables sorted by clip, frame and face; raises a `ValueError` unless they agree in them."
     keys = [name for name in ('clip', 'frame', 'face_id') if all(name in table for table in tables)]
-    first, *others = [table.sort_values(keys, ignore_index=True) for table in tables]
-    for number, other in enumerate(others, 2):
-        if not first[keys].equals(other[keys]): raise ValueError(f"table {number} has other rows than the first: they must agree in {', '.join(keys)}")
-    fused = {f'{name}_pred': sum(share*table[f'{name}_pred'] for share, table in zip(shares[:, i], (first, *others))) for i, name in enumerate(_DIMENSIONS)}
-    return first.assign(**fused)
+    tables = [table.sort_values(keys, ignore_index=True) for table in tables]
+    for number, other in enumerate(tables[1:], 2):
+        if not tables[0][keys].equals(other[keys]):
+            raise ValueError(f"table {number} has other rows than the first: they must agree in {', '.join(keys)}")
+    return tables

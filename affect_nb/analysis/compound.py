@@ -22,7 +22,7 @@ from .few_shot import few_shot_learner # to be found beside `compound_scores`
 from .tasks import outputs_of # likewise
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, AffectOutput
 from ..core.metrics import confusion
-from ..core.relatedness import COMPOUND, Relatedness, relatedness_of
+from ..core.relatedness import COMPOUND, Relatedness, read_relatedness, relatedness_of
 from ..databases.base import Database
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #e50ad2c7
@@ -35,77 +35,105 @@ class CompoundClasses:
     table: Relatedness # its rows are the classes, in this order
 
     def __post_init__(self):
-        sizes = {name: len(getattr(self, name)) for name in ('names', 'components', 'positive')} | dict(table=len(self.table.emotions))
-        if len(set(sizes.values())) > 1 or len(set(self.names)) < len(self.names): raise ValueError(f"the classes are {', '.join(f'{name} {size}' for name, size in sizes.items())}: each needs a name of its own and one of the others")
-        if tuple(self.table.emotions) != tuple(self.names): raise ValueError(f"the rows of the table are {self.table.emotions}, they must be the classes {self.names}")
-        for name, mixed in zip(self.names, self.components):
-            wrong = [one for one in mixed if one not in EXPRESSIONS]
-            if wrong or len(set(mixed)) < len(mixed) or len(mixed) not in (1, 2): raise ValueError(f"{name} mixes {wrong[0] if wrong else mixed!r}, it must be one or two different of {', '.join(EXPRESSIONS)}")
+        sizes = {name: len(getattr(self, name)) for name in ('names', 'components', 'positive')}
+        sizes['table'] = len(self.table.emotions)
+        if len(set(sizes.values())) > 1 or len(set(self.names)) < len(self.names):
+            counts = ', '.join(f'{name} {size}' for name, size in sizes.items())
+            raise ValueError(f"the classes are {counts}: each needs a name of its own and one of the others")
+        if tuple(self.table.emotions) != tuple(self.names):
+            raise ValueError(f"the rows of the table are {self.table.emotions}, they must be the classes {self.names}")
+        for name, emotions in zip(self.names, self.components): _check_components(name, emotions)
 
     def __len__(self): return len(self.names)
-    def __repr__(self): return f"CompoundClasses({len(self)} classes, {sum(len(mixed) == 2 for mixed in self.components)} of them compound)"
+    def __repr__(self):
+        compound = sum(len(emotions) == 2 for emotions in self.components)
+        return f"CompoundClasses({len(self)} classes, {compound} of them compound)"
 
     def with_positive(self, names):
         "The same classes; the last term of eq. 10 goes to those called `names`."
         unknown = [name for name in names if name not in self.names]
-        if unknown: raise ValueError(f"no class is called {unknown[0]!r}, there are {', '.join(self.names)}")
+        if unknown:
+            raise ValueError(f"no class is called {unknown[0]!r}, there are {', '.join(self.names)}")
         return replace(self, positive=tuple(name in names for name in self.names))
 
     def with_table(self, table):
         "The same classes over the rows of `table` that have their names."
         return replace(self, table=table.only(self.names))
 
+def _check_components(name, emotions):
+    "Raises a `ValueError` unless a class mixes one or two different expressions."
+    unknown = [emotion for emotion in emotions if emotion not in EXPRESSIONS]
+    if unknown or len(set(emotions)) < len(emotions) or len(emotions) not in (1, 2):
+        raise ValueError(f"{name} mixes {unknown[0] if unknown else emotions!r}, "
+                         f"it must be one or two different of {', '.join(EXPRESSIONS)}")
+
 # %% ../../nbs/60_analysis/40_compound.ipynb #fcd1addf
 _STEMS = dict(happ='Happiness', sad='Sadness', fear='Fear', ang='Anger', surprised='Surprise', disgust='Disgust')
 _SPECIAL = dict(appalled=('Disgust', 'Anger'), hatred=('Anger', 'Disgust'), awed=('Fear', 'Surprise'))
 POSITIVE = ('happily surprised', 'happily disgusted', 'happy') # the paper names the first two
 
-def _mixed(name):
+def _components_of(category):
     "The expressions that are mixed in a category."
-    return _SPECIAL.get(name) or tuple(emotion for word in name.split() for stem, emotion in _STEMS.items() if word.startswith(stem))
+    stems = [stem for word in category.split() for stem in _STEMS if word.startswith(stem)]
+    return _SPECIAL.get(category) or tuple(_STEMS[stem] for stem in stems)
 
 def du_classes(
     names:tuple=COMPOUND.emotions, # of the 21 categories
 )->CompoundClasses:
     "Categories of Du et al., with their AUs."
     unknown = [name for name in names if name not in COMPOUND.emotions]
-    if unknown: raise ValueError(f"Du et al. have no category {unknown[0]!r}, they have {', '.join(COMPOUND.emotions)}")
-    return CompoundClasses(tuple(names), tuple(map(_mixed, names)), tuple(name in POSITIVE for name in names), COMPOUND.only(names))
+    if unknown:
+        raise ValueError(f"Du et al. have no category {unknown[0]!r}, they have {', '.join(COMPOUND.emotions)}")
+    return CompoundClasses(names=tuple(names), components=tuple(map(_components_of, names)),
+                           positive=tuple(name in POSITIVE for name in names), table=COMPOUND.only(names))
 
 RAFDB_CLASSES, EMOTIONET_CLASSES = du_classes(COMPOUND_RAFDB), du_classes(COMPOUND_EMOTIONET)
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #c61ecf74
-_KEYS = ('emotions', 'aus', 'positive')
+_CLASS_KEYS = ('emotions', 'aus', 'positive')
 
 def compound_classes(
-    rows:Mapping, # name -> dict(emotions=one or two of `EXPRESSIONS`, aus={au: weight in (0, 1]}, positive=bool, False if not given); an AU is prototypical where its weight is 1
+    rows:Mapping, # name -> dict(emotions=one or two of `EXPRESSIONS`, aus={au: weight in (0, 1]}, positive=bool)
 )->CompoundClasses:
-    "Classes from a table of your own."
-    for name, row in rows.items():
-        unknown, lacking = [key for key in row if key not in _KEYS], [key for key in _KEYS[:2] if not row.get(key)]
-        if unknown: raise ValueError(f"{name} has {unknown[0]!r}, allowed are {', '.join(_KEYS)}")
-        if lacking: raise ValueError(f"{name} has no {lacking[0]}, each class needs one or two emotions and at least one AU")
-    components = [(row['emotions'],) if isinstance(row['emotions'], str) else tuple(row['emotions']) for row in rows.values()]
-    return CompoundClasses(tuple(rows), tuple(components), tuple(bool(row.get('positive', False)) for row in rows.values()), relatedness_of({name: row['aus'] for name, row in rows.items()}))
+    "Classes from a table of your own; an AU is prototypical where its weight is 1, `positive` is False if not given."
+    for name, row in rows.items(): _check_class(name, row)
+    as_tuple = lambda emotions: (emotions,) if isinstance(emotions, str) else tuple(emotions)
+    return CompoundClasses(names=tuple(rows), components=tuple(as_tuple(row['emotions']) for row in rows.values()),
+                           positive=tuple(bool(row.get('positive', False)) for row in rows.values()),
+                           table=relatedness_of({name: row['aus'] for name, row in rows.items()}))
+
+def _check_class(name, row):
+    "Raises a `ValueError` where a row has an unknown key, or lacks one that it needs."
+    unknown = [key for key in row if key not in _CLASS_KEYS]
+    if unknown:
+        raise ValueError(f"{name} has {unknown[0]!r}, allowed are {', '.join(_CLASS_KEYS)}")
+    missing = [key for key in ('emotions', 'aus') if not row.get(key)]
+    if missing:
+        raise ValueError(f"{name} has no {missing[0]}, each class needs one or two emotions and at least one AU")
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #996c1c3b
 def _au_term(output, table, weighted, prototypical_only):
     "(..., C) the mean probability of each class's AUs; the AUs that the network lacks are left out."
     table = table.restrict(output.au_names)
     ties = (table.weights if weighted else table.matrix)*(table.prototypical if prototypical_only else 1.)
-    bare = [name for name, total in zip(table.emotions, ties.sum(1)) if not total]
-    if bare: raise ValueError(f"{bare[0]} has no {'prototypical ' if prototypical_only else ''}AU that the network predicts; it predicts {output.au_names}")
+    untied = [name for name, total in zip(table.emotions, ties.sum(1)) if not total]
+    if untied:
+        kind = 'prototypical AU' if prototypical_only else 'AU'
+        raise ValueError(f"{untied[0]} has no {kind} that the network predicts; it predicts {output.au_names}")
     prob = output.au_prob
     ties = torch.as_tensor(ties, dtype=prob.dtype, device=prob.device)
     return prob@(ties/ties.sum(1, keepdim=True)).T
 
 def _emotion_parts(output, components, basic):
-    "(..., C, 2) probabilities of both expressions of a class."
-    second = dict(once=torch.zeros_like, twice=lambda prob: prob)
-    if basic not in second: raise ValueError(f"basic is {basic!r}, it must be 'once' or 'twice'")
+    "(..., C, 2) probabilities of both expressions of a class; of a basic class the second is 0, or the first again."
+    if basic not in ('once', 'twice'):
+        raise ValueError(f"basic is {basic!r}, it must be 'once' or 'twice'")
     prob = output.expression_prob
-    column = lambda emotion: prob[..., EXPRESSIONS.index(emotion)]
-    pairs = [torch.stack([column(mixed[0]), column(mixed[1]) if len(mixed) == 2 else second[basic](column(mixed[0]))], -1) for mixed in components]
+    pairs = []
+    for emotions in components:
+        first, second = (prob[..., EXPRESSIONS.index(emotion)] for emotion in (emotions[0], emotions[-1]))
+        if len(emotions) == 1 and basic == 'once': second = torch.zeros_like(first)
+        pairs.append(torch.stack([first, second], -1))
     return torch.stack(pairs, -2)
 
 def _valence_term(output, positive):
@@ -125,29 +153,43 @@ class CompoundScores:
     valence_term: Tensor  # (..., C) 0 or 1
 
     @property
-    def emotion_terms(self): return self.emotion_parts.sum(-1) # (..., C)
+    def emotion_terms(self):
+        "(..., C) in [0, 2]: both expressions of a class."
+        return self.emotion_parts.sum(-1)
+
     @property
-    def scores(self): return self.au_term + self.emotion_terms + self.valence_term # (..., C); NaN where a part is missing
+    def scores(self):
+        "(..., C) the sum of all parts; NaN where one is missing."
+        return self.au_term + self.emotion_terms + self.valence_term
+
     @property
     def predicted(self):
         "(...) long: the class with the highest score; -1 where a score is missing."
         scores = self.scores
         return scores.nan_to_num(-torch.inf).argmax(-1).masked_fill(scores.isnan().any(-1), -1)
+
     @property
-    def parts(self): return dict(au_term=self.au_term, emotion_terms=self.emotion_terms, valence_term=self.valence_term, score=self.scores)
+    def parts(self):
+        "name -> (..., C): the terms and the score."
+        return dict(au_term=self.au_term, emotion_terms=self.emotion_terms, valence_term=self.valence_term,
+                    score=self.scores)
 
     def explain(self,
         index=(), # of one image, in the leading axes
-    ):            # DataFrame: a row a class, the best first; au_term, emotion_terms, valence_term, score
+    ):            # DataFrame: one row per class, the best first; au_term, emotion_terms, valence_term, score
         "Why an image is given its class."
-        found = {name: part[index].tolist() for name, part in self.parts.items()}
-        if not isinstance(found['score'][0], float): raise ValueError(f"index is {index!r}, it must pick one image of {tuple(self.au_term.shape[:-1])}")
-        return pd.DataFrame(found, pd.Index(self.names, name='class')).sort_values('score', ascending=False, kind='stable')
+        values = {name: part[index].tolist() for name, part in self.parts.items()}
+        if not isinstance(values['score'][0], float):
+            shape = tuple(self.au_term.shape[:-1])
+            raise ValueError(f"index is {index!r}, it must pick one image of {shape}")
+        table = pd.DataFrame(values, pd.Index(self.names, name='class'))
+        return table.sort_values('score', ascending=False, kind='stable')
 
     def frame(self):
-        "DataFrame: a row an image, the score of each class by name, and `predicted`, the best one's name or None."
-        said = [None if place < 0 else self.names[place] for place in self.predicted.flatten().tolist()]
-        return pd.DataFrame(self.scores.flatten(0, -2).cpu().numpy() if self.scores.ndim > 1 else [self.scores.tolist()], columns=list(self.names)).assign(predicted=np.array(said, object))
+        "DataFrame: one row per image, the score of each class by name, and `predicted`, the best one's name or None."
+        names = [None if place < 0 else self.names[place] for place in self.predicted.flatten().tolist()]
+        scores = self.scores.reshape(-1, len(self.names)).cpu().numpy()
+        return pd.DataFrame(scores, columns=list(self.names)).assign(predicted=np.array(names, object))
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #7b473fbb
 def compound_scores(
@@ -156,17 +198,21 @@ def compound_scores(
     weighted:bool=False,         # True: an observational AU counts as its share, instead of 1
     prototypical_only:bool=False,# True: observational AUs are left out
     valence:bool=True,           # False: without the last term
-    relatedness:Relatedness=None,# another table, with the classes' names among its rows; None: that of `classes`
-    basic:str='once',            # how often the probability of a basic class's one expression counts: 'once' or 'twice'
+    relatedness:str|Relatedness=None, # as `read_relatedness` takes it, with the classes' names; None: that of `classes`
+    basic:str='once',            # how often the probability of a basic class's expression counts: 'once' or 'twice'
 )->CompoundScores:
-    "A score for each class from what a network predicts that never learnt compound expressions (eq. 10)."
-    lacking = [name for name, field in (('expressions', output.expression), ('AUs', output.aus)) if field is None]
-    if lacking: raise ValueError(f"{output} lacks {' and '.join(lacking)}: eq. 10 needs both")
-    if valence and output.va is None: raise ValueError(f"{output} lacks valence: without it, valence=False leaves out the last term of eq. 10")
-    table = classes.table if relatedness is None else classes.with_table(relatedness).table
-    aus = _au_term(output, table, weighted, prototypical_only)
-    felt = _valence_term(output, classes.positive).to(aus.dtype) if valence else torch.zeros_like(aus)
-    return CompoundScores(classes.names, aus, _emotion_parts(output, classes.components, basic).to(aus.dtype), felt)
+    "A score for each class from the predictions of a network that was trained without compound labels (eq. 10)."
+    fields = (('expressions', output.expression), ('AUs', output.aus))
+    missing = [name for name, field in fields if field is None]
+    if missing:
+        raise ValueError(f"{output} lacks {' and '.join(missing)}: eq. 10 needs both")
+    if valence and output.va is None:
+        raise ValueError(f"{output} lacks valence: without it, valence=False leaves out the last term of eq. 10")
+    if relatedness is not None: classes = classes.with_table(read_relatedness(relatedness))
+    aus = _au_term(output, classes.table, weighted, prototypical_only)
+    emotions = _emotion_parts(output, classes.components, basic).to(aus.dtype)
+    pleasant = _valence_term(output, classes.positive).to(aus.dtype) if valence else torch.zeros_like(aus)
+    return CompoundScores(names=classes.names, au_term=aus, emotion_parts=emotions, valence_term=pleasant)
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #2a2969dc
 def nearest_prototype(
@@ -174,24 +220,26 @@ def nearest_prototype(
     classes:CompoundClasses,
     weighted:bool=False,     # True: the shares of a class's AUs instead of 1
 )->Tensor:                   # (...) long, -1 where an AU is missing
-    "The class whose AUs point most in the direction of the predicted ones: a baseline without expressions and valence."
+    "The class whose AUs have the largest cosine with the predicted ones: a baseline without expressions and valence."
     table, prob = classes.table.restrict(output.au_names), output.au_prob
     prototypes = torch.as_tensor(table.weights if weighted else table.matrix, dtype=prob.dtype, device=prob.device)
     unit = prototypes/prototypes.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return (prob.nan_to_num(0)@unit.T).argmax(-1).masked_fill(prob.isnan().any(-1), -1) # the length of `prob` is the same for all classes
+    cosines = prob.nan_to_num(0)@unit.T # but for the length of `prob`, which is the same for all classes
+    return cosines.argmax(-1).masked_fill(prob.isnan().any(-1), -1)
 
 def chance(
     classes:CompoundClasses,
 )->float:
-    "The mean recall of any answer that does not look at the image: each class is right as often as it is said."
+    "The mean recall of any prediction that does not depend on the image."
     return 1/len(classes)
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #d8fb4445
-_LOST = ('left out', 'wrong')
+_LOST_IMAGES = ('left out', 'wrong')
 
 def _counts(predicted, annotated, n_classes, lost):
-    "(C, C + 1) counts, the last column without a prediction; and how many those were."
-    if lost not in _LOST: raise ValueError(f"lost is {lost!r}, it must be one of {_LOST}")
+    "(C, C + 1) counts, the last column without a prediction; and the number of those."
+    if lost not in _LOST_IMAGES:
+        raise ValueError(f"lost is {lost!r}, it must be one of {_LOST_IMAGES}")
     counts = confusion(predicted, annotated, n_classes).numpy()
     gone = int(counts[:, -1].sum())
     if lost == 'left out': counts[:, -1] = 0
@@ -202,13 +250,15 @@ def compound_measures(
     annotated,         # (n,) class ids, -1 where there is no annotation
     n_classes:int,     # C
     lost='left out',   # annotated images without a prediction: 'left out', or 'wrong'
-)->dict:               # mean_diagonal, uar, f1, accuracy in [0, 1] (NaN if nothing is measured); n images measured, n_lost without a prediction
+)->dict:               # mean_diagonal, uar, f1, accuracy in [0, 1], NaN if n is 0; n measured, n_lost not predicted
     "The measures of compound expressions in Table VI, over the classes that occur."
     counts, gone = _counts(predicted, annotated, n_classes, lost)
-    hit, true, said = counts.diagonal(), counts.sum(1), counts[:, :-1].sum(0)
-    if not true.sum(): return dict.fromkeys(('mean_diagonal', 'uar', 'f1', 'accuracy'), float('nan')) | dict(n=0, n_lost=gone)
-    recall, f1 = (hit/true.clip(1))[true > 0].mean(), (2*hit/(true + said).clip(1))[true + said > 0].mean()
-    return dict(mean_diagonal=float(recall), uar=float(recall), f1=float(f1), accuracy=float(hit.sum()/true.sum()), n=int(true.sum()), n_lost=gone)
+    hit, true, assigned = counts.diagonal(), counts.sum(1), counts[:, :-1].sum(0)
+    sizes = dict(n=int(true.sum()), n_lost=gone)
+    if not true.sum(): return dict.fromkeys(('mean_diagonal', 'uar', 'f1', 'accuracy'), float('nan')) | sizes
+    recall = float((hit/true.clip(1))[true > 0].mean())
+    f1 = float((2*hit/(true + assigned).clip(1))[true + assigned > 0].mean())
+    return dict(mean_diagonal=recall, uar=recall, f1=f1, accuracy=float(hit.sum()/true.sum())) | sizes
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #f3ff4928
 def compound_confusion(
@@ -219,20 +269,25 @@ def compound_confusion(
 )->pd.DataFrame:        # index annotated, columns predicted; the last column counts images without a prediction
     "Which class is taken for which."
     counts, _ = _counts(predicted, annotated, len(names), 'wrong')
-    values = counts/np.where(counts.sum(1, keepdims=True) > 0, counts.sum(1, keepdims=True), np.nan) if normalised else counts.astype(int)
-    return pd.DataFrame(values, pd.Index(names, name='annotated'), pd.Index([*names, 'no prediction'], name='predicted'))
+    true = counts.sum(1, keepdims=True)
+    values = counts/np.where(true > 0, true, np.nan) if normalised else counts.astype(int)
+    columns = pd.Index([*names, 'no prediction'], name='predicted')
+    return pd.DataFrame(values, pd.Index(names, name='annotated'), columns)
 
 def plot_confusion(
     table:pd.DataFrame, # of `compound_confusion`
     ax=None,            # new one if not given
 ):                      # the axes
     "The shares of each annotated class, as a map."
-    if ax is None: ax = plt.subplots(figsize=(.42*table.shape[1] + 1.6, .34*len(table) + 1.6), dpi=72, layout='constrained')[1]
+    size = (.42*table.shape[1] + 1.6, .34*len(table) + 1.6)
+    if ax is None: ax = plt.subplots(figsize=size, dpi=72, layout='constrained')[1]
     shares = table.div(table.sum(axis=1).replace(0, np.nan), axis=0)
-    shares = shares.drop(columns=[name for name in ('no prediction',) if name in shares and not table[name].any()])
+    if 'no prediction' in table and not table['no prediction'].any(): shares = shares.drop(columns='no prediction')
     ax.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    style = dict(ha='center', va='center', fontsize=7)
     for (row, column), share in np.ndenumerate(shares.to_numpy()):
-        if share >= .05: ax.text(column, row, f'{share:.2f}'.lstrip('0'), ha='center', va='center', fontsize=7, color='white' if share > .6 else '#333333')
+        text, colour = f'{share:.2f}'.lstrip('0'), 'white' if share > .6 else '#333333'
+        if share >= .05: ax.text(column, row, text, color=colour, **style)
     ax.set_xticks(range(shares.shape[1]), shares.columns, rotation=45, ha='right', fontsize=7)
     ax.set_yticks(range(len(shares)), shares.index, fontsize=7)
     ax.set(xlabel='predicted', ylabel='annotated')
@@ -243,14 +298,17 @@ def worst_mistakes(
     scores:CompoundScores, # of n images
     annotated,             # (n,) class ids, -1 where there is no annotation
     n:int=8,               # at most so many
-)->pd.DataFrame:           # index image; annotated, predicted (names), margin, and each part of eq. 10 of both, as au_term_annotated, au_term_predicted, ...
-    "The images whose wrong class is farthest above the right one."
-    said, truth = scores.predicted.cpu().numpy(), np.asarray(annotated)
-    if said.shape != truth.shape: raise ValueError(f"annotated has shape {truth.shape}, the scores are of {said.shape} images: they must be equal")
-    rows = np.flatnonzero((said >= 0) & (truth >= 0) & (said != truth))
-    sides = dict(annotated=truth[rows], predicted=said[rows])
-    table = pd.DataFrame({side: np.array(scores.names, object)[place] for side, place in sides.items()}, pd.Index(rows, name='image'))
-    parts = {f'{name}_{side}': part.cpu().numpy()[rows, place] for name, part in scores.parts.items() for side, place in sides.items()}
+)->pd.DataFrame:           # index image; annotated, predicted, margin; au_term_annotated, au_term_predicted, ...
+    "The images whose wrong class is farthest above the right one: both names, the margin, each part of eq. 10 of both."
+    predicted, truth = scores.predicted.cpu().numpy(), np.asarray(annotated)
+    if predicted.shape != truth.shape:
+        raise ValueError(f"annotated has shape {truth.shape}, the scores are of {predicted.shape} images: "
+                         "they must be equal")
+    rows = np.flatnonzero((predicted >= 0) & (truth >= 0) & (predicted != truth))
+    sides, names = dict(annotated=truth[rows], predicted=predicted[rows]), np.array(scores.names, object)
+    table = pd.DataFrame({side: names[ids] for side, ids in sides.items()}, pd.Index(rows, name='image'))
+    parts = {f'{name}_{side}': part.cpu().numpy()[rows, ids] for name, part in scores.parts.items()
+             for side, ids in sides.items()}
     table.insert(2, 'margin', parts.pop('score_predicted') - parts.pop('score_annotated'))
     return table.assign(**parts).sort_values('margin', ascending=False, kind='stable').head(n)
 
@@ -262,30 +320,40 @@ def plot_mistakes(
     n:int=4,               # at most so many
     axes=None,             # as many as wanted; n new ones if not given
 ):                         # the axes
-    "The worst mistakes: the face, both names, and how much AUs, emotions and valence speak for each."
+    "The worst mistakes: the face, both names, and the terms of AUs, emotions and valence for each."
     worst = worst_mistakes(scores, annotated, n)
-    if axes is None: axes = plt.subplots(1, max(1, len(worst)), figsize=(1.7*max(1, len(worst)), 2.6), dpi=72, layout='constrained', squeeze=False)[1].ravel()
+    if axes is None:
+        count = max(1, len(worst))
+        size = (1.7*count, 2.6)
+        axes = plt.subplots(1, count, figsize=size, dpi=72, layout='constrained', squeeze=False)[1].ravel()
     for ax in np.ravel(axes): ax.axis('off')
     for ax, (image, row) in zip(np.ravel(axes), worst.iterrows()):
         ax.imshow(np.moveaxis(np.asarray(faces[image]), 0, -1))
-        parts = {side: ' + '.join(f'{row[f"{part}_{side}"]:.2f}' for part in ('au_term', 'emotion_terms', 'valence_term')) for side in ('annotated', 'predicted')}
-        ax.set_title(f"said: {row['predicted']}\n{parts['predicted']}\nis: {row['annotated']}\n{parts['annotated']}", fontsize=7)
+        ax.set_title('\n'.join(_side_text(row, side) for side in ('predicted', 'annotated')), fontsize=7)
     return axes
+
+def _side_text(row, side):
+    "The name of one class of a mistake, and its terms."
+    terms = ' + '.join(f"{row[f'{term}_{side}']:.2f}" for term in ('au_term', 'emotion_terms', 'valence_term'))
+    return f"{side}: {row[side]}\n{terms}"
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #bf3d1f0b
 def with_compounds(
     table:pd.DataFrame, # clip, frame
     source:Database,    # the database of these clips
-)->pd.DataFrame:        # the same rows, with `compound`: class id in the order of the database's manifest, -1 where there is none
+)->pd.DataFrame:        # the same rows, with `compound`: class id in the order of the manifest, -1 where there is none
     "Predictions beside the compound labels of a database."
     parts = []
     for name in pd.unique(table['clip']):
         labels = source.labels(name)
-        if 'compound' not in labels: raise ValueError(f"{source.name}: {name} has no compound labels, it has {', '.join(labels.columns)}")
+        if 'compound' not in labels:
+            columns = ', '.join(labels.columns)
+            raise ValueError(f"{source.name}: {name} has no compound labels, it has {columns}")
         parts.append(labels[['frame', 'compound']].assign(clip=name))
     if not parts: return table.assign(compound=np.int16(-1))
-    rows = table.drop(columns='compound', errors='ignore').merge(pd.concat(parts), on=['clip', 'frame'], how='left', validate='many_to_one')
-    return rows.set_index(table.index).assign(compound=lambda rows: rows['compound'].fillna(-1).astype(np.int16))
+    rows, labels = table.drop(columns='compound', errors='ignore'), pd.concat(parts)
+    rows = rows.merge(labels, on=['clip', 'frame'], how='left', validate='many_to_one').set_index(table.index)
+    return rows.assign(compound=rows['compound'].fillna(-1).astype(np.int16))
 
 # %% ../../nbs/60_analysis/40_compound.ipynb #617df5eb
 COMPOUND_SETS = {'raf-db': RAFDB_CLASSES, 'emotionet': EMOTIONET_CLASSES}
@@ -296,18 +364,20 @@ def classes_of(
 )->CompoundClasses:
     "Classes by the name of their database, or as they are."
     if isinstance(classes, CompoundClasses): return classes
-    if classes not in COMPOUND_SETS: raise ValueError(f"compound is {classes!r}, it must be one of {', '.join(COMPOUND_SETS)}")
+    if classes not in COMPOUND_SETS:
+        raise ValueError(f"compound is {classes!r}, it must be one of {', '.join(COMPOUND_SETS)}")
     return COMPOUND_SETS[classes]
 
 def score_compounds(
     table:pd.DataFrame, # of predictions, with expressions, AUs and valence
     classes,            # as `classes_of` takes them
-    **ways,             # weighted, prototypical_only, valence, relatedness, basic of `compound_scores`
-)->pd.DataFrame:        # the same rows with COMPOUND_COLUMNS: the name of the best class, missing without a face; each part of its score, and the score
-    "Predictions beside the compound expression that eq. 10 makes of them, and why."
+    **options,          # weighted, prototypical_only, valence, relatedness, basic of `compound_scores`
+)->pd.DataFrame:        # the same rows with COMPOUND_COLUMNS: name of the best class, each part of its score, the score
+    "Predictions beside the compound expression that eq. 10 makes of them; missing where a row has no face."
     classes = classes_of(classes)
-    scores = compound_scores(outputs_of(table), classes, **ways)
-    said = scores.predicted
-    values = [part.gather(-1, said.clamp(min=0)[:, None])[:, 0].masked_fill(said < 0, torch.nan).numpy() for part in scores.parts.values()]
-    names = pd.Series(np.array(classes.names, object)[said.clamp(min=0).numpy()], table.index, dtype='str').where(said.numpy() >= 0)
-    return table.assign(**dict(zip(COMPOUND_COLUMNS, [names, *values], strict=True)))
+    scores = compound_scores(outputs_of(table), classes, **options)
+    missing, best = scores.predicted < 0, scores.predicted.clamp(min=0)
+    of_best = lambda part: part.gather(-1, best[:, None])[:, 0].masked_fill(missing, torch.nan).numpy()
+    names = pd.Series(np.array(classes.names, object)[best.numpy()], table.index, dtype='str').mask(missing.numpy())
+    values = [names, *map(of_best, scores.parts.values())]
+    return table.assign(**dict(zip(COMPOUND_COLUMNS, values, strict=True)))

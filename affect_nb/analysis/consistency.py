@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from .tasks import EXPRESSION_COLUMNS, outputs_of, predicted_aus
-from ..core.coupling import au_divergence, matched_au_distribution, tied_aus
+from ..core.coupling import MATCH_FORM, au_divergence, matched_au_distribution, tied_aus
 from ..core.labels import EXPRESSIONS, AffectOutput
 from ..core.relatedness import Relatedness, read_relatedness
 
@@ -19,120 +19,144 @@ from ..core.relatedness import Relatedness, read_relatedness
 def _prob_columns(table):
     "The names of a table's columns of probabilities: expressions, then AUs."
     aus = [f'prob_au{au}' for au in predicted_aus(table)]
-    lacking = [name for name in EXPRESSION_COLUMNS if name not in table] + ['prob_au<number>']*(not aus)
-    if lacking: raise ValueError(f"the predictions lack {', '.join(lacking)}; expressions and AUs are needed, there are {', '.join(map(str, table))}")
+    missing = [name for name in EXPRESSION_COLUMNS if name not in table] + ['prob_au<number>']*(not aus)
+    if missing:
+        raise ValueError(f"the predictions lack {', '.join(missing)}; expressions and AUs are needed, "
+                         f"there are {', '.join(map(str, table))}")
     return [*EXPRESSION_COLUMNS, *aus]
 
-def _checked_output(predictions):
+def _output_and_index(predictions):
     "Predictions as an `AffectOutput` with expressions and AUs, and the index of its rows."
-    if not isinstance(predictions, AffectOutput): return _prob_columns(predictions) and outputs_of(predictions), predictions.index
-    if predictions.expression is None or predictions.aus is None: raise ValueError(f"{predictions} lacks expressions or AUs; both are needed")
+    if not isinstance(predictions, AffectOutput):
+        _prob_columns(predictions)
+        return outputs_of(predictions), predictions.index
+    if predictions.expression is None or predictions.aus is None:
+        raise ValueError(f"{predictions} lacks expressions or AUs; both are needed")
     return predictions, pd.RangeIndex(predictions.shape.numel())
 
-def _of_faces(predictions):
-    "The rows with a face as an (n,) `AffectOutput` in double precision, and where they were."
-    output, index = _checked_output(predictions)
-    expression, logits = (field.detach().cpu().double().reshape(-1, field.shape[-1]) for field in (output.expression, output.aus))
-    seen = ~(expression.isnan().any(1) | logits.isnan().any(1))
-    return AffectOutput(expression=expression[seen], aus=logits[seen], au_names=output.au_names), index[seen.numpy()]
+def _rows_with_face(predictions):
+    "The rows with a face as an (n,) `AffectOutput` in double precision, and their index."
+    output, index = _output_and_index(predictions)
+    fields = (output.expression, output.aus)
+    expression, aus = (field.detach().cpu().double().reshape(-1, field.shape[-1]) for field in fields)
+    seen = ~(expression.isnan().any(1) | aus.isnan().any(1))
+    return AffectOutput(expression=expression[seen], aus=aus[seen], au_names=output.au_names), index[seen.numpy()]
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #fb4c954c
-def _told(values, output, index, relatedness):
-    "(n, A) values as a table with a column for each AU that the relatedness speaks of."
+def _tied_columns(values, output, index, relatedness):
+    "(n, A) values as a table with a column for each AU that the relatedness ties to an emotion."
     tied = tied_aus(relatedness, output.au_names)
-    if not any(tied): raise ValueError(f"the relatedness ties none of the predicted AUs {output.au_names} to an emotion, it has {relatedness.aus}")
+    if not any(tied):
+        raise ValueError(f"the relatedness ties none of the predicted AUs {output.au_names} to an emotion, "
+                         f"it has {relatedness.aus}")
     names = [f'AU{au}' for au, known in zip(output.au_names, tied) if known]
     return pd.DataFrame(values[:, tied].numpy(), index, names)
 
 def predicted_and_matched(
-    predictions:pd.DataFrame|AffectOutput, # a row a frame and face
+    predictions:pd.DataFrame|AffectOutput, # one row per frame and face
     relatedness:str|Relatedness='cognitive', # as `read_relatedness` takes it
     weighted:bool=False, # True: an observational AU has its weight instead of 1
-)->tuple[pd.DataFrame, pd.DataFrame]: # a row each with a face, columns AU1, ...: AUs of the relatedness; in [0, 1]
-    "p(au|x), which the network says of each AU, and q(au|x), the AUs of the expressions that it says (eq. 8)."
-    (output, index), relatedness = _of_faces(predictions), read_relatedness(relatedness)
+)->tuple[pd.DataFrame, pd.DataFrame]: # a row for each with a face, columns AU1, ...: AUs of the relatedness; in [0, 1]
+    "p(au|x), the predicted probability of each AU, and q(au|x), that of the predicted expressions (eq. 8)."
+    (output, index), relatedness = _rows_with_face(predictions), read_relatedness(relatedness)
     matched = matched_au_distribution(output.expression.softmax(-1), relatedness, weighted, output.au_names)
-    return tuple(_told(values, output, index, relatedness) for values in (output.aus.sigmoid(), matched))
+    return tuple(_tied_columns(values, output, index, relatedness) for values in (output.aus.sigmoid(), matched))
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #91ad1625
 def consistency(
-    predictions:pd.DataFrame|AffectOutput, # a table with prob_neutral, ... and prob_au<k>; or the network's output, its leading axes laid out in one
-    relatedness:str|Relatedness='cognitive', # 'cognitive', 'aff-wild2', a file, a table
-    form:str='kl',       # 'kl': 0 where p is q; 'bce' and 'paper' as in `core.coupling.au_divergence`
+    predictions:pd.DataFrame|AffectOutput, # a table with prob_neutral, ... and prob_au<k>; or a network's output, (...)
+    relatedness:str|Relatedness='cognitive', # as `read_relatedness` takes it
+    form:str=MATCH_FORM, # 'kl': 0 where p is q; 'bce' and 'paper' as in `core.coupling.au_divergence`
     weighted:bool=False, # True: an observational AU has its weight instead of 1
-)->pd.DataFrame:         # a row each with a face, columns AU1, ...: AUs of the relatedness; nats, at least 0
-    "The divergence between each AU that a network says and the same AU in the expressions that it says: the terms of eq. 9."
-    (output, index), relatedness = _of_faces(predictions), read_relatedness(relatedness)
-    return _told(au_divergence(output, relatedness, weighted, form), output, index, relatedness)
+)->pd.DataFrame:         # a row for each with a face, columns AU1, ...: AUs of the relatedness; nats, at least 0
+    "The divergence between each predicted AU and the same AU in the predicted expressions: the terms of eq. 9."
+    (output, index), relatedness = _rows_with_face(predictions), read_relatedness(relatedness)
+    return _tied_columns(au_divergence(output, relatedness, weighted, form), output, index, relatedness)
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #52ff69c3
 def consistency_table(
     predictions:pd.DataFrame|AffectOutput, # as `consistency` takes them
-    relatedness:str|Relatedness='cognitive', # 'cognitive', 'aff-wild2', a file, a table
-    form:str='kl',       # as in `consistency`
+    relatedness:str|Relatedness='cognitive', # as `read_relatedness` takes it
+    form:str=MATCH_FORM, # as in `consistency`
     weighted:bool=False, # as in `consistency`
-)->pd.DataFrame:         # index the predicted expression, and 'all'; columns AU1, ..., 'sum' (over AUs, nats a frame), 'n' (frames)
-    "Mean divergence by the expression that the network says and by AU; NaN where it never says it."
+)->pd.DataFrame:         # index the predicted expression, and 'all'; columns AU1, ..., 'sum' (over AUs), 'n' (frames)
+    "Mean divergence, nats per frame, by predicted expression and by AU; NaN for an expression that is never predicted."
     each = consistency(predictions, relatedness, form, weighted)
-    felt = _of_faces(predictions)[0].expression.argmax(-1).numpy()
+    predicted = _rows_with_face(predictions)[0].expression.argmax(-1).numpy()
     each = each.assign(sum=each.sum(axis=1))
-    rows = {name: each[felt == place].mean() for place, name in enumerate(EXPRESSIONS)} | dict(all=each.mean())
-    counts = [*np.bincount(felt, minlength=len(EXPRESSIONS)), len(felt)]
+    rows = {name: each[predicted == place].mean() for place, name in enumerate(EXPRESSIONS)} | dict(all=each.mean())
+    counts = [*np.bincount(predicted, minlength=len(EXPRESSIONS)), len(predicted)]
     return pd.DataFrame(rows).T.rename_axis('predicted').assign(n=np.array(counts, int))
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #af465dcf
 def plot_consistency(
     tables:dict, # name -> table of `consistency_table`
-    axes=None,   # one a table; new ones if not given
+    axes=None,   # one per table; new ones if not given
 ):               # the axes
     "Heat maps on one scale: where the AUs of each network contradict its expressions."
     if not tables: raise ValueError("there is no table to be shown, at least one is needed")
-    if axes is None: axes = plt.subplots(1, len(tables), figsize=(1 + 4.4*len(tables), 2.9), dpi=72, layout='constrained', squeeze=False)[1][0]
+    if axes is None:
+        size = (1 + 4.4*len(tables), 2.9)
+        axes = plt.subplots(1, len(tables), figsize=size, dpi=72, layout='constrained', squeeze=False)[1][0]
     axes = np.atleast_1d(axes)
     maps = {name: table.drop(columns=['sum', 'n']) for name, table in tables.items()}
     highest = max((np.nanmax(each.to_numpy(float), initial=0) for each in maps.values()), default=0) or 1
     for ax, (name, each) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(each.to_numpy(float), cmap='Purples', vmin=0, vmax=highest, aspect='auto')
-        ax.set_facecolor('#eeeeee') # never said
-        ax.set_xticks(range(each.shape[1]), [au.removeprefix('AU') for au in each], fontsize=7)
-        ax.set_yticks(range(len(each)), [f"{expression} ({n})" for expression, n in tables[name]['n'].items()], fontsize=7)
-        ax.axhline(len(each) - 1.5, color='#333333', linewidth=.8)
-        ax.set(xlabel='AU')
-        ax.set_title(f"{name}: {tables[name].at['all', 'sum']:.2f} nats a frame", fontsize=9)
+        image = _draw_divergence(ax, each, tables[name]['n'], highest)
+        ax.set_title(f"{name}: {tables[name].at['all', 'sum']:.2f} nats per frame", fontsize=9)
     axes[0].figure.colorbar(image, ax=list(axes), label='mean divergence, nats', fraction=.03)
     return axes
 
+def _draw_divergence(ax, divergence, counts, highest):
+    "One heat map, expressions by AUs, with the number of frames of each row; grey where nothing was predicted."
+    image = ax.imshow(divergence.to_numpy(float), cmap='Purples', vmin=0, vmax=highest, aspect='auto')
+    ax.set_facecolor('#eeeeee')
+    ax.set_xticks(range(divergence.shape[1]), [au.removeprefix('AU') for au in divergence], fontsize=7)
+    ax.set_yticks(range(len(divergence)), [f"{expression} ({n})" for expression, n in counts.items()], fontsize=7)
+    ax.axhline(len(divergence) - 1.5, color='#333333', linewidth=.8)
+    ax.set(xlabel='AU')
+    return image
+
 # %% ../../nbs/60_analysis/44_consistency.ipynb #02053af5
-def _one_face(predictions):
-    "The rows of the face that is seen most, by time or frame, a row for each moment of the table; and what to call that axis."
+def _most_seen_face(predictions):
+    "A row for each moment of the table, by time or frame, of the face that is seen most; and the label of that axis."
     clips = predictions['clip'].unique().tolist() if 'clip' in predictions else []
-    if len(clips) > 1: raise ValueError(f"the predictions are of {len(clips)} clips ({', '.join(map(str, clips[:3]))}, ...), a plot over time is of one")
-    label = next((name for name in ('time', 'time_s', 'frame') if name in predictions), None)
-    if label is None: raise ValueError(f"the predictions have neither time nor frame, they have {', '.join(map(str, predictions))}")
-    moments, seen = np.unique(predictions[label].dropna()), predictions.dropna(subset=_prob_columns(predictions))
+    if len(clips) > 1:
+        names = ', '.join(map(str, clips[:3]))
+        raise ValueError(f"the predictions are of {len(clips)} clips ({names}, ...), a plot over time is of one")
+    column = next((name for name in ('time', 'time_s', 'frame') if name in predictions), None)
+    if column is None:
+        columns = ', '.join(map(str, predictions))
+        raise ValueError(f"the predictions have neither time nor frame, they have {columns}")
+    moments, seen = np.unique(predictions[column].dropna()), predictions.dropna(subset=_prob_columns(predictions))
     if 'face_id' in seen: seen = seen[seen['face_id'].isin(seen['face_id'].mode()[:1])]
-    return seen.set_index(label).reindex(moments), 'frame' if label == 'frame' else 'time, s'
+    return seen.set_index(column).reindex(moments), 'frame' if column == 'frame' else 'time, s'
 
 # %% ../../nbs/60_analysis/44_consistency.ipynb #032e83c5
 def plot_consistency_over_time(
     predictions:pd.DataFrame, # of one video, with time or frame
-    relatedness:str|Relatedness='cognitive', # 'cognitive', 'aff-wild2', a file, a table
+    relatedness:str|Relatedness='cognitive', # as `read_relatedness` takes it
     most:int=2,          # AUs that are shown by themselves: those that disagree most
-    form:str='kl',       # as in `consistency`
+    form:str=MATCH_FORM, # as in `consistency`
     weighted:bool=False, # as in `consistency`
     axes=None,           # 1 + `most` axes; new ones if not given
 ):                       # the axes
-    "The divergence over a video, and p and q of the AUs that disagree most; of several faces the one that is seen most, with a gap where it is not there."
-    film, label = _one_face(predictions)
+    """The divergence over a video, and p and q of the AUs that disagree most.
+
+    Of several faces it is the one that is seen most, with a gap where it is not found."""
+    film, label = _most_seen_face(predictions)
     each, (p, q) = consistency(film, relatedness, form, weighted), predicted_and_matched(film, relatedness, weighted)
     worst = each.mean().nlargest(most).index
-    if axes is None: axes = plt.subplots(1 + len(worst), 1, figsize=(7, 1.4 + 1.1*len(worst)), dpi=72, sharex=True, layout='constrained', squeeze=False)[1][:, 0]
+    if axes is None:
+        rows, size = 1 + len(worst), (7, 1.4 + 1.1*len(worst))
+        axes = plt.subplots(rows, 1, figsize=size, dpi=72, sharex=True, layout='constrained', squeeze=False)[1][:, 0]
     axes = np.atleast_1d(axes)
     axes[0].plot(each.sum(axis=1).reindex(film.index), color='#5b3f8c', linewidth=1)
     axes[0].set(ylabel='nats', ylim=(0, None))
     axes[0].set_title('divergence, summed over AUs', fontsize=9)
     for ax, au in zip(axes[1:], worst, strict=True):
-        for values, name, style in ((p, 'p: said', '-'), (q, 'q: of the expressions', '--')): ax.plot(values[au].reindex(film.index), style, color='#333333', linewidth=1, label=name)
+        for values, name, style in ((p, 'p: predicted', '-'), (q, 'q: of the expressions', '--')):
+            ax.plot(values[au].reindex(film.index), style, color='#333333', linewidth=1, label=name)
         ax.set(ylabel=au, ylim=(-.05, 1.05))
     if len(worst): axes[1].legend(fontsize=7, frameon=False, ncols=2)
     axes[-1].set(xlabel=label)

@@ -30,7 +30,8 @@ from ..train.precision import choose_device
 from ..train.recipes import Recipe
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #ab9a94c1
-NETWORKS = {'MT-VGG': 'mt_vgg', 'MT-VGG-GRU (audio)': 'mt_vgg_gru_audio', 'MT-VGG-GRU (visual)': 'mt_vgg_gru', 'A/V-MT-VGG-GRU': 'av_mt_vgg_gru'} # row of Table IV -> network
+NETWORKS = {'MT-VGG': 'mt_vgg', 'MT-VGG-GRU (audio)': 'mt_vgg_gru_audio', # row of Table IV -> network
+            'MT-VGG-GRU (visual)': 'mt_vgg_gru', 'A/V-MT-VGG-GRU': 'av_mt_vgg_gru'}
 _TASK_OF = dict(valence='va', arousal='va', expression='expression', aus='aus')
 
 def study_databases(
@@ -42,24 +43,28 @@ def study_databases(
 def database_measures(
     name:str,   # one of `study_databases(table)`
     table='IV', # 'IV' or 'VI'
-)->list:        # (measure, dimension) in the order of the table, as `analysis.tasks.task_scores` takes them; 'compound' of Table VI as `analysis.compound` measures it
-    "The cells of a database in a table."
+)->list:        # (measure, dimension) in the order of the table
+    """The cells of a database in a table, as `analysis.tasks.task_scores` takes them.
+
+    Those of the dimension 'compound', in Table VI, are measured by `analysis.compound`."""
     names = study_databases(table)
-    if name not in names: raise ValueError(f"Table {table} has no database {name!r}, it has {', '.join(names)}")
+    if name not in names:
+        raise ValueError(f"Table {table} has no database {name!r}, it has {', '.join(names)}")
     return [(measure, dimension) for database, measure, dimension in PUBLISHED[table].columns if database == name]
 
 def database_tasks(
     name:str,   # one of `study_databases(table)`
     table='IV', # 'IV' or 'VI'
 )->tuple:       # of 'va', 'expression', 'aus'
-    "What a network is to predict there."
-    return tuple(dict.fromkeys(_TASK_OF[dimension] for _, dimension in database_measures(name, table) if dimension in _TASK_OF))
+    "The tasks of a network on this database."
+    dimensions = [dimension for _, dimension in database_measures(name, table)]
+    return tuple(dict.fromkeys(_TASK_OF[dimension] for dimension in dimensions if dimension in _TASK_OF))
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #79890a9a
 def tested_on(
     name:str, # one of `study_databases()`
 )->list:      # rows of Table IV: keys of `NETWORKS`
-    "The networks that the paper has a number of."
+    "The networks for which the paper has a number."
     database_measures(name)
     numbers = published_numbers().query("table == 'IV' and database == @name").dropna(subset='value')
     return [method for method in NETWORKS if method in set(numbers['method'])]
@@ -68,26 +73,28 @@ def dash_reasons(
     databases=None, # names; None: all
 )->list:            # sentences
     "Why Table IV has a '-' where it has one."
-    names = study_databases() if databases is None else databases
-    reasons = {name: PUBLISHED['IV'].reasons[name] for name in names if name in PUBLISHED['IV'].reasons}
-    return [f"'-' in {', '.join(name for name in reasons if reasons[name] == reason)}: {reason}." for reason in dict.fromkeys(reasons.values())]
+    names, databases_of = study_databases() if databases is None else databases, {}
+    for name in names:
+        reason = PUBLISHED['IV'].reasons.get(name)
+        if reason: databases_of.setdefault(reason, []).append(name)
+    return [f"'-' in {', '.join(group)}: {reason}." for reason, group in databases_of.items()]
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #c41a9e10
 def study_division(
     source:Database, # an open database of Table IV
     seed:int=0,      # of folds that are drawn
-    folds:int=5,     # so many are drawn where the lists are not published
-)->tuple:            # `Division` with the sides 'train' and 'test'; a sentence that says what the test side is
-    "The parts of a database that are learnt from and measured on."
-    tasks, protocols = database_tasks(source.name), list(source.manifest.protocols)
-    usable = [clip for clip in source.clips if clip.annotated and set(tasks) & set(clip.splits)]
+    folds:int=5,     # number of folds where the lists are not published
+)->tuple:            # `Division` with the sides 'train' and 'test'; a sentence that describes the test side
+    "The parts of a database for training and for testing."
+    name, tasks, protocols = source.name, set(database_tasks(source.name)), list(source.manifest.protocols)
+    usable = [clip for clip in source.clips if clip.annotated and tasks & set(clip.splits)]
     aus = source.manifest.protocol(protocols[0]).aus if protocols else ()
     parts = {split: [clip for clip in usable if clip.split == split] for split in ('train', 'validation', 'test')}
-    held = next((split for split in ('test', 'validation') if parts[split]), None)
-    if held and parts['train']:
-        why = '' if held == 'test' else ': its test part is not labelled, or there is none'
-        return Division(f"{source.name}, {held} part", dict(train=parts['train'], test=parts[held]), aus), f"{source.name}: measured on its {held} part{why}"
-    return _first_fold(source, usable, protocols, aus, seed, folds)
+    part = next((split for split in ('test', 'validation') if parts[split]), None)
+    if not part or not parts['train']: return _first_fold(source, usable, protocols, aus, seed, folds)
+    why = '' if part == 'test' else ': its test part is not labelled, or there is none'
+    division = Division(f"{name}, {part} part", dict(train=parts['train'], test=parts[part]), aus)
+    return division, f"{name}: measured on its {part} part{why}"
 
 def _first_fold(source, usable, protocols, aus, seed, folds):
     "One fold of a protocol; of ours, where none is published."
@@ -95,17 +102,19 @@ def _first_fold(source, usable, protocols, aus, seed, folds):
     if protocol and protocol.folds:
         names, fold = {clip.name for clip in usable}, protocol_divisions(source, protocols[0])[0]
         sides = {side: [clip for clip in clips if clip.name in names] for side, clips in fold.sides.items()}
-        return Division(fold.name, sides, aus), f"{source.name}: measured on the first of {len(protocol.folds)} folds of its protocol"
+        text = f"{source.name}: measured on the first of {len(protocol.folds)} folds of its protocol"
+        return Division(fold.name, sides, aus), text
     train, test = subject_kfold(usable, folds, seed)[0]
-    said = f"{source.name}: measured on the first of {folds} folds of ours, its release has no parts" + (" and the folds of papers are not known" if protocol else '')
-    return Division(f"{source.name}, generated fold 1", dict(train=train, test=test), aus), said
+    text = f"{source.name}: measured on the first of {folds} folds of ours, its release has no parts"
+    if protocol: text += ' and the folds of papers are not known'
+    return Division(f"{source.name}, generated fold 1", dict(train=train, test=test), aus), text
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #d3295b06
 def study_aus(
     division:Division, # of `study_division`
     source:Database,   # the database
 )->tuple:              # FACS numbers
-    "The AUs that a network is to predict: those of the protocol, else all that are annotated; AUS8 where none is."
+    "The AUs that a network predicts: those of the protocol, else all that are annotated; AUS8 where none is."
     return tuple(division.aus or source.au_names or AUS8)
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #4151f43d
@@ -115,27 +124,37 @@ def study_loaders(
     faces:str|os.PathLike, # folder of its stores
     recipe:Recipe,         # batch_size, length, remainder, seed
     valid_share:float=.2,  # of the training side, held out for the best epoch
-    every:int=1,           # of the windows, single frames or sequences, one in so many: frames that follow each other are alike
+    every:int=1,           # one in so many windows (frames or sequences): frames that follow each other are alike
     device=None,           # None: the fastest there is
     skipped:list|None=None,# clips that had to be left out are added here
-)->DataLoaders:            # nobody is on both sides, and nobody of the test side in either; with sound if the recipe's network hears
-    "Loaders over the training side of a division; photographs are held out one by one, videos by their people."
-    recipe, labels, learnt = adapt_recipe(recipe, source), index_database(source, Path(faces)/'labels'), {clip.name for clip in division.sides['train']}
-    clips = [clip for clip in division.sides['train'] if clip.name in labels]
-    if not clips: raise ValueError(f"{source.root}: none of the clips of {division.name} to learn from has labels that can be read")
+)->DataLoaders:            # with sound if the recipe's network has an audio stream
+    "Subject-independent loaders over the training side; of photographs some are held out, of videos some people."
+    recipe, labels = adapt_recipe(recipe, source), index_database(source, Path(faces)/'labels')
+    train = division.sides['train']
+    clips = [clip for clip in train if clip.name in labels]
+    if not clips:
+        raise ValueError(f"{source.root}: none of the clips of {division.name} to learn from has labels "
+                         "that can be read")
     options = dict(length=recipe.length, remainder=recipe.remainder, sound=hears(recipe.network))
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
-    if skipped is not None: skipped += [entry for entry in labels.skipped if entry.source in learnt] + [entry for side in sides for entry in side.skipped]
+    if skipped is not None: skipped += _skipped_clips(train, labels, sides)
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed)
+
+def _skipped_clips(train, labels, sides):
+    "What was left out: labels of clips of the training side, and stores."
+    names = {clip.name for clip in train}
+    unread = [entry for entry in labels.skipped if entry.source in names]
+    return unread + [entry for side in sides for entry in side.skipped]
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #82c09cef
 def output_left_out(
     card:str|os.PathLike, # checkpoint of a network
 )->dict:                  # part -> the same checkpoint
-    "What another database takes up of a network: every part but the output."
-    with safe_open(Path(card).with_suffix('.safetensors'), 'pt') as tensors: parts = {name.partition('.')[0] for name in tensors.keys()}
+    "The parts of a network that a training on another database starts from: all but the output."
+    with safe_open(Path(card).with_suffix('.safetensors'), 'pt') as tensors:
+        parts = {name.partition('.')[0] for name in tensors.keys()}
     return dict.fromkeys(sorted(parts - {'output'}), Path(card))
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #86220e55
@@ -145,13 +164,21 @@ def cross_table(
     paper_data:str='paper',  # what the paper's were measured on
     table='IV',              # 'IV' or 'VI'
     methods:list=None,       # rows of the table; None: all that are the paper's own
-)->pd.DataFrame:             # a row a cell of the table; columns (method, whose), then the rows that the paper quotes
+)->pd.DataFrame:             # one row per cell of the table; columns (method, half), then what the paper quotes
     "Table IV or VI upright: the paper's numbers and ours of each network, '-' where the paper has one."
-    published = published_table(table)
-    own = [method for method, whose in PUBLISHED[table].whose.items() if whose == 'this paper']
+    published, dashes = published_table(table), set(PUBLISHED[table].dashes)
+    own = [method for method, source in PUBLISHED[table].whose.items() if source == 'this paper']
     both = beside(ours.round(3), published, data, paper_data).T
-    halves, dashes = both.index.get_level_values(0).unique(), set(PUBLISHED[table].dashes)
     cells = [cell for cell in published.columns if cell in set(ours.columns)]
-    columns = {(method, half): ['-' if (method, cell) in dashes else both.at[(half, *cell), method] for cell in cells] for method in methods or own for half in halves}
-    columns['quoted in the paper', ''] = [', '.join(f'{method} {value:.2f}' for method, value in published[cell].dropna().items() if method not in own) for cell in cells]
-    return pd.DataFrame(columns, pd.Index([f"{database}: {measure} {dimension}" for database, measure, dimension in cells], name='measure'))
+    columns = {}
+    for method in methods or own:
+        for half in both.index.get_level_values(0).unique():
+            values = [both.at[(half, *cell), method] for cell in cells]
+            columns[method, half] = ['-' if (method, cell) in dashes else value for cell, value in zip(cells, values)]
+    columns['quoted in the paper', ''] = [_quoted_text(published[cell].drop(own)) for cell in cells]
+    names = [f"{database}: {measure} {dimension}" for database, measure, dimension in cells]
+    return pd.DataFrame(columns, pd.Index(names, name='measure'))
+
+def _quoted_text(numbers):
+    "'ResNet-34 0.73': the methods that have a number, with it."
+    return ', '.join(f'{method} {value:.2f}' for method, value in numbers.dropna().items())

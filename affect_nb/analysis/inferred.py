@@ -12,122 +12,154 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 from scipy.stats import spearmanr
-from .tasks import _numbered
+from .scores import numbered_aus
 from ..core.labels import EXPRESSIONS
-from ..core.relatedness import Relatedness, counted_relatedness
+from ..core.relatedness import Relatedness, counted_relatedness, read_relatedness
 
 # %% ../../nbs/60_analysis/46_inferred.ipynb #3847a941
-_BY = ('detector', 'labels')
+_AU_PREFIX = dict(detector='prob_au', labels='au') # of the columns that AUs are counted in
 
-def _columns(predictions, by, au_names):
-    "The AUs to be counted, and the columns that they are read from."
-    if by not in _BY: raise ValueError(f"by is {by!r}, it must be one of {', '.join(_BY)}")
-    start = 'prob_au' if by == 'detector' else 'au'
-    there = _numbered(predictions, start)
-    aus = there if au_names is None else [int(au) for au in au_names]
-    if not aus or set(aus) - set(there): raise ValueError(f"au_names is {au_names}, by the {by} the table has AUs {', '.join(map(str, there)) or f'(none: it needs {start}<number>)'}")
-    return tuple(aus), [f'{start}{au}' for au in aus]
+def _counted_aus(predictions, by, au_names):
+    "The AUs to be counted, and their columns."
+    if by not in _AU_PREFIX:
+        raise ValueError(f"by is {by!r}, it must be one of {', '.join(_AU_PREFIX)}")
+    prefix = _AU_PREFIX[by]
+    known = numbered_aus(predictions, prefix)
+    aus = known if au_names is None else [int(au) for au in au_names]
+    if not aus or set(aus) - set(known):
+        columns = ', '.join(map(str, known)) or f'(none: it needs {prefix}<number>)'
+        raise ValueError(f"au_names is {au_names}, by the {by} the table has AUs {columns}")
+    return tuple(aus), [f'{prefix}{au}' for au in aus]
 
-def _ids(predictions):
+def _annotated_ids(predictions):
     "(n,) annotated class ids, -1 where there is none."
-    labels = pd.to_numeric(predictions['expression'], errors='coerce') if 'expression' in predictions else pd.Series([np.nan])
-    ids = labels.fillna(-1).to_numpy(int)
-    if not (ids >= 0).any() or ids.max() >= len(EXPRESSIONS): raise ValueError(f"the predictions need annotated expressions, a column 'expression' with class ids 0 to {len(EXPRESSIONS) - 1}; the columns are {', '.join(map(str, predictions))}")
+    labels = predictions['expression'] if 'expression' in predictions else pd.Series([np.nan])
+    ids = pd.to_numeric(labels, errors='coerce').fillna(-1).to_numpy(int)
+    if not (ids >= 0).any() or ids.max() >= len(EXPRESSIONS):
+        raise ValueError("the predictions need annotated expressions, a column 'expression' with class ids "
+                         f"0 to {len(EXPRESSIONS) - 1}; the columns are {', '.join(map(str, predictions))}")
     return ids
 
 # %% ../../nbs/60_analysis/46_inferred.ipynb #2bd2f6a1
 def annotated_relatedness(
-    predictions:pd.DataFrame, # a row a frame and face: `expression`, the label, 0 to 6 (-1 or NaN: none); `prob_au<k>` of a detector, or labels `au<k>`
+    predictions:pd.DataFrame, # one row per frame and face: label `expression`, 0 to 6 (-1 or NaN: none), and AUs
     least=.1,      # smallest share that makes a tie; the smallest of Table V is 0.1
     sure=None,     # share from which an AU counts as prototypical, as .7 in Du et al.; None: none does, as in Table V
     threshold=.5,  # probability from which an AU counts as active
-    au_names=None, # AUs to be counted; None: all that are there
-    by='detector', # 'detector': prob_au<k>; 'labels': au<k>, as a faultless detector would say
-)->Relatedness:    # over the expressions that have an image with an AU, said or labelled, in the order of `EXPRESSIONS`; Neutral has no tie
-    "Which AUs are found in which expression, as shares of its images (Table V, Aff-Wild2)."
-    if not 0 < threshold < 1: raise ValueError(f"threshold is {threshold}, it must lie between 0 and 1")
-    (aus, columns), ids = _columns(predictions, by, au_names), _ids(predictions)
+    au_names=None, # AUs to be counted; None: all that the table has
+    by='detector', # 'detector': probabilities prob_au<k>; 'labels': labels au<k>, as from a faultless detector
+)->Relatedness:    # over the expressions with an image whose AUs are known, in the order of `EXPRESSIONS`
+    "The AUs of each expression, as shares of its images (Table V, Aff-Wild2); Neutral has no tie."
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}, it must lie between 0 and 1")
+    (aus, columns), ids = _counted_aus(predictions, by, au_names), _annotated_ids(predictions)
     values = predictions[columns].to_numpy(float)
-    found = counted_relatedness(ids, np.where(np.isnan(values), np.nan, values >= threshold), aus, least, sure)
+    active = np.where(np.isnan(values), np.nan, values >= threshold)
+    table = counted_relatedness(ids, active, aus, least, sure)
     known = np.unique(ids[(ids >= 0) & ~np.isnan(values).all(1)])
-    return Relatedness(tuple(EXPRESSIONS[place] for place in known), aus, found.prototypical[known], found.weights[known])
+    return Relatedness(tuple(EXPRESSIONS[row] for row in known), aus, table.prototypical[known], table.weights[known])
 
 # %% ../../nbs/60_analysis/46_inferred.ipynb #fb8e8114
 _ORDER = ('Happiness', 'Sadness', 'Fear', 'Anger', 'Surprise', 'Disgust') # of Table V
 
 def shares_table(
-    relatedness:Relatedness,
+    relatedness:str|Relatedness='cognitive', # a table, its name or a file, as `read_relatedness` takes it
 )->pd.DataFrame: # index emotions, columns AU1, ...; in [0, 1], 0 where there is no tie
-    "The weights of a table, as a table."
-    return pd.DataFrame(relatedness.weights, pd.Index(relatedness.emotions, name='emotion'), [f'AU{au}' for au in relatedness.aus])
-
-def _written(ties, sure):
-    "'12, 25 | 6 (0.51)': prototypical AUs, then the others by weight, which is not said where it is 1 of a prototypical one."
-    partly = sorted((au for au in ties if au not in sure), key=lambda au: (-ties[au], au))
-    say = lambda au: f'{au}' if au in sure and ties[au] == 1 else f'{au} ({ties[au]:.2f})'
-    parts = (', '.join(map(say, some)) for some in (sorted(sure), partly))
-    return ' | '.join(part for part in parts if part) or '-'
+    "The weights of a relatedness as a DataFrame."
+    table = read_relatedness(relatedness)
+    return pd.DataFrame(table.weights, pd.Index(table.emotions, name='emotion'), [f'AU{au}' for au in table.aus])
 
 def ties_table(
-    tables:dict, # name -> `Relatedness`
-)->pd.DataFrame: # index emotions, those of the paper in its order; a column of text a table
-    "Table V: prototypical AUs, then the others with their weights; '-' where there is none, empty where a table does not know the emotion."
-    found = dict.fromkeys(emotion for table in tables.values() for emotion in table.emotions if table.weights_of(emotion))
-    rows = [*(emotion for emotion in _ORDER if emotion in found), *(emotion for emotion in found if emotion not in _ORDER)]
-    columns = {name: [_written(table.weights_of(emotion), _sure_of(table, emotion)) if emotion in table.emotions else '' for emotion in rows] for name, table in tables.items()}
+    tables:dict, # name -> relatedness, as `read_relatedness` takes it
+)->pd.DataFrame: # index emotions, those of the paper in its order; one column of text per table
+    """Table V: prototypical AUs, then the others with their weights.
+
+    '-' where an emotion has no tie, empty where a table does not have the emotion."""
+    tables = _read_tables(tables)
+    tied = dict.fromkeys(name for table in tables.values() for name in table.emotions if table.weights_of(name))
+    rows = sorted(tied, key=lambda emotion: _ORDER.index(emotion) if emotion in _ORDER else len(_ORDER))
+    columns = {name: [_ties_text(table, emotion) for emotion in rows] for name, table in tables.items()}
     return pd.DataFrame(columns, pd.Index(rows, name='emotion'))
 
-def _sure_of(table, emotion): return {au for au, known in zip(table.aus, table.prototypical[table.position(emotion)]) if known}
+def _read_tables(tables): return {name: read_relatedness(table) for name, table in tables.items()}
+
+def _prototypical_aus(table, emotion):
+    "The set of prototypical AUs of an emotion."
+    return {au for au, known in zip(table.aus, table.prototypical[table.position(emotion)]) if known}
+
+def _ties_text(table, emotion):
+    "'12, 25 | 6 (0.51)': prototypical AUs (without a weight of 1), then the others by weight; '' for other emotions."
+    if emotion not in table.emotions: return ''
+    ties, sure = table.weights_of(emotion), _prototypical_aus(table, emotion)
+    others = sorted((au for au in ties if au not in sure), key=lambda au: (-ties[au], au))
+    text = lambda au: f'{au}' if au in sure and ties[au] == 1 else f'{au} ({ties[au]:.2f})'
+    parts = (', '.join(map(text, aus)) for aus in (sorted(sure), others))
+    return ' | '.join(part for part in parts if part) or '-'
 
 # %% ../../nbs/60_analysis/46_inferred.ipynb #2a00fe85
-def _common(first, second):
+def _common_weights(first, second):
     "Weights of both tables, (emotions, AUs) each: emotions that both have and one ties, and AUs of both vocabularies."
     aus = [au for au in first.aus if au in second.aus]
-    emotions = [emotion for emotion in first.emotions if emotion in second.emotions and (first.weights_of(emotion) or second.weights_of(emotion))] # not Neutral
+    tied = lambda emotion: first.weights_of(emotion) or second.weights_of(emotion) # leaves out Neutral
+    emotions = [emotion for emotion in first.emotions if emotion in second.emotions and tied(emotion)]
     return [table.restrict(aus).weights[[table.position(emotion) for emotion in emotions]] for table in (first, second)]
 
-def _compared(first, second):
-    "A row of `compare_relatedness`."
-    one, other = _common(first, second)
-    if not one.size: return dict(mean_difference=np.nan, rank_correlation=np.nan, common_ties=np.nan, cells=0)
-    varied = np.ptp(one) > 0 and np.ptp(other) > 0
-    either = ((one > 0) | (other > 0)).sum()
-    return dict(mean_difference=np.abs(one - other).mean(), rank_correlation=spearmanr(one.ravel(), other.ravel()).statistic if varied else np.nan,
-                common_ties=((one > 0) & (other > 0)).sum()/either if either else np.nan, cells=one.size)
+def _difference(first, second):
+    "The measures of one pair of tables."
+    a, b = _common_weights(first, second)
+    if not a.size: return dict(mean_difference=np.nan, rank_correlation=np.nan, common_ties=np.nan, cells=0)
+    varied = np.ptp(a) > 0 and np.ptp(b) > 0
+    both, either = ((a > 0) & (b > 0)).sum(), ((a > 0) | (b > 0)).sum()
+    return dict(mean_difference=np.abs(a - b).mean(),
+                rank_correlation=spearmanr(a.ravel(), b.ravel()).statistic if varied else np.nan,
+                common_ties=both/either if either else np.nan, cells=a.size)
 
 def compare_relatedness(
-    tables:dict, # name -> `Relatedness`, at least two
-)->pd.DataFrame: # a row a pair: mean_difference of the weights, Spearman's rank_correlation, common_ties (share of the ties of either that both have), cells; AUs that are tied in only_first and in only_second
-    "How alike tables are, pair by pair, over the emotions that both have and the AUs that are in both vocabularies."
-    if len(tables) < 2: raise ValueError(f"there is {len(tables)} table ({', '.join(tables) or 'none'}), at least two are needed to compare")
-    tied = {name: [au for au, any_emotion in zip(table.aus, table.weights.any(0)) if any_emotion] for name, table in tables.items()}
-    alone = lambda first, second: ', '.join(str(au) for au in sorted(tied[first]) if au not in tied[second]) or '-'
-    rows = {pair: _compared(*(tables[name] for name in pair)) | dict(only_first=alone(*pair), only_second=alone(*pair[::-1])) for pair in combinations(tables, 2)}
+    tables:dict, # name -> relatedness, as `read_relatedness` takes it, at least two
+)->pd.DataFrame: # index (first, second); mean_difference, rank_correlation, common_ties, cells, only_first, only_second
+    """How alike tables are, pair by pair, over the emotions that both have and the AUs that are in both vocabularies.
+
+    mean_difference is of the weights, rank_correlation Spearman's, common_ties the share of the ties of either that
+    both have; only_first and only_second are the AUs that one of them alone ties."""
+    if len(tables) < 2:
+        names = ', '.join(tables) or 'none'
+        raise ValueError(f"there is {len(tables)} table ({names}), at least two are needed to compare")
+    tables = _read_tables(tables)
+    tied = {name: {au for au, used in zip(table.aus, table.weights.any(0)) if used} for name, table in tables.items()}
+    only = lambda a, b: ', '.join(map(str, sorted(tied[a] - tied[b]))) or '-'
+    rows = {(a, b): _difference(tables[a], tables[b]) | dict(only_first=only(a, b), only_second=only(b, a))
+            for a, b in combinations(tables, 2)}
     return pd.DataFrame(list(rows.values()), pd.MultiIndex.from_tuples(rows, names=['first', 'second']))
 
 # %% ../../nbs/60_analysis/46_inferred.ipynb #bcc18b4a
-def _shown(ax, name, table, emotions, aus):
-    "One heat map; grey where the table does not know an AU or an emotion."
-    shares = shares_table(table).reindex(index=emotions, columns=[f'AU{au}' for au in aus])
-    image = ax.imshow(shares.to_numpy(float), cmap='Greens', vmin=0, vmax=1, aspect='auto')
+def _draw_weights(ax, name, table, emotions, aus):
+    "One heat map; grey where the table does not have an AU or an emotion."
+    weights = shares_table(table).reindex(index=emotions, columns=[f'AU{au}' for au in aus])
+    image = ax.imshow(weights.to_numpy(float), cmap='Greens', vmin=0, vmax=1, aspect='auto')
     ax.set_facecolor('#dddddd')
-    for emotion in set(emotions) & set(table.emotions):
-        for au in _sure_of(table, emotion): ax.add_patch(Rectangle((aus.index(au) - .5, emotions.index(emotion) - .5), 1, 1, fill=False, edgecolor='#222222'))
+    for row, emotion in enumerate(emotions):
+        for au in _prototypical_aus(table, emotion) if emotion in table.emotions else ():
+            corner = (aus.index(au) - .5, row - .5)
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor='#222222'))
     ax.set_xticks(range(len(aus)), aus, fontsize=7)
     ax.set_yticks(range(len(emotions)), emotions, fontsize=7)
     ax.set_title(name, fontsize=9)
     return image
 
 def plot_relatedness(
-    tables:dict, # name -> `Relatedness`
-    axes=None,   # one a table; new ones, below each other, if not given
+    tables:dict, # name -> relatedness, as `read_relatedness` takes it
+    axes=None,   # one per table; new ones, below each other, if not given
 ):               # the axes
-    "Heat maps of weights with the same rows and columns; prototypical cells are outlined, AUs that a table does not know are grey."
+    "Heat maps of weights with the same rows and columns; prototypical cells are outlined, missing AUs are grey."
     if not tables: raise ValueError("there is no table to be shown, at least one is needed")
+    tables = _read_tables(tables)
     emotions, aus = ties_table(tables).index.tolist(), sorted({au for table in tables.values() for au in table.aus})
-    if axes is None: axes = plt.subplots(len(tables), 1, figsize=(6.5, .5 + 1.6*len(tables)), dpi=72, layout='constrained', squeeze=False)[1][:, 0]
+    if axes is None:
+        size = (6.5, .5 + 1.6*len(tables))
+        axes = plt.subplots(len(tables), 1, figsize=size, dpi=72, layout='constrained', squeeze=False)[1][:, 0]
     axes = np.atleast_1d(axes)
-    for ax, (name, table) in zip(axes, tables.items(), strict=True): image = _shown(ax, name, table, emotions, aus)
+    for ax, (name, table) in zip(axes, tables.items(), strict=True):
+        image = _draw_weights(ax, name, table, emotions, aus)
     axes[-1].set(xlabel='AU')
     axes[0].figure.colorbar(image, ax=list(axes), label='weight', fraction=.03)
     return axes

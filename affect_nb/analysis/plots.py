@@ -7,6 +7,7 @@ __all__ = ['VALENCE_COLOURMAP', 'va_plane', 'plot_va_points', 'va_density', 'plo
            'plot_expression_trace', 'plot_au_trace']
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #c9a04b19
+from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 from ..core.colours import EXPRESSION_COLOURS, VA_COLOURS
@@ -16,29 +17,35 @@ from ..core.labels import EXPRESSIONS
 VALENCE_COLOURMAP = 'coolwarm_r' # diverging: unpleasant red, pleasant blue, 0 in the middle
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #6e10a6f1
+_CORNERS = ((-.97, .97, 'tense'), (.97, .97, 'excited'), (-.97, -.97, 'sad'), (.97, -.97, 'calm'))
+
 def va_plane(
     ax=None,     # axes to draw into; a new square one if not given
     words=True,  # name the four corners
 ):               # the axes, [-1, 1] x [-1, 1] with equal scales
     "An empty valence-arousal plane: valence to the right, arousal upwards, neutral in the middle."
     if ax is None: ax = plt.subplots(figsize=(3.2, 3.2), dpi=72)[1]
-    ax.set(xlim=(-1, 1), ylim=(-1, 1), aspect='equal', xlabel='valence', ylabel='arousal', xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-    ax.axhline(0, color='#cccccc', lw=.8, zorder=0); ax.axvline(0, color='#cccccc', lw=.8, zorder=0)
-    ax.add_patch(plt.Circle((0, 0), 1, fill=False, color='#cccccc', lw=.8, zorder=0))
-    if words:
-        for x, y, word in ((-.97, .97, 'tense'), (.97, .97, 'excited'), (-.97, -.97, 'sad'), (.97, -.97, 'calm')):
-            ax.text(x, y, word, fontsize=7, color='#999999', ha='left' if x < 0 else 'right', va='bottom' if y < 0 else 'top')
+    ax.set(xlim=(-1, 1), ylim=(-1, 1), aspect='equal', xlabel='valence', ylabel='arousal')
+    ax.set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+    faint = dict(color='#cccccc', lw=.8, zorder=0)
+    ax.axhline(0, **faint)
+    ax.axvline(0, **faint)
+    ax.add_patch(plt.Circle((0, 0), 1, fill=False, **faint))
+    for x, y, word in _CORNERS if words else ():
+        corner = dict(ha='left' if x < 0 else 'right', va='bottom' if y < 0 else 'top')
+        ax.text(x, y, word, fontsize=7, color='#999999', **corner)
     return ax
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #83cf3f0d
-def _plain(values):
+def _float_array(values):
     "Float array over `values`, a tensor on any device or an array."
     return np.asarray(values.detach().float().cpu() if hasattr(values, 'detach') else values, dtype=float)
 
-def _va_array(va):
+def _known_points(va):
     "(n, 2) of `va` (tensor or array of shape (..., 2)), rows with NaN left out, and which rows were kept."
-    va = _plain(va)
-    if va.shape[-1:] != (2,): raise ValueError(f"va has shape {va.shape}: the last axis must be 2, valence and arousal")
+    va = _float_array(va)
+    if va.shape[-1:] != (2,):
+        raise ValueError(f"va has shape {va.shape}: the last axis must be 2, valence and arousal")
     va = va.reshape(-1, 2)
     kept = ~np.isnan(va).any(1)
     return va[kept], kept
@@ -50,15 +57,15 @@ def plot_va_points(
     **kwargs,        # for `Axes.scatter`
 ):                   # the axes
     "Points on the valence-arousal plane, in the colours of their expressions."
-    points, kept = _va_array(va)
+    points, kept = _known_points(va)
     ax, style = va_plane(ax), dict(s=14, lw=0) | kwargs
     if expression is None:
         ax.scatter(*points.T, **style)
         return ax
     ids = np.asarray(expression).ravel()[kept]
     for name, colour in EXPRESSION_COLOURS.items():
-        here = points[ids == EXPRESSIONS.index(name)]
-        if len(here): ax.scatter(*here.T, color=colour, label=name, **style)
+        of_class = points[ids == EXPRESSIONS.index(name)]
+        if len(of_class): ax.scatter(*of_class.T, color=colour, label=name, **style)
     if (ids < 0).any(): ax.scatter(*points[ids < 0].T, **style | dict(facecolors='none', edgecolors='#bbbbbb', lw=.5))
     return ax
 
@@ -70,7 +77,7 @@ def va_density(
     cmap='magma_r', # colours of the counts
 ):               # the axes
     "How often each part of the valence-arousal plane occurs, on a logarithmic scale."
-    points, _ = _va_array(va)
+    points, _ = _known_points(va)
     return plot_va_counts(np.histogram2d(*points.T, bins=bins, range=((-1, 1), (-1, 1)))[0], ax, cmap)
 
 def plot_va_counts(
@@ -80,47 +87,62 @@ def plot_va_counts(
 ):               # the axes
     "Counts that were made before, as of a whole database, on a logarithmic scale."
     ax, counts = va_plane(ax, words=False), np.asarray(counts, float)
-    ax.pcolormesh(*(np.linspace(-1, 1, size + 1) for size in counts.shape), np.log10(np.where(counts > 0, counts, np.nan)).T, cmap=cmap, shading='flat', vmin=0, rasterized=True)
+    edges = (np.linspace(-1, 1, size + 1) for size in counts.shape)
+    logarithms = np.log10(np.where(counts > 0, counts, np.nan))
+    ax.pcolormesh(*edges, logarithms.T, cmap=cmap, shading='flat', vmin=0, rasterized=True)
     return ax
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #f34c4701
-def _va_steps(ax, histograms):
+def _draw_va_steps(ax, histograms):
     "Valence and arousal as steps over [-1, 1]."
-    for name, colour in VA_COLOURS.items(): ax.stairs(histograms[name], np.linspace(-1, 1, len(histograms[name]) + 1), color=colour, label=name)
+    for name, colour in VA_COLOURS.items():
+        counts = histograms[name]
+        ax.stairs(counts, np.linspace(-1, 1, len(counts) + 1), color=colour, label=name)
     ax.set(xlim=(-1, 1), xlabel='annotated value', ylabel='labels')
     ax.legend(fontsize=7, frameon=False)
 
-def _bars(ax, values, title, label):
+def _draw_bars(ax, values, title, label):
     "A bar for each name, from the top down."
-    ax.barh(list(map(str, values)), list(values.values()), color=[EXPRESSION_COLOURS.get(name, '#999999') for name in values])
+    colours = [EXPRESSION_COLOURS.get(name, '#999999') for name in values]
+    ax.barh(list(map(str, values)), list(values.values()), color=colours)
     ax.invert_yaxis()
     ax.tick_params(axis='y', labelsize=7 if len(values) < 20 else 4)
     ax.set_xlabel(label)
     ax.set_title(title, fontsize=8)
 
 def label_histograms(
-    histograms:dict, # 'valence' and 'arousal': counts over [-1, 1]; 'expression', 'category', 'compound': class -> count; 'aus': AU -> share that is active
+    histograms:dict, # kind of label -> its histogram
     density=None,    # (bins, bins) frames, valence by arousal
     axes=None,       # one for each panel; new ones if not given
 ):                   # the axes: the plane and its two histograms, the classes, the AUs
-    "How often each label occurs."
-    panels = [name for name in ('expression', 'category', 'compound', 'aus') if name in histograms]
-    va = [what for what, there in dict(plane=density is not None, steps='valence' in histograms and 'arousal' in histograms).items() if there]
-    if axes is None: axes = plt.subplots(1, max(1, len(va + panels)), figsize=(2.8*max(1, len(va + panels)), 2.6), dpi=72, layout='constrained', squeeze=False)[1].ravel()
-    for ax, what in zip(axes, va): plot_va_counts(density, ax) if what == 'plane' else _va_steps(ax, histograms)
-    for ax, name in zip(axes[len(va):], panels): _bars(ax, dict(histograms[name]), name, 'share that is active' if name == 'aus' else 'labels')
+    """How often each label occurs.
+
+    Histograms are counts over [-1, 1] for 'valence' and 'arousal'; class -> count for 'expression', 'category' and
+    'compound'; AU -> share of frames in which it is active for 'aus'."""
+    classes = [name for name in ('expression', 'category', 'compound', 'aus') if name in histograms]
+    panels = [] if density is None else [lambda ax: plot_va_counts(density, ax)]
+    if {'valence', 'arousal'} <= set(histograms): panels.append(lambda ax: _draw_va_steps(ax, histograms))
+    for name in classes:
+        label = 'share that is active' if name == 'aus' else 'labels'
+        panels.append(partial(_draw_bars, values=dict(histograms[name]), title=name, label=label))
+    count = max(1, len(panels))
+    if axes is None:
+        axes = plt.subplots(1, count, figsize=(2.8*count, 2.6), dpi=72, layout='constrained', squeeze=False)[1].ravel()
+    for ax, draw in zip(axes, panels): draw(ax)
     return axes
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #1ee62d00
 def _trace(va, n):
     "`va` as an (n, 2) array."
-    va = _plain(va)
-    if va.shape != (n, 2): raise ValueError(f"a trace has shape {va.shape}, it must be ({n}, 2) for {n} times")
+    va = _float_array(va)
+    if va.shape != (n, 2):
+        raise ValueError(f"a trace has shape {va.shape}, it must be ({n}, 2) for {n} times")
     return va
 
 def _draw_trace(ax, times, va, suffix, **style):
     "The two lines of `va` (n, 2) over `times`."
-    for column, (name, colour) in zip(va.T, VA_COLOURS.items()): ax.plot(times, column, color=colour, label=name + suffix, **style)
+    for column, (name, colour) in zip(va.T, VA_COLOURS.items()):
+        ax.plot(times, column, color=colour, label=name + suffix, **style)
 
 def plot_va_trace(
     times,      # (n,) seconds, or frame numbers
@@ -129,7 +151,7 @@ def plot_va_trace(
     ax=None,    # axes; a new wide one if not given
 ):              # the axes, [-1, 1] upwards
     "Valence and arousal over time, with the annotation behind them if there is one."
-    times = _plain(times)
+    times = _float_array(times)
     pred, targ = _trace(pred, len(times)), targ if targ is None else _trace(targ, len(times))
     if ax is None: ax = plt.subplots(figsize=(6, 2.2), dpi=72)[1]
     _draw_trace(ax, times, pred, '', lw=1.5)
@@ -147,8 +169,9 @@ def plot_expression_trace(
     bars=False, # a bar at each place, for faces of a photograph
 ):              # the axes, [0, 1] upwards
     "The probabilities of the seven expressions, on top of each other in their colours."
-    times, prob = _plain(times), _plain(prob)
-    if prob.shape != (len(times), len(EXPRESSIONS)): raise ValueError(f"prob has shape {prob.shape}, it must be ({len(times)}, {len(EXPRESSIONS)}): a column an expression")
+    times, prob, shape = _float_array(times), _float_array(prob), (len(times), len(EXPRESSIONS))
+    if prob.shape != shape:
+        raise ValueError(f"prob has shape {prob.shape}, it must be {shape}: one column per expression")
     if ax is None: ax = plt.subplots(figsize=(6, 2.2), dpi=72)[1]
     tops = np.cumsum(np.c_[np.zeros(len(prob)), prob], 1).T
     for (name, colour), low, high in zip(EXPRESSION_COLOURS.items(), tops, tops[1:]):
@@ -171,10 +194,12 @@ def plot_au_trace(
     ax=None,    # axes; a new wide one if not given
 ):              # the axes; the first AU is the top row
     "The probabilities of action units: white is 0, black is 1."
-    times, prob, au_names = _plain(times), _plain(prob), tuple(au_names)
-    if prob.shape != (len(times), len(au_names)): raise ValueError(f"prob has shape {prob.shape}, it must be ({len(times)}, {len(au_names)}): a column an AU")
+    times, prob, au_names = _float_array(times), _float_array(prob), tuple(au_names)
+    shape, rows = (len(times), len(au_names)), np.arange(len(au_names) + 1) - .5
+    if prob.shape != shape:
+        raise ValueError(f"prob has shape {prob.shape}, it must be {shape}: one column per AU")
     if ax is None: ax = plt.subplots(figsize=(6, 2.2), dpi=72)[1]
-    if len(times): ax.pcolorfast(_edges(times), np.arange(len(au_names) + 1) - .5, np.ma.masked_invalid(prob.T), cmap='Greys', vmin=0, vmax=1)
+    if len(times): ax.pcolorfast(_edges(times), rows, np.ma.masked_invalid(prob.T), cmap='Greys', vmin=0, vmax=1)
     ax.set(ylim=(len(au_names) - .5, -.5), yticks=range(len(au_names)), yticklabels=au_names, ylabel='action unit')
     ax.tick_params(axis='y', labelsize=7)
     return ax

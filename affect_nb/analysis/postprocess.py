@@ -10,36 +10,47 @@ import math
 from dataclasses import asdict, dataclass, field
 import numpy as np
 import pandas as pd
-from .evaluate import _DIMENSIONS
-from .utterances import _POOLS, _natural, _places, _with_labels, utterance_predictions
-from ..core.metrics import ccc
+from .scores import DIMENSIONS, natural_order, sequence_numbers, with_label_columns
+from .utterances import utterance_predictions
+from ..core.labels import SEQUENCE_LENGTH
+from ..core.metrics import ccc, check_pool
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #c072e688
-_NUMBERS = {'median': 0, 'mean': 0, 'shift': 1, 'scale': 2} # name of a step -> how many numbers are fixed when it is chosen
+_FIXED_NUMBERS = {'median': 0, 'mean': 0, 'shift': 1, 'scale': 2} # step -> how many numbers are fixed with its choice
 _LEVELS = ('frame', 'utterance')
 
 @dataclass(frozen=True)
 class Step:
     "One step of a chain, for one dimension."
-    name: str           # 'median', 'mean': of a window; 'shift': add a number; 'scale': multiply what is away from a centre
+    name: str           # 'median', 'mean': of a window; 'shift': add a number; 'scale': stretch about a centre
     level: str = 'frame'# 'frame': within sequences; 'utterance': over the utterances of a video
     window: int = 0     # frames or utterances, odd; 0 for 'shift' and 'scale'
     numbers: tuple = () # 'shift': (what is added,); 'scale': (factor, centre)
 
     def __post_init__(self):
         object.__setattr__(self, 'numbers', tuple(self.numbers))
-        if self.name not in _NUMBERS: raise ValueError(f"name is {self.name!r}, allowed are {tuple(_NUMBERS)}")
-        if self.level not in _LEVELS: raise ValueError(f"level is {self.level!r}, allowed are {_LEVELS}")
-        if not isinstance(self.window, int) or isinstance(self.window, bool): raise ValueError(f"window is {self.window!r}, allowed is a whole number")
-        filters = _NUMBERS[self.name] == 0
-        if filters and (self.window < 3 or self.window % 2 == 0): raise ValueError(f"window of {self.name} is {self.window}, allowed are odd numbers from 3")
-        if not filters and self.window: raise ValueError(f"window of {self.name} is {self.window}, but it has none: allowed is 0")
-        if len(self.numbers) != _NUMBERS[self.name] or not all(isinstance(n, (int, float)) and math.isfinite(n) for n in self.numbers):
-            raise ValueError(f"numbers of {self.name} are {self.numbers}, allowed are {_NUMBERS[self.name]} finite numbers")
+        if self.name not in _FIXED_NUMBERS:
+            raise ValueError(f"name is {self.name!r}, allowed are {tuple(_FIXED_NUMBERS)}")
+        if self.level not in _LEVELS:
+            raise ValueError(f"level is {self.level!r}, allowed are {_LEVELS}")
+        self._check_window()
+        count = _FIXED_NUMBERS[self.name]
+        finite = all(isinstance(n, (int, float)) and math.isfinite(n) for n in self.numbers)
+        if len(self.numbers) != count or not finite:
+            raise ValueError(f"numbers of {self.name} are {self.numbers}, allowed are {count} finite numbers")
+
+    def _check_window(self):
+        if not isinstance(self.window, int) or isinstance(self.window, bool):
+            raise ValueError(f"window is {self.window!r}, allowed is a whole number")
+        is_filter = _FIXED_NUMBERS[self.name] == 0
+        if is_filter and (self.window < 3 or self.window % 2 == 0):
+            raise ValueError(f"window of {self.name} is {self.window}, allowed are odd numbers from 3")
+        if not is_filter and self.window:
+            raise ValueError(f"window of {self.name} is {self.window}, but it has none: allowed is 0")
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #cf3f581b
 def _filtered(values, groups, order, window, name):
-    "(n,) `values` after a moving median or mean over `order` within each of `groups` (n,); what is NaN stays NaN, and counts nowhere."
+    "(n,) `values` after a moving median or mean over `order` within each of `groups` (n,); NaN stays, and is left out."
     rows = pd.DataFrame(dict(order=order, group=groups)).groupby('group')['order']
     start = rows.min()
     offset = (rows.max() - start + 1 + window//2).cumsum().shift(fill_value=0) # the group's place on the line
@@ -49,8 +60,8 @@ def _filtered(values, groups, order, window, name):
     rolled = getattr(pd.Series(line).rolling(window, center=True, min_periods=1), name)().to_numpy()[place]
     return np.where(np.isnan(values), np.nan, rolled)
 
-def _after(step, values, groups, order):
-    "(n,) `values` after `step`; `groups` says what belongs together, `order` in which order."
+def _apply_step(step, values, groups, order):
+    "(n,) `values` after `step`; a filter reaches over one of `groups`, in the order of `order`."
     if step.name == 'shift': return values + step.numbers[0]
     if step.name == 'scale': return step.numbers[1] + step.numbers[0]*(values - step.numbers[1])
     return _filtered(values, groups, order, step.window, step.name)
@@ -58,14 +69,26 @@ def _after(step, values, groups, order):
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #cb7a8211
 _REPORT = ('dimension', 'step', 'level', 'window', 'before', 'after', 'kept')
 
-def _steps(entries, dimension):
-    "Steps from dicts; an error says which one is wrong."
-    if not isinstance(entries, (list, tuple)): raise ValueError(f"{dimension} is {entries!r}, allowed is a list of steps")
-    steps = []
-    for number, entry in enumerate(entries, 1):
-        try: steps.append(Step(**entry))
-        except (TypeError, ValueError) as error: raise ValueError(f"{dimension}, step {number} is {entry!r}: {error}; it may have {tuple(Step.__dataclass_fields__)}") from None
-    return tuple(steps)
+def _steps_of(entries, dimension):
+    "Steps from dicts; an error names the wrong one."
+    if not isinstance(entries, (list, tuple)):
+        raise ValueError(f"{dimension} is {entries!r}, allowed is a list of steps")
+    return tuple(_step_of(entry, f"{dimension}, step {number}") for number, entry in enumerate(entries, 1))
+
+def _step_of(entry, place):
+    "A step from a dict; `place` is its name in an error."
+    try: return Step(**entry)
+    except (TypeError, ValueError) as error:
+        fields = tuple(Step.__dataclass_fields__)
+        raise ValueError(f"{place} is {entry!r}: {error}; it may have {fields}") from None
+
+def _check_levels(dimension, levels, utterance):
+    "Raises a `ValueError` where steps over utterances do not belong, or do not come last."
+    if 'utterance' in levels and not utterance:
+        raise ValueError(f"{dimension} has a step over utterances, but the chain ends in frames: "
+                         "allowed are steps of level 'frame'")
+    if levels != sorted(levels):
+        raise ValueError(f"{dimension} has a step over frames after one over utterances; allowed are frames first")
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #f099b75d
 @dataclass(frozen=True)
@@ -73,82 +96,96 @@ class Chain:
     "Steps for valence and for arousal, with the sequences that they belong to."
     valence: tuple = ()    # of `Step`, in the order in which they are applied
     arousal: tuple = ()
-    length: int|None = 80  # frames of a sequence; None: a clip is one
+    length: int|None = SEQUENCE_LENGTH # frames of a sequence; None: a clip is one
     utterance: bool = False# does it end in utterances (section V.B), or in frames?
     pool: str = 'median'   # over a sequence, where it ends in utterances
     tried: tuple = field(default=(), repr=False) # what `fit_chain` tried: see `report`
 
     def __post_init__(self):
-        for dimension in _DIMENSIONS:
-            levels = [step.level for step in getattr(self, dimension)]
-            if 'utterance' in levels and not self.utterance: raise ValueError(f"{dimension} has a step over utterances, but the chain ends in frames: allowed are steps of level 'frame'")
-            if levels != sorted(levels): raise ValueError(f"{dimension} has a step over frames after one over utterances; allowed are frames first")
-        if self.pool not in _POOLS: raise ValueError(f"pool is {self.pool!r}, allowed are {_POOLS}")
-        if self.length is not None and (type(self.length) is not int or self.length < 1): raise ValueError(f"length is {self.length!r}, allowed is a whole number of frames from 1, or None")
-        wrong = [row for row in self.tried if not isinstance(row, dict) or set(row) != set(_REPORT)]
-        if wrong: raise ValueError(f"tried has {wrong[0]!r}, allowed are rows with {_REPORT}")
-        if type(self.utterance) is not bool: raise ValueError(f"utterance is {self.utterance!r}, allowed are True and False")
+        for name in DIMENSIONS: _check_levels(name, [step.level for step in getattr(self, name)], self.utterance)
+        check_pool(self.pool)
+        if self.length is not None and (type(self.length) is not int or self.length < 1):
+            raise ValueError(f"length is {self.length!r}, allowed is a whole number of frames from 1, or None")
+        for row in self.tried:
+            if not isinstance(row, dict) or set(row) != set(_REPORT):
+                raise ValueError(f"tried has {row!r}, allowed are rows with {_REPORT}")
+        if type(self.utterance) is not bool:
+            raise ValueError(f"utterance is {self.utterance!r}, allowed are True and False")
 
     def to_dict(self):
         "Plain JSON."
-        return asdict(self) | {name: [asdict(step) | {'numbers': list(step.numbers)} for step in getattr(self, name)] for name in _DIMENSIONS} | {'tried': [dict(row) for row in self.tried]}
+        plain = lambda step: asdict(step) | {'numbers': list(step.numbers)}
+        steps = {name: [plain(step) for step in getattr(self, name)] for name in DIMENSIONS}
+        return asdict(self) | steps | {'tried': [dict(row) for row in self.tried]}
 
     @classmethod
     def from_dict(cls, content:dict):
-        "The chain that `to_dict` took apart; `{}` has no steps. A wrong entry is a `ValueError` that names it."
+        "The chain that `to_dict` took apart; `{}` has no steps. A `ValueError` names a wrong entry."
         unknown = sorted(set(content) - set(cls.__dataclass_fields__))
-        if unknown: raise ValueError(f"a chain has no entry {unknown[0]!r}, allowed are {tuple(cls.__dataclass_fields__)}")
-        return cls(**content | {name: _steps(content.get(name, ()), name) for name in _DIMENSIONS} | {'tried': tuple(content.get('tried', ()))})
+        if unknown:
+            raise ValueError(f"a chain has no entry {unknown[0]!r}, allowed are {tuple(cls.__dataclass_fields__)}")
+        steps = {name: _steps_of(content.get(name, ()), name) for name in DIMENSIONS}
+        return cls(**content | steps | {'tried': tuple(content.get('tried', ()))})
 
     def report(self):
-        "One row for each window that was tried: dimension, step, level, window, CCC on the validation part before and after, kept."
-        return pd.DataFrame(list(self.tried), columns=list(_REPORT)).astype({'before': float, 'after': float, 'kept': bool})
+        "One row for each window that was tried: CCC on the validation part before and after, and whether it was kept."
+        table = pd.DataFrame(list(self.tried), columns=list(_REPORT))
+        return table.astype({'before': float, 'after': float, 'kept': bool})
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #3162fc12
-def _utterance_places(table):
+def _utterance_order(table):
     "Video of each utterance as a number, and its place in the video, by the numbers in the names."
-    if 'video' not in table: raise ValueError("a step smooths the utterances of a video, but it is not known which video they are of: give `video`, clip -> video, or a column")
-    rank = pd.Series(range(len(table)), sorted(table.index, key=lambda row: _natural(table.at[row, 'clip'])))
-    return table['video'].factorize()[0], rank.groupby(table['video']).rank().astype(int).reindex(table.index).to_numpy()
+    if 'video' not in table:
+        raise ValueError("a step smooths the utterances of a video, but it is not known which video they are of: "
+                         "give `video`, clip -> video, or a column")
+    rank = pd.Series(range(len(table)), sorted(table.index, key=lambda row: natural_order(table.at[row, 'clip'])))
+    place = rank.groupby(table['video']).rank().astype(int)
+    return table['video'].factorize()[0], place.reindex(table.index).to_numpy()
 
-def _run(table, chain, level):
+def _frame_order(table, length):
+    "Sequence of each frame as a number, and its frame number."
+    return sequence_numbers(table, length), table['frame'].to_numpy(int)
+
+def _apply_level(table, chain, level):
     "`table` after the steps of one level."
-    steps = {name: [step for step in getattr(chain, name) if step.level == level] for name in _DIMENSIONS}
-    filters = any(step.window for name in _DIMENSIONS for step in steps[name])
-    places = (None, None) if not filters else _utterance_places(table) if level == 'utterance' else (_places(table, chain.length), table['frame'].to_numpy(int))
-    done = {}
-    for name in _DIMENSIONS:
-        done[f'{name}_pred'] = table[f'{name}_pred'].to_numpy(float)
-        for step in steps[name]: done[f'{name}_pred'] = _after(step, done[f'{name}_pred'], *places)
-    return table.assign(**done)
+    steps = {name: [step for step in getattr(chain, name) if step.level == level] for name in DIMENSIONS}
+    groups = order = None
+    if any(step.window for name in DIMENSIONS for step in steps[name]):
+        groups, order = _utterance_order(table) if level == 'utterance' else _frame_order(table, chain.length)
+    filtered = {}
+    for name in DIMENSIONS:
+        values = table[f'{name}_pred'].to_numpy(float)
+        for step in steps[name]: values = _apply_step(step, values, groups, order)
+        filtered[f'{name}_pred'] = values
+    return table.assign(**filtered)
 
 def apply_chain(
     chain:Chain,              # from `fit_chain`, or `Chain.from_dict(card.postprocess)`
-    predictions:pd.DataFrame, # one row a frame and face: see `analysis.evaluate.prediction_table`; the labels may be absent
+    predictions:pd.DataFrame, # one row per frame and face: see `analysis.scores.prediction_table`; labels may be absent
     video=None,               # clip -> video, where utterances are smoothed: see `utterance_predictions`
-)->pd.DataFrame:              # the same rows, or one row an utterance if `chain.utterance`
+)->pd.DataFrame:              # the same rows, or one row per utterance if `chain.utterance`
     "Predictions after the steps of `chain`; each reaches over one sequence, or the utterances of one video."
-    index, table = predictions.index, _with_labels(predictions)
-    table = _run(table, chain, 'frame')
-    if chain.utterance: return _run(utterance_predictions(table, chain.length, chain.pool, video), chain, 'utterance')
-    return table[list(predictions.columns)].set_index(index)
+    table = _apply_level(with_label_columns(predictions), chain, 'frame')
+    if not chain.utterance: return table[list(predictions.columns)].set_index(predictions.index)
+    return _apply_level(utterance_predictions(table, chain.length, chain.pool, video), chain, 'utterance')
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #a7c365f5
-def _both(pred, targ):
-    "Predictions and labels where there are both."
-    seen = ~np.isnan(pred) & ~np.isnan(targ)
-    return pred[seen], targ[seen]
+def _both_known(pred, targ):
+    "Predictions and labels of the rows that have both."
+    known = ~np.isnan(pred) & ~np.isnan(targ)
+    return pred[known], targ[known]
 
 def _candidates(name, level, windows, pred, targ):
     "The steps of one kind that can be tried on `pred`."
     if name in ('median', 'mean'): return [Step(name, level, window) for window in windows]
-    pred, targ = _both(pred, targ)
+    pred, targ = _both_known(pred, targ)
     if name == 'shift': return [Step(name, level, numbers=(float(targ.mean() - pred.mean()),))]
     spread = float(pred.std())
-    return [Step(name, level, numbers=(float(targ.std())/spread, float(pred.mean())))] if spread > 1e-9 else [] # a constant cannot be stretched
+    if spread <= 1e-9: return [] # a constant cannot be stretched
+    return [Step(name, level, numbers=(float(targ.std())/spread, float(pred.mean())))]
 
-def _plan(utterance, has_video, windows, utterance_windows):
-    "(name, level, windows) of what is tried, in the paper's order, then as Tzirakis et al."
+def _kinds_to_try(utterance, has_video, windows, utterance_windows):
+    "(name, level, windows) of the kinds of step, in the paper's order, then as Tzirakis et al."
     level = 'utterance' if utterance else 'frame'
     smooth = [('mean', level, utterance_windows if utterance else windows)] if has_video or not utterance else []
     return [('median', 'frame', windows), *smooth, ('shift', level, ()), ('scale', level, ())]
@@ -158,38 +195,46 @@ class _Search:
     "The validation part of one dimension, on its way through the steps that were kept."
     def __init__(self, table, dimension, chain, video):
         self.table, self.dimension, self.chain, self.video, self.level = table, dimension, chain, video, 'frame'
-        self.places, self.kept, self.tried = (_places(table, chain.length), table['frame'].to_numpy(int)), [], []
-        self.pred = table[f'{dimension}_pred'].to_numpy(float)
+        self.column, self.kept, self.tried = f'{dimension}_pred', [], []
+        self.groups, self.order = _frame_order(table, chain.length)
+        self.pred = table[self.column].to_numpy(float)
 
     def utterances(self, pred):
-        "One row an utterance, of the predictions `pred` of frames."
-        return utterance_predictions(self.table.assign(**{f'{self.dimension}_pred': pred}), self.chain.length, self.chain.pool, self.video)
+        "One row per utterance, of the predictions `pred` of frames."
+        table = self.table.assign(**{self.column: pred})
+        return utterance_predictions(table, self.chain.length, self.chain.pool, self.video)
 
-    def rise(self):
+    def to_utterances(self):
         "From frames to utterances."
         self.table, self.level = self.utterances(self.pred), 'utterance'
-        self.places, self.pred = _utterance_places(self.table) if 'video' in self.table else (None, None), self.table[f'{self.dimension}_pred'].to_numpy(float)
+        self.groups, self.order = _utterance_order(self.table) if 'video' in self.table else (None, None)
+        self.pred = self.table[self.column].to_numpy(float)
 
     def score(self, pred):
-        "CCC of `pred` on the validation part, of utterances if the chain ends in them."
-        table = self.utterances(pred) if self.chain.utterance and self.level == 'frame' else self.table.assign(**{f'{self.dimension}_pred': pred})
-        pred, targ = _both(*(table[name].to_numpy(float) for name in (f'{self.dimension}_pred', self.dimension)))
+        "CCC of `pred` on the validation part, of utterances if the chain ends in them; NaN where nothing is known."
+        ends_later = self.chain.utterance and self.level == 'frame'
+        table = self.utterances(pred) if ends_later else self.table.assign(**{self.column: pred})
+        pred, targ = _both_known(*(table[name].to_numpy(float) for name in (self.column, self.dimension)))
         return ccc(pred, targ) if len(pred) else math.nan
 
     def try_all(self, name, level, windows, margin):
         "Try one kind of step; keep its best if it gains more than `margin`."
-        if level != self.level: self.rise()
-        steps, before = _candidates(name, level, windows, self.pred, self.table[self.dimension].to_numpy(float)), self.score(self.pred)
-        done = [_after(step, self.pred, *self.places) for step in steps]
-        scores = [self.score(pred) for pred in done]
+        if level != self.level: self.to_utterances()
+        steps = _candidates(name, level, windows, self.pred, self.table[self.dimension].to_numpy(float))
+        results = [_apply_step(step, self.pred, self.groups, self.order) for step in steps]
+        before, scores = self.score(self.pred), [self.score(pred) for pred in results]
         best = int(np.argmax(scores)) if scores and max(scores) > before + margin else None
-        if best is not None: self.kept.append(steps[best]); self.pred = done[best]
-        self.tried += [dict(zip(_REPORT, (self.dimension, name, level, step.window, before, after, i == best))) for i, (step, after) in enumerate(zip(steps, scores))]
+        if best is not None:
+            self.kept.append(steps[best])
+            self.pred = results[best]
+        for number, (step, after) in enumerate(zip(steps, scores)):
+            row = (self.dimension, name, level, step.window, before, after, number == best)
+            self.tried.append(dict(zip(_REPORT, row)))
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #61376435
 def fit_chain(
-    predictions:pd.DataFrame,                 # of the validation part: see `analysis.evaluate.prediction_table`
-    length:int|None=80,                       # frames of a sequence; None: a clip is one
+    predictions:pd.DataFrame,                 # of the validation part: see `analysis.scores.prediction_table`
+    length:int|None=SEQUENCE_LENGTH,          # frames of a sequence; None: a clip is one
     windows=(3, 5, 9, 15, 25, 41, 61),        # frames, odd, that are tried
     utterance=False,                          # end in utterances, and measure there
     utterance_windows=(3, 5, 7),              # utterances, odd, that are tried; only where videos are known
@@ -198,11 +243,14 @@ def fit_chain(
     margin=1e-4,                              # a step is kept if it raises the CCC by more
 )->Chain:                                     # its `report()` has all that was tried
     "The steps that raise the CCC of the validation part (section V.B), for valence and for arousal."
-    table, empty = _with_labels(predictions), Chain(length=length, utterance=utterance, pool=pool)
-    plan = _plan(utterance, video is not None or 'video' in predictions, tuple(windows), tuple(utterance_windows))
-    searches = {name: _Search(table, name, empty, video) for name in _DIMENSIONS}
+    table, options = with_label_columns(predictions), dict(length=length, utterance=utterance, pool=pool)
+    has_video = video is not None or 'video' in predictions
+    kinds = _kinds_to_try(utterance, has_video, tuple(windows), tuple(utterance_windows))
+    searches = {name: _Search(table, name, Chain(**options), video) for name in DIMENSIONS}
     for name, search in searches.items():
-        if math.isnan(search.score(search.pred)): raise ValueError(f"no row of the validation part has both a label and a prediction of {name}: there is nothing to fit to")
-        for kind, level, tried in plan: search.try_all(kind, level, tried, margin)
-    kept = {name: tuple(search.kept) for name, search in searches.items()}
-    return Chain(**kept, length=length, utterance=utterance, pool=pool, tried=tuple(row for search in searches.values() for row in search.tried))
+        if math.isnan(search.score(search.pred)):
+            raise ValueError(f"no row of the validation part has both a label and a prediction of {name}: "
+                             "there is nothing to fit to")
+        for kind, level, each in kinds: search.try_all(kind, level, each, margin)
+    steps = {name: tuple(search.kept) for name, search in searches.items()}
+    return Chain(**steps, **options, tried=tuple(row for search in searches.values() for row in search.tried))

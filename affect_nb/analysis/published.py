@@ -18,49 +18,55 @@ _PAPER = "Kollias & Zafeiriou, Affect Analysis in-the-wild (2021)"
 @dataclass(frozen=True)
 class Published:
     "A table of the paper: its numbers, as printed, and where they come from."
-    title: str     # what the paper says it shows
+    title: str     # its subject, after the paper
     data: str      # what the numbers were measured on
     source: str    # paper and place in it
     columns: tuple # 'measure_dimension', or (database, measure, dimension) where there are several databases
     rows: dict     # method -> one number for each column; NaN where the table has none
     database: str|None = None                    # by the name of its manifest, where there is one for all columns
     whose: dict = field(default_factory=dict)    # method (Table V: study) -> 'this paper', or the reference
-    modality: dict = field(default_factory=dict) # method -> 'visual', 'audio', 'audio + visual'; None: not said
+    modality: dict = field(default_factory=dict) # method -> 'visual', 'audio', 'audio + visual'; None: not stated
     dashes: tuple = ()                           # (method, column) where the paper prints '-'
-    reasons: dict = field(default_factory=dict)  # database or method -> why there is '-', where the paper says so
+    reasons: dict = field(default_factory=dict)  # database or method -> why there is '-', where the paper explains it
     notes: tuple = ()                            # what is ambiguous in the print
 
     def frame(self):
-        "The numbers as a DataFrame indexed by method; `.attrs` says where they come from."
+        "The numbers as a DataFrame indexed by method; `.attrs` has title, data, source and notes."
         table = pd.DataFrame.from_dict(self.rows, orient='index', columns=list(self.columns))
-        if isinstance(self.columns[0], tuple): table.columns = pd.MultiIndex.from_tuples(self.columns, names=['database', 'measure', 'dimension'])
+        if isinstance(self.columns[0], tuple):
+            table.columns = pd.MultiIndex.from_tuples(self.columns, names=['database', 'measure', 'dimension'])
         table.index.name = 'method'
         table.attrs.update(title=self.title, data=self.data, source=self.source, notes=self.notes)
         return table
 
 # %% ../../nbs/60_analysis/20_published.ipynb #b09e4f84
-def _typed(text, columns):
-    "`rows`, `whose`, `modality` and `dashes` of a `Published`."
+def _parsed_rows(text, columns):
+    "`columns`, `rows`, `whose`, `modality` and `dashes` of a `Published`, from rows as they are typed."
     rows, whose, modality, dashes = {}, {}, {}, []
     for line in text.strip().splitlines():
         method, source, sense, numbers = (cell.strip() for cell in line.split('|'))
         cells = numbers.split()
-        if len(cells) != len(columns): raise ValueError(f"{method!r} has {len(cells)} numbers, there are {len(columns)} columns")
+        if len(cells) != len(columns):
+            raise ValueError(f"{method!r} has {len(cells)} numbers, there are {len(columns)} columns")
         rows[method] = tuple(math.nan if cell in '.-' else float(cell) for cell in cells)
         whose[method], modality[method] = source, None if sense == '?' else sense
         dashes += [(method, column) for column, cell in zip(columns, cells) if cell == '-']
     return dict(columns=columns, rows=rows, whose=whose, modality=modality, dashes=tuple(dashes))
 
-def _va(database, measure='ccc'): return tuple((database, measure, name) for name in ('valence', 'arousal'))
+def _va(database, measure='ccc'):
+    "The columns of valence and arousal."
+    return tuple((database, measure, name) for name in ('valence', 'arousal'))
 
 # %% ../../nbs/60_analysis/20_published.ipynb #e9c6bcca
 _VA_COLUMNS = ('ccc_valence', 'ccc_arousal', 'ccc_mean', 'mse_valence', 'mse_arousal', 'mse_mean')
 
 PUBLISHED = {'II': Published(
-    title="CCC and MSE of valence and arousal: AffWildNet, FATAUVA-Net (winner of the Aff-Wild challenge) and other networks",
+    title=("CCC and MSE of valence and arousal: AffWildNet, FATAUVA-Net (winner of the Aff-Wild challenge) "
+           "and other networks"),
     data="Aff-Wild test set", source=f"{_PAPER}, Table II", database='aff-wild',
-    notes=("the paper does not say who trained the networks other than AffWildNet and FATAUVA-Net; they are counted as its own",),
-    **_typed("""
+    notes=("the paper does not say who trained the networks other than AffWildNet and FATAUVA-Net; "
+           "they are counted as its own",),
+    **_parsed_rows("""
         FATAUVA-Net   | winner of the Aff-Wild challenge | visual | 0.40 0.28 0.34 0.12 0.10 0.11
         VGG-16        | this paper                       | visual | 0.40 0.30 0.35 0.13 0.11 0.12
         ResNet-50     | this paper                       | visual | 0.43 0.30 0.37 0.11 0.11 0.11
@@ -72,17 +78,19 @@ PUBLISHED = {'II': Published(
 # %% ../../nbs/60_analysis/20_published.ipynb #512d4ed6
 def published_table(
     table='II', # Roman number of the table in the paper
-)->pd.DataFrame:# indexed by method (Table V: emotion); columns named as our metrics; `.attrs` has title, data, source, notes
+)->pd.DataFrame:# index method (Table V: emotion); columns named as our metrics; `.attrs`: title, data, source, notes
     "A table of the paper as a DataFrame."
-    if table not in PUBLISHED: raise ValueError(f"table is {table!r}, there are {sorted(PUBLISHED)}")
+    if table not in PUBLISHED:
+        raise ValueError(f"table is {table!r}, there are {sorted(PUBLISHED)}")
     return PUBLISHED[table].frame()
 
 # %% ../../nbs/60_analysis/20_published.ipynb #fb876943
 PUBLISHED['III'] = Published(
-    title="CCC of valence and arousal: CNN plus multi-RNN architectures, CNN and CNN plus RNN networks, and the winners of the OMG-Emotion challenge",
+    title=("CCC of valence and arousal: CNN plus multi-RNN architectures, CNN and CNN plus RNN networks, "
+           "and the winners of the OMG-Emotion challenge"),
     data="OMG-Emotion test set", source=f"{_PAPER}, Table III", database='omg-emotion',
     notes=("the paper does not say who trained ResNet-50 and ResNet-RNN; they are counted as its own",),
-    **_typed("""
+    **_parsed_rows("""
         ResNet-50                      | this paper | visual         | 0.359 0.195
         ResNet-RNN                     | this paper | visual         | 0.409 0.224
         Single Multi-Modal             | [15]       | audio + visual | 0.484 0.345
@@ -96,103 +104,137 @@ PUBLISHED['III'] = Published(
     """, ('ccc_valence', 'ccc_arousal')))
 
 # %% ../../nbs/60_analysis/20_published.ipynb #ee348ac8
+_TABLE4_COLUMNS = (
+    *_va('aff-wild2'), ('aff-wild2', 'expression_score', 'expression'), ('aff-wild2', 'au_score', 'aus'),
+    *_va('aff-wild'), *_va('afew-va'), *_va('affectnet'), ('affectnet', 'f1', 'expression'),
+    ('raf-db', 'mean_diagonal', 'expression'), ('emotionet', 'f1', 'aus'),
+    ('disfa', 'f1', 'aus'), ('bp4d', 'f1', 'aus'), ('bp4d-plus', 'f1', 'aus'))
+
+_TABLE4_ROWS = """
+CNN-RNN Ensemble    | [32]       | ?              | .44 .45 .41 .61  . .      . .      . . .        .  .  .  .  .
+TSAV                | [33]       | audio + visual | .45 .42 .51 .6   . .      . .      . . .        .  .  .  .  .
+AffWildNet          | [8], [27]  | visual         | . . . .          .57 .43  .52 .56  . . .        .  .  .  .  .
+AlexNet             | [16]       | visual         | . . . .          . .      . .      .6 .34 .58   .  .  .  .  .
+VGG-FACE-mSVM       | [17]       | visual         | . . . .          . .      . .      . . .        .58 .  .  .  .
+ResNet-34           | [34]       | visual         | . . . .          . .      . .      . . .        .  .51 .  .  .
+R-T1                | [35]       | visual         | . . . .          . .      . .      . . .        .  .  .6  .  .
+DLE extension       | [36]       | visual         | . . . .          . .      . .      . . .        .  .  .  .54 .
+VGG+SVM             | [37]       | visual         | . . . .          . .      . .      . . .        .  .  .  .  .51
+MT-VGG              | this paper | visual         | .43 .42 .5 .6    .56 .35  .58 .53  .61 .46 .54  .61 .52 .61 .66 .49
+MT-VGG-GRU (audio)  | this paper | audio          | .44 .51 .51 .62  .54 .47  - -      - - -        -  -  -  -  -
+MT-VGG-GRU (visual) | this paper | visual         | .46 .45 .52 .62  .6 .45   .6 .6    - - -        -  -  .63 .67 .52
+A/V-MT-VGG-GRU      | this paper | audio + visual | .47 .52 .53 .63  .62 .49  - -      - - -        -  -  -  -  -
+"""
+
+# %% ../../nbs/60_analysis/20_published.ipynb #c00a2c85
 _IMAGES = "the database is of images only, so that only MT-VGG could be tested"
 _SILENT = "the database has no audio"
 
 PUBLISHED['IV'] = Published(
-    title="Cross-database evaluation of three tasks on nine databases: the best of each and networks trained on Aff-Wild2",
+    title=("Cross-database evaluation of three tasks on nine databases: the best of each and networks trained "
+           "on Aff-Wild2"),
     data="nine databases", source=f"{_PAPER}, Table IV",
-    reasons=dict.fromkeys(('affectnet', 'raf-db', 'emotionet'), _IMAGES) | dict.fromkeys(('afew-va', 'disfa', 'bp4d', 'bp4d-plus'), _SILENT),
-    notes=("AFEW-VA of MT-VGG is printed as '-0.58-0.53' in the text of the PDF: read as a dash of another cell, then 0.58-0.53: no other concordance of the table is negative",
+    reasons={**dict.fromkeys(('affectnet', 'raf-db', 'emotionet'), _IMAGES),
+             **dict.fromkeys(('afew-va', 'disfa', 'bp4d', 'bp4d-plus'), _SILENT)},
+    notes=("AFEW-VA of MT-VGG is printed as '-0.58-0.53' in the text of the PDF: read as a dash of another cell, "
+           "then 0.58-0.53: no other concordance of the table is negative",
            "the rows are not aligned in the text of the PDF: the order of the numbers in a column says whose they are",
            "the dash of a CCC stands for both dimensions"),
-    **_typed("""
-        CNN-RNN Ensemble    | [32]       | ?              | .44 .45 .41 .61   . .       . .       . . .         .   .   .   .   .
-        TSAV                | [33]       | audio + visual | .45 .42 .51 .6    . .       . .       . . .         .   .   .   .   .
-        AffWildNet          | [8], [27]  | visual         | . . . .           .57 .43   .52 .56   . . .         .   .   .   .   .
-        AlexNet             | [16]       | visual         | . . . .           . .       . .       .6 .34 .58    .   .   .   .   .
-        VGG-FACE-mSVM       | [17]       | visual         | . . . .           . .       . .       . . .         .58 .   .   .   .
-        ResNet-34           | [34]       | visual         | . . . .           . .       . .       . . .         .   .51 .   .   .
-        R-T1                | [35]       | visual         | . . . .           . .       . .       . . .         .   .   .6  .   .
-        DLE extension       | [36]       | visual         | . . . .           . .       . .       . . .         .   .   .   .54 .
-        VGG+SVM             | [37]       | visual         | . . . .           . .       . .       . . .         .   .   .   .   .51
-        MT-VGG              | this paper | visual         | .43 .42 .5 .6     .56 .35   .58 .53   .61 .46 .54   .61 .52 .61 .66 .49
-        MT-VGG-GRU (audio)  | this paper | audio          | .44 .51 .51 .62   .54 .47   - -       - - -         -   -   -   -   -
-        MT-VGG-GRU (visual) | this paper | visual         | .46 .45 .52 .62   .6 .45    .6 .6     - - -         -   -   .63 .67 .52
-        A/V-MT-VGG-GRU      | this paper | audio + visual | .47 .52 .53 .63   .62 .49   - -       - - -         -   -   -   -   -
-    """, (*_va('aff-wild2'), ('aff-wild2', 'expression_score', 'expression'), ('aff-wild2', 'au_score', 'aus'), *_va('aff-wild'), *_va('afew-va'),
-          *_va('affectnet'), ('affectnet', 'f1', 'expression'), ('raf-db', 'mean_diagonal', 'expression'), ('emotionet', 'f1', 'aus'),
-          ('disfa', 'f1', 'aus'), ('bp4d', 'f1', 'aus'), ('bp4d-plus', 'f1', 'aus'))))
+    **_parsed_rows(_TABLE4_ROWS, _TABLE4_COLUMNS))
 
 # %% ../../nbs/60_analysis/20_published.ipynb #95b4a797
 _EMOTIONS = ('Happiness', 'Sadness', 'Fear', 'Anger', 'Surprise', 'Disgust') # the order of the paper
 
 def _table5():
     "Columns and rows of Table V from `core.relatedness`."
-    halves = {('cognitive study', 'prototypical'): (COGNITIVE, COGNITIVE.prototypical), ('cognitive study', 'observational'): (COGNITIVE, COGNITIVE.observational),
-              ('aff-wild2', 'share'): (AFFWILD2, AFFWILD2.weights > 0)}
+    parts = {('cognitive study', 'prototypical'): (COGNITIVE, COGNITIVE.prototypical),
+             ('cognitive study', 'observational'): (COGNITIVE, COGNITIVE.observational),
+             ('aff-wild2', 'share'): (AFFWILD2, AFFWILD2.weights > 0)}
     columns, cells = [], []
-    for key, (half, which) in halves.items():
-        used = np.flatnonzero(which.any(0))
-        columns += [(*key, f'AU{half.aus[i]}') for i in used]
-        cells.append(np.where(which, half.weights, np.nan)[[half.position(emotion) for emotion in _EMOTIONS]][:, used])
+    for key, (table, ties) in parts.items():
+        used, rows = np.flatnonzero(ties.any(0)), [table.position(emotion) for emotion in _EMOTIONS]
+        columns += [(*key, f'AU{table.aus[i]}') for i in used]
+        cells.append(np.where(ties, table.weights, np.nan)[rows][:, used])
     return dict(columns=tuple(columns), rows=dict(zip(_EMOTIONS, map(tuple, np.hstack(cells).tolist()))))
 
 PUBLISHED['V'] = Published(
     title="Relatedness between six basic emotions and their action units: a cognitive study, and Aff-Wild2",
-    data="the annotators of [38]; the images of Aff-Wild2", source=f"{_PAPER}, Table V", whose={'cognitive study': '[38]', 'aff-wild2': 'this paper'},
-    notes=("the text of the PDF has '(0.53)' for sadness on Aff-Wild2 without a number before it: read as AU4, the first AU of sadness in the other half",
-           "prototypical AUs have no number in the paper; they are 1 here: seen by every annotator"), **_table5())
+    data="the annotators of [38]; the images of Aff-Wild2", source=f"{_PAPER}, Table V",
+    whose={'cognitive study': '[38]', 'aff-wild2': 'this paper'},
+    notes=("the text of the PDF has '(0.53)' for sadness on Aff-Wild2 without a number before it: "
+           "read as AU4, the first AU of sadness in the other half",
+           "prototypical AUs have no number in the paper; they are 1 here: seen by every annotator"),
+    **_table5())
 
 # %% ../../nbs/60_analysis/20_published.ipynb #be68f99f
+_UNCOUPLED = 'FaceBehaviorNet no coupling loss'
 _COUPLED = 'FaceBehaviorNet soft co-annotation & distr-matching'
-_ZERO_SHOT = "the zero-shot networks were measured on compound expressions only (section VI.B)"
-_FINE_TUNED = "the fine-tuned networks were trained and measured on the compound expressions of RAF-DB only (section VI.B)"
+_TABLE6_COLUMNS = (
+    *_va('aff-wild'), *_va('affectnet'), ('affectnet', 'f1', 'expression'),
+    ('raf-db', 'mean_diagonal', 'expression'), ('raf-db', 'mean_diagonal', 'compound'),
+    ('emotionet', 'f1', 'compound'), ('emotionet', 'uar', 'compound'), ('emotionet', 'afa', 'aus'),
+    ('disfa', 'f1', 'aus'), ('bp4d', 'f1', 'aus'), ('bp4d-plus', 'f1', 'aus'))
+
+_TABLE6_ROWS = f"""
+VGG-FACE                               | [8], [27]  | visual | .51 .33  . . .        . .      . . .        .  .  .
+AlexNet                                | [16]       | visual | . .      .60 .34 .58  . .      . . .        .  .  .
+VGG-FACE-mSVM                          | [17]       | visual | . .      . . .        .58 .32  . . .        .  .  .
+DLP-CNN                                | [17]       | visual | . .      . . .        . .45    . . .        .  .  .
+NTechLab                               | [18]       | visual | . .      . . .        . .      .26 .24 .    .  .  .
+ResNet-34                              | [34]       | visual | . .      . . .        . .      . . .73      .  .  .
+DLE extension                          | [36]       | visual | . .      . . .        . .      . . .        .  .59 .
+VGG+SVM                                | [37]       | visual | . .      . . .        . .      . . .        .  .  .58
+VGG-FACE single-task                   | this paper | visual | .52 .31  .53 .43 .51  .59 -    . . .67      .47 .56 .54
+{_UNCOUPLED}                           | this paper | visual | .55 .36  .56 .46 .54  .67 -    - - .72      .52 .61 .57
+{_COUPLED}, cognitive study            | this paper | visual | .59 .41  .59 .50 .60  .70 -    - - .73      .57 .67 .60
+{_COUPLED}, Aff-Wild2                  | this paper | visual | .60 .40  .61 .51 .60  .71 -    - - .74      .60 .66 .60
+zero-shot {_UNCOUPLED}                 | this paper | visual | - -      - - -        - .35    .25 .27 -    -  -  -
+zero-shot {_COUPLED}, cognitive study  | this paper | visual | - -      - - -        - .37    .32 .34 -    -  -  -
+fine-tuned {_UNCOUPLED}                | this paper | visual | - -      - - -        - .46    - - -        -  -  -
+fine-tuned {_COUPLED}, cognitive study | this paper | visual | - -      - - -        - .49    - - -        -  -  -
+"""
+
+# %% ../../nbs/60_analysis/20_published.ipynb #7190bad4
+_COMPOUND_ONLY = {
+    'zero-shot': "the zero-shot networks were measured on compound expressions only (section VI.B)",
+    'fine-tuned': ("the fine-tuned networks were trained and measured on the compound expressions of RAF-DB only "
+                   "(section VI.B)")}
 
 PUBLISHED['VI'] = Published(
-    title="Valence and arousal, seven basic expressions, compound expressions and action units: FaceBehaviorNet and the best of each database",
+    title=("Valence and arousal, seven basic expressions, compound expressions and action units: FaceBehaviorNet "
+           "and the best of each database"),
     data="seven databases", source=f"{_PAPER}, Table VI",
-    reasons={f'{kind} {network}': reason for kind, reason in (('zero-shot', _ZERO_SHOT), ('fine-tuned', _FINE_TUNED)) for network in ('FaceBehaviorNet no coupling loss', f'{_COUPLED}, cognitive study')},
-    notes=("which number is whose follows from the prose of section VI.B, not from the layout", "the row '[37]' is VGG+SVM of Table IV",
-           "DLE extension on BP4D and VGG+SVM on BP4D+ differ from Table IV; the paper does not say why", "the dash of a CCC stands for both dimensions"),
-    **_typed(f"""
-        VGG-FACE                                      | [8], [27]  | visual | .51 .33   . . .         . .       . . .         .   .   .
-        AlexNet                                       | [16]       | visual | . .       .60 .34 .58   . .       . . .         .   .   .
-        VGG-FACE-mSVM                                 | [17]       | visual | . .       . . .         .58 .32   . . .         .   .   .
-        DLP-CNN                                       | [17]       | visual | . .       . . .         . .45     . . .         .   .   .
-        NTechLab                                      | [18]       | visual | . .       . . .         . .       .26 .24 .     .   .   .
-        ResNet-34                                     | [34]       | visual | . .       . . .         . .       . . .73       .   .   .
-        DLE extension                                 | [36]       | visual | . .       . . .         . .       . . .         .   .59 .
-        VGG+SVM                                       | [37]       | visual | . .       . . .         . .       . . .         .   .   .58
-        VGG-FACE single-task                          | this paper | visual | .52 .31   .53 .43 .51   .59 -     . . .67       .47 .56 .54
-        FaceBehaviorNet no coupling loss              | this paper | visual | .55 .36   .56 .46 .54   .67 -     - - .72       .52 .61 .57
-        {_COUPLED}, cognitive study                   | this paper | visual | .59 .41   .59 .50 .60   .70 -     - - .73       .57 .67 .60
-        {_COUPLED}, Aff-Wild2                         | this paper | visual | .60 .40   .61 .51 .60   .71 -     - - .74       .60 .66 .60
-        zero-shot FaceBehaviorNet no coupling loss    | this paper | visual | - -       - - -         - .35     .25 .27 -     -   -   -
-        zero-shot {_COUPLED}, cognitive study         | this paper | visual | - -       - - -         - .37     .32 .34 -     -   -   -
-        fine-tuned FaceBehaviorNet no coupling loss   | this paper | visual | - -       - - -         - .46     - - -         -   -   -
-        fine-tuned {_COUPLED}, cognitive study        | this paper | visual | - -       - - -         - .49     - - -         -   -   -
-    """, (*_va('aff-wild'), *_va('affectnet'), ('affectnet', 'f1', 'expression'), ('raf-db', 'mean_diagonal', 'expression'), ('raf-db', 'mean_diagonal', 'compound'),
-          ('emotionet', 'f1', 'compound'), ('emotionet', 'uar', 'compound'), ('emotionet', 'afa', 'aus'), *((database, 'f1', 'aus') for database in ('disfa', 'bp4d', 'bp4d-plus')))))
+    reasons={f'{kind} {network}': reason for kind, reason in _COMPOUND_ONLY.items()
+             for network in (_UNCOUPLED, f'{_COUPLED}, cognitive study')},
+    notes=("which number is whose follows from the prose of section VI.B, not from the layout",
+           "the row '[37]' is VGG+SVM of Table IV",
+           "DLE extension on BP4D and VGG+SVM on BP4D+ differ from Table IV; the paper does not say why",
+           "the dash of a CCC stands for both dimensions"),
+    **_parsed_rows(_TABLE6_ROWS, _TABLE6_COLUMNS))
 
 # %% ../../nbs/60_analysis/20_published.ipynb #fb8db873
 _OWN = ('this paper', '[8], [27]') # earlier papers of the same team
 
-def _cell(published, column):
+def _column_parts(published, column):
     "(database, measure, dimension) of a column."
     return column if isinstance(column, tuple) else (published.database, *column.rsplit('_', 1))
 
-def _numbers(name, published):
+def _tidy_rows(name, published):
     "The rows of one table."
     for method, numbers in published.rows.items():
         for column, value in zip(published.columns, numbers):
-            dash, (database, measure, dimension) = (method, column) in published.dashes, _cell(published, column)
+            dash = (method, column) in published.dashes
             if math.isnan(value) and not dash: continue
+            database, measure, dimension = _column_parts(published, column)
             source = published.whose.get(method) or published.whose[database]
-            reason = published.reasons.get(method) or published.reasons.get(database, '') if dash else ''
-            yield dict(table=name, method=method, database=database, modality=published.modality.get(method), measure=measure, dimension=dimension,
-                       value=value, source=source, quoted=source not in _OWN, reason=reason)
+            reason = published.reasons.get(method) or published.reasons.get(database, '')
+            yield dict(table=name, method=method, database=database, modality=published.modality.get(method),
+                       measure=measure, dimension=dimension, value=value, source=source,
+                       quoted=source not in _OWN, reason=reason if dash else '')
 
-def published_numbers()->pd.DataFrame: # table, method, database, modality, measure, dimension, value, source, quoted, reason
-    "Every number of Tables II to VI; `source` is 'this paper' or a reference, `quoted` says that it is another team's, `reason` why there is a '-'."
-    return pd.DataFrame([row for name, published in PUBLISHED.items() for row in _numbers(name, published)])
+def published_numbers(
+)->pd.DataFrame: # table, method, database, modality, measure, dimension, value, source, quoted, reason
+    """Every number of Tables II to VI.
+
+    `source` is 'this paper' or a reference, `quoted` is True for numbers of another team, `reason` explains a '-'."""
+    return pd.DataFrame([row for name, published in PUBLISHED.items() for row in _tidy_rows(name, published)])

@@ -11,184 +11,202 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from .evaluate import _DIMENSIONS, _LOST, _drawn, _filled, _stacked, clip_moments
-from .evaluate import _checked as _checked_va
+from .scores import (COVERAGE, DIMENSIONS, PREDICTED_DIMENSIONS, VA_MEASURES, check_lost,
+                                       check_predictions, clip_draws, clip_moments, drawn_moments, numbered_aus,
+                                       stacked_moments, va_values)
 from ..core.labels import EXPRESSIONS, AffectOutput
-from ..core.metrics import AU_MEASURES, EXPRESSION_MEASURES, au_counts, concordance, confusion, squared_error
+from ..core.metrics import AU_MEASURES, EXPRESSION_MEASURES, au_counts, confusion
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #7d103d47
 EXPRESSION_COLUMNS = tuple(f'prob_{name.lower()}' for name in EXPRESSIONS)
-_COLUMNS = dict(va=(*_DIMENSIONS, *(f'{name}_pred' for name in _DIMENSIONS)), expression=('expression', *EXPRESSION_COLUMNS))
-
-def _numbered(table, start):
-    "AUs that have a column `start<number>`."
-    return [int(name[len(start):]) for name in map(str, table) if name.startswith(start) and name[len(start):].isdigit()]
 
 def predicted_aus(
     table:pd.DataFrame, # with any columns
 )->tuple[int, ...]:     # numbers
     "The AUs of which a table has probabilities."
-    return tuple(_numbered(table, 'prob_au'))
+    return tuple(numbered_aus(table, 'prob_au'))
 
 def shared_aus(
     predictions:pd.DataFrame, # with columns au<k> and prob_au<k>
 )->dict:                      # 'both', 'only labelled', 'only predicted' -> FACS numbers, ascending
     "The AUs that can be measured, and those that cannot; an AU whose every label is missing is not labelled."
-    labelled = {au for au in _numbered(predictions, 'au') if predictions[f'au{au}'].notna().any()}
+    labelled = {au for au in numbered_aus(predictions, 'au') if predictions[f'au{au}'].notna().any()}
     predicted = set(predicted_aus(predictions))
-    return {'both': sorted(labelled & predicted), 'only labelled': sorted(labelled - predicted), 'only predicted': sorted(predicted - labelled)}
+    return {'both': sorted(labelled & predicted), 'only labelled': sorted(labelled - predicted),
+            'only predicted': sorted(predicted - labelled)}
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #0e2856fc
+_TASK_COLUMNS = dict(va=(*DIMENSIONS, *PREDICTED_DIMENSIONS), expression=('expression', *EXPRESSION_COLUMNS))
+
 def tasks_in(
-    predictions:pd.DataFrame, # a row a frame and face
+    predictions:pd.DataFrame, # one row per frame and face
 )->list:                      # of 'va', 'expression', 'aus'
     "The tasks that a table has labels and predictions of."
-    there = {task: all(name in predictions for name in names) for task, names in _COLUMNS.items()} | dict(aus=bool(shared_aus(predictions)['both']))
-    return [task for task, found in there.items() if found]
+    tasks = [task for task, names in _TASK_COLUMNS.items() if set(names) <= set(predictions)]
+    return tasks + ['aus'] if shared_aus(predictions)['both'] else tasks
 
-def _checked(predictions):
-    "`predictions`, if a task can be measured, and no row is there twice."
-    if 'clip' not in predictions: raise ValueError(f"the prediction table has no column 'clip'; it has {list(predictions.columns)}")
+def _check_tasks(predictions):
+    "`predictions`, if a task can be measured, and no row occurs twice."
+    check_predictions(predictions, needed=('clip',))
     if not tasks_in(predictions):
-        raise ValueError(f"the prediction table has no task that it has labels and predictions of; it has {list(predictions.columns)}, needed are {', '.join(_COLUMNS['va'])}, "
-                         f"or {', '.join(_COLUMNS['expression'])}, or au<number> with labels and prob_au<number>")
-    _checked_va(predictions.assign(**{name: np.nan for name in _COLUMNS['va'] if name not in predictions}))
+        needed = [', '.join(names) for names in _TASK_COLUMNS.values()]
+        raise ValueError(f"the prediction table has no task that it has labels and predictions of; "
+                         f"it has {list(predictions.columns)}, needed are {', or '.join(needed)}, "
+                         f"or au<number> with labels and prob_au<number>")
     return predictions
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #e18a3252
-_VA_NAMES = (('valence_pred', 'arousal_pred'), ('valence', 'arousal')) # of `Predictor.predict_clips`, where the others are labels; of `Predictor.predict`
+def _predicted_va_columns(table, probabilities):
+    """The columns of predicted valence and arousal; None where they hold only NaN beside `probabilities`.
 
-def _va_names(table, probabilities):
-    "The columns of predicted valence and arousal; none where nothing is in them but NaN beside probabilities: `predict_clips` has them for every network."
-    names = next((list(names) for names in _VA_NAMES if set(names) <= set(table)), None)
-    if names and table[probabilities].notna().any(axis=None) and not table[names].notna().any(axis=None): return None
-    return names
+    `Predictor.predict_clips` names them valence_pred and arousal_pred, beside the labels; `Predictor.predict` has
+    no labels, and names them valence and arousal."""
+    names = next((list(names) for names in (PREDICTED_DIMENSIONS, DIMENSIONS) if set(names) <= set(table)), None)
+    known = lambda columns: table[columns].notna().any(axis=None)
+    return None if names and known(probabilities) and not known(names) else names
 
 def outputs_of(
     table:pd.DataFrame, # with the columns of `Predictor.predict_clips`, `Predictor.predict` or a CSV of theirs
 )->AffectOutput:        # (n,) in float64, NaN where a row has no prediction; what the network does not predict is None
     "The output of a network from a table of its predictions; a row without a face keeps its place."
     aus, values = predicted_aus(table), lambda names: torch.from_numpy(table[names].to_numpy(np.float64, copy=True))
-    expression_names = list(EXPRESSION_COLUMNS) if set(EXPRESSION_COLUMNS) <= set(table) else []
-    au_names = [f'prob_au{au}' for au in aus]
-    if not au_names + expression_names: raise ValueError(f"the table has no probability of an expression or an AU; it has {', '.join(map(str, table))}")
-    va_names = _va_names(table, au_names or expression_names)
-    return AffectOutput(va=values(va_names) if va_names else None, au_names=aus,
-                        expression=values(expression_names).clamp(min=1e-30).log() if expression_names else None,
-                        aus=values(au_names).logit(eps=1e-9) if aus else None)
+    expressions = list(EXPRESSION_COLUMNS) if set(EXPRESSION_COLUMNS) <= set(table) else []
+    au_columns = [f'prob_au{au}' for au in aus]
+    if not au_columns + expressions:
+        columns = ', '.join(map(str, table))
+        raise ValueError(f"the table has no probability of an expression or an AU; it has {columns}")
+    va = _predicted_va_columns(table, au_columns or expressions)
+    return AffectOutput(va=values(va) if va else None, au_names=aus,
+                        expression=values(expressions).clamp(min=1e-30).log() if expressions else None,
+                        aus=values(au_columns).logit(eps=1e-9) if aus else None)
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #3aef3e29
 def _expression_ids(predictions, lost):
     "Predicted and annotated class ids (n,) with the lost frames treated as `lost` says, and which were lost."
-    prob, targ = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float), predictions['expression'].fillna(-1).to_numpy(int)
-    unseen = np.isnan(prob).any(1)
+    prob, targ = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float), predictions['expression'].fillna(-1)
+    unseen, targ = np.isnan(prob).any(1), targ.to_numpy(int)
     pred, gone = np.where(unseen, EXPRESSIONS.index('Neutral'), np.nan_to_num(prob).argmax(1)), unseen & (targ >= 0)
     return pred, targ if lost == 'neutral' else np.where(gone, -1, targ), gone
 
 def _au_values(predictions, aus, lost):
     "Probabilities and labels (n, A) likewise, and which frames were lost."
-    prob, targ = (predictions[[f'{start}{au}' for au in aus]].to_numpy(float) for start in ('prob_au', 'au'))
+    prob, targ = (predictions[[f'{prefix}{au}' for au in aus]].to_numpy(float) for prefix in ('prob_au', 'au'))
     gone = np.isnan(prob) & ~np.isnan(targ)
     return np.nan_to_num(prob), targ if lost == 'neutral' else np.where(gone, np.nan, targ), gone.any(1)
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #93ca802d
-def _places(predictions): return predictions.reset_index(drop=True).groupby('clip', sort=True).indices.values()
+def _rows_by_clip(predictions):
+    "Positions of the rows of each clip."
+    return predictions.reset_index(drop=True).groupby('clip', sort=True).indices.values()
 
 def _expression_sums(predictions, lost):
-    "(clips, 7, 8) confusion matrices, and the lost frames."
+    "(clips, 7, 8) confusion matrices, and the number of lost frames."
     pred, targ, gone = _expression_ids(predictions, lost)
-    return torch.stack([confusion(pred[rows], targ[rows]) for rows in _places(predictions)]), int(gone.sum())
+    matrices = [confusion(pred[rows], targ[rows]) for rows in _rows_by_clip(predictions)]
+    return torch.stack(matrices), int(gone.sum())
 
 def _au_sums(predictions, aus, lost):
-    "(clips, 5, A) counts, the frames of each clip with any of the AUs annotated, and the lost frames."
+    "(clips, 5, A) counts, the frames of each clip with any of the AUs annotated, and the number of lost frames."
     prob, targ, gone = _au_values(predictions, aus, lost)
-    frames = torch.tensor([int((~np.isnan(targ[rows])).any(1).sum()) for rows in _places(predictions)])
-    return torch.stack([au_counts(prob[rows], targ[rows]) for rows in _places(predictions)]), frames, int(gone.sum())
+    clips = list(_rows_by_clip(predictions))
+    frames = torch.tensor([int((~np.isnan(targ[rows])).any(1).sum()) for rows in clips])
+    return torch.stack([au_counts(prob[rows], targ[rows]) for rows in clips]), frames, int(gone.sum())
 
-def _in_draws(sums, counts):
+def _drawn_sums(sums, counts):
     "(draws, ...) the sums of the clips that were drawn."
     return torch.einsum('dc,c...->d...', counts, sums)
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #493a716b
-MEASURES = dict(va=('ccc', 'mse'), expression=('expression_score', 'f1', 'accuracy', 'mean_diagonal', 'uar'), aus=('au_score', 'f1', 'accuracy', 'afa')) # as `analysis.published` calls them
-_CORE = dict(expression={name: EXPRESSION_MEASURES.get(name, EXPRESSION_MEASURES['macro_f1']) for name in MEASURES['expression']},
-             aus={name: AU_MEASURES[name if name in AU_MEASURES else f'au_{name}'] for name in MEASURES['aus']})
+MEASURES = dict(va=tuple(VA_MEASURES), # as `analysis.published` calls them
+                expression=('expression_score', 'f1', 'accuracy', 'mean_diagonal', 'uar'),
+                aus=('au_score', 'f1', 'accuracy', 'afa'))
+_EXPRESSION_MEASURES = {'f1': EXPRESSION_MEASURES['macro_f1']} | EXPRESSION_MEASURES
+_AU_MEASURES = {name.removeprefix('au_'): measure for name, measure in AU_MEASURES.items()} | AU_MEASURES
 
-def _va_values(predictions, counts, lost):
-    "(measure, dimension) -> (draws,) values and annotated frames."
-    moments, measures = _stacked(clip_moments(predictions, lost).values()), dict(ccc=concordance, mse=squared_error)
-    frames, gone, drawn = moments.n.sum(0).int().tolist(), int(_filled(predictions, lost)[2].any(1).sum()), _drawn(moments, counts)
-    for name, measure in measures.items():
+def _va_rows(predictions, counts, lost):
+    "Rows of the tidy table whose `values` are the score of each draw."
+    moments = stacked_moments(clip_moments(predictions, lost).values())
+    frames, drawn = moments.n.sum(0).int().tolist(), drawn_moments(moments, counts)
+    row = dict(n_clips=int((moments.n > 0).any(1).sum()), n_lost=int(va_values(predictions, lost)[2].any(1).sum()))
+    for name, measure in VA_MEASURES.items():
         both = measure(drawn).numpy()
-        for dimension, values, n in zip((*_DIMENSIONS, 'mean'), (*both.T, both.mean(1)), (*frames, max(frames))):
-            yield dict(task='va', measure=name, dimension=dimension, values=values, n_frames=n, n_clips=int((moments.n > 0).any(1).sum()), n_lost=gone)
+        for dimension, values, n in zip((*DIMENSIONS, 'mean'), (*both.T, both.mean(1)), (*frames, max(frames))):
+            yield dict(task='va', measure=name, dimension=dimension, values=values, n_frames=n) | row
 
-def _values_of(measures, sums, **row):
-    "A row for each of `measures`."
-    for name, measure in measures.items(): yield row | dict(measure=name, values=np.array([measure(one) for one in sums]))
+def _measure_rows(names, measures, sums, **row):
+    "A row for each of the `names`: the measure of the sums of each draw."
+    for name in names:
+        yield row | dict(measure=name, values=np.array([measures[name](drawn) for drawn in sums]))
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #344da530
-def _expression_values(predictions, counts, lost):
-    "As `_va_values`; then the F1 of each expression."
+def _expression_rows(predictions, counts, lost):
+    "As `_va_rows`; then the F1 of each expression."
     sums, gone = _expression_sums(predictions, lost)
-    drawn, n = _in_draws(sums, counts), sums.sum((1, 2))
+    drawn, n = _drawn_sums(sums, counts), sums.sum((1, 2))
     row = dict(task='expression', n_frames=int(n.sum()), n_clips=int((n > 0).sum()), n_lost=gone)
-    yield from _values_of(_CORE['expression'], drawn, dimension='expression', **row)
-    hit, said, true = drawn.diagonal(dim1=1, dim2=2), drawn.sum(1)[:, :-1], drawn.sum(2)
+    yield from _measure_rows(MEASURES['expression'], _EXPRESSION_MEASURES, drawn, dimension='expression', **row)
+    hit, predicted, annotated = drawn.diagonal(dim1=1, dim2=2), drawn.sum(1)[:, :-1], drawn.sum(2)
     for place, name in enumerate(EXPRESSIONS):
-        f1 = (2*hit[:, place]/(said + true)[:, place]).numpy()
-        yield row | dict(measure='f1', dimension=name, values=f1, n_frames=int(sums[:, place].sum()), n_clips=int((sums[:, place].sum(1) > 0).sum()))
+        f1, frames = (2*hit[:, place]/(predicted + annotated)[:, place]).numpy(), sums[:, place].sum(1)
+        yield row | dict(measure='f1', dimension=name, values=f1,
+                         n_frames=int(frames.sum()), n_clips=int((frames > 0).sum()))
 
 def _au_rows(predictions, counts, lost, aus):
-    "As `_va_values`; then the F1 of each AU."
+    "As `_va_rows`; then the F1 of each AU."
     sums, frames, gone = _au_sums(predictions, aus, lost)
-    drawn, each, row = _in_draws(sums, counts), sums.sum(0), dict(task='aus', n_lost=gone)
-    yield from _values_of(_CORE['aus'], drawn, dimension='aus', n_frames=int(frames.sum()), n_clips=int((frames > 0).sum()), **row)
+    drawn = _drawn_sums(sums, counts)
+    row = dict(task='aus', dimension='aus', n_frames=int(frames.sum()), n_clips=int((frames > 0).sum()), n_lost=gone)
+    yield from _measure_rows(MEASURES['aus'], _AU_MEASURES, drawn, **row)
     hit, false, missed = (count.numpy() for count in drawn[:, :3].unbind(1))
     f1 = np.where(drawn[:, :4].sum(1) > 0, 2*hit/(2*hit + false + missed).clip(min=1), np.nan)
     for place, au in enumerate(aus):
-        yield row | dict(measure='f1', dimension=f'AU{au}', values=f1[:, place], n_frames=int(each[:4, place].sum()), n_clips=int((sums[:, :4, place].sum(1) > 0).sum()))
+        annotated = sums[:, :4, place].sum(1)
+        yield row | dict(measure='f1', dimension=f'AU{au}', values=f1[:, place],
+                         n_frames=int(annotated.sum()), n_clips=int((annotated > 0).sum()))
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #5bef3c72
 def task_scores(
     predictions:pd.DataFrame, # clip, frame, face_id, labels and predictions of any of the tasks
-    measures=None,            # only these (measure, dimension), in this order: as `analysis.crossdb.database_measures` gives them; None: all there are
+    measures=None,            # only these (measure, dimension), in this order, as from `crossdb.database_measures`
     aus=None,                 # AUs to be measured, as a protocol names them; None: all that are labelled and predicted
-    lost='left out',          # annotated frames without a prediction: 'left out', or 'neutral' (0, 0; Neutral; no active AU)
-    draws=0,                  # times that the clips are drawn again for the interval
-    coverage=.95,             # of the interval
+    lost='left out',          # annotated frames without a prediction: 'left out', or 'neutral' (0, 0; Neutral; no AU)
+    draws=0,                  # times that the clips are drawn again; 0: no interval
+    coverage=COVERAGE,        # of the interval
     seed=0,                   # of the draws
-)->pd.DataFrame:              # tidy: task, measure, dimension, value, low, high (with `draws`), n_frames, n_clips, n_lost
+)->pd.DataFrame:              # task, measure, dimension, value, low, high (with `draws`), n_frames, n_clips, n_lost
     "The measures of each task, over all frames at once, with intervals over clips and with how much was measured."
-    if lost not in _LOST: raise ValueError(f"lost is {lost!r}, it must be one of {_LOST}")
-    predictions, clips, aus = _checked(predictions), predictions['clip'].nunique(), _wanted(predictions, aus)
-    again = np.random.default_rng(seed).multinomial(clips, np.full(clips, 1/clips), draws)
-    counts = torch.from_numpy(np.vstack([np.ones((1, clips)), again]))
-    ways = dict(va=_va_values, expression=_expression_values, aus=lambda *args: _au_rows(*args, aus) if aus else ())
-    rows = [_row(found, coverage) for task in tasks_in(predictions) for found in ways[task](predictions, counts, lost)]
+    check_lost(lost)
+    aus, clips = _measured_aus(_check_tasks(predictions), aus), predictions['clip'].nunique()
+    counts = torch.cat([torch.ones(1, clips).double(), clip_draws(clips, draws, seed)]) # first the clips as they are
+    rows_of = dict(va=_va_rows, expression=_expression_rows, aus=lambda *args: _au_rows(*args, aus) if aus else ())
+    drafts = [row for task in tasks_in(predictions) for row in rows_of[task](predictions, counts, lost)]
     interval = ['low', 'high'] if draws else []
-    table = pd.DataFrame(rows, columns=['task', 'measure', 'dimension', 'value', *interval, 'n_frames', 'n_clips', 'n_lost'])
-    return table if measures is None else _chosen(table, measures)
+    columns = ['task', 'measure', 'dimension', 'value', *interval, 'n_frames', 'n_clips', 'n_lost']
+    table = pd.DataFrame([_with_interval(row, coverage) for row in drafts], columns=columns)
+    return table if measures is None else _only_measures(table, measures)
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #c1032d1a
-def _wanted(predictions, aus):
-    "The AUs that can be measured among those that are wanted."
+def _measured_aus(predictions, aus):
+    "The AUs that can be measured, of `aus` if that is given."
     both = shared_aus(predictions)['both']
     return both if aus is None else [au for au in both if au in set(aus)]
 
-def _row(found, coverage):
-    "A row of the tidy table: the first value is that of the clips as they are, the others those of the draws."
-    value, *drawn = found.pop('values').tolist()
-    known = np.array(drawn)[~np.isnan(drawn)] if drawn and found['n_clips'] > 1 else []
-    low, high = np.quantile(known, [(1 - coverage)/2, (1 + coverage)/2]).tolist() if len(known) else (np.nan, np.nan)
-    return found | dict(value=value, low=low, high=high)
+def _with_interval(row, coverage):
+    "A row of the tidy table: the first of its values is that of the clips as they are, the others those of the draws."
+    value, *drawn = row.pop('values').tolist()
+    known = np.array(drawn)[~np.isnan(drawn)] if drawn and row['n_clips'] > 1 else []
+    tails = [(1 - coverage)/2, (1 + coverage)/2]
+    low, high = np.quantile(known, tails).tolist() if len(known) else (np.nan, np.nan)
+    return row | dict(value=value, low=low, high=high)
 
-def _chosen(table, measures):
+def _only_measures(table, measures):
     "The rows of `measures`, in their order."
-    each, there = table.set_index(['measure', 'dimension']), dict.fromkeys(zip(table['measure'], table['dimension']))
-    unknown = [measure for measure in map(tuple, measures) if measure not in there]
-    if unknown: raise ValueError(f"{' '.join(unknown[0])} cannot be measured on this table; it has {', '.join(map(' '.join, there))}")
-    return each.loc[list(map(tuple, measures))].reset_index()[list(table)]
+    wanted, measured = list(map(tuple, measures)), table.set_index(['measure', 'dimension'])
+    unknown = [measure for measure in wanted if measure not in measured.index]
+    if unknown:
+        known = ', '.join(map(' '.join, measured.index))
+        raise ValueError(f"{' '.join(unknown[0])} cannot be measured on this table; it has {known}")
+    return measured.loc[wanted].reset_index()[list(table)]
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #e899b593
 def confusion_table(
@@ -196,24 +214,27 @@ def confusion_table(
     normalised=False,         # shares of each annotated expression instead of counts
 )->pd.DataFrame:              # index annotated, columns predicted; the last column counts frames without a prediction
     "Which expression is taken for which."
-    pred, targ, gone = _expression_ids(_checked(predictions), 'neutral')
+    pred, targ, gone = _expression_ids(_check_tasks(predictions), 'neutral')
     counts = confusion(np.where(gone, -1, pred), targ).numpy()
-    if normalised: counts = counts/np.where(counts.sum(1, keepdims=True) > 0, counts.sum(1, keepdims=True), np.nan)
-    table = pd.DataFrame(counts, pd.Index(EXPRESSIONS, name='annotated'), pd.Index([*EXPRESSIONS, 'no prediction'], name='predicted'))
+    annotated = counts.sum(1, keepdims=True)
+    if normalised: counts = counts/np.where(annotated > 0, annotated, np.nan)
+    columns = pd.Index([*EXPRESSIONS, 'no prediction'], name='predicted')
+    table = pd.DataFrame(counts, pd.Index(EXPRESSIONS, name='annotated'), columns)
     return table if normalised else table.astype(int)
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #79a9b948
 def au_table(
     predictions:pd.DataFrame, # as `task_scores` takes them
     lost='left out',          # as in `task_scores`
-)->pd.DataFrame:              # index AU1, ...: f1, accuracy, n_frames, n_active (annotated), n_said (predicted)
-    "The F1 and the accuracy of each AU, and how often it is there and how often it is said to be."
-    aus = shared_aus(_checked(predictions))['both']
+)->pd.DataFrame:              # index AU1, ...: f1, accuracy, n_frames, n_active (annotated), n_predicted (active)
+    "The F1 and the accuracy of each AU, and in how many frames it is annotated and predicted as active."
+    aus = shared_aus(_check_tasks(predictions))['both']
     prob, targ, _ = _au_values(predictions, aus, lost)
     hit, false, missed, right, _ = au_counts(prob, targ).numpy() if aus else np.zeros((5, 0))
-    columns = dict(f1=2*hit/(2*hit + false + missed).clip(min=1), accuracy=(hit + right)/(hit + false + missed + right).clip(min=1),
-                   n_frames=hit + false + missed + right, n_active=hit + missed, n_said=hit + false)
-    return pd.DataFrame(columns, pd.Index([f'AU{au}' for au in aus], name='au')).astype(dict.fromkeys(['n_frames', 'n_active', 'n_said'], int))
+    frames, f1 = hit + false + missed + right, 2*hit/(2*hit + false + missed).clip(min=1)
+    shares = pd.DataFrame(dict(f1=f1, accuracy=(hit + right)/frames.clip(min=1)))
+    counts = pd.DataFrame(dict(n_frames=frames, n_active=hit + missed, n_predicted=hit + false)).astype(int)
+    return shares.join(counts).set_index(pd.Index([f'AU{au}' for au in aus], name='au'))
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #7769f696
 def photographs_as_clips(
@@ -229,14 +250,25 @@ def plot_tasks(
 ):                            # the axes
     "Shares of each annotated expression by what was predicted, and the F1 of each AU."
     if axes is None: axes = plt.subplots(1, 2, figsize=(9, 3.6), dpi=72, layout='constrained')[1]
-    shares, aus = confusion_table(predictions, normalised=True), au_table(predictions)
-    axes[0].imshow(shares, cmap='Blues', vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares.to_numpy()):
-        if share >= .005: axes[0].text(column, row, f'{share:.2f}', ha='center', va='center', fontsize=7, color='white' if share > .6 else '#333333')
-    axes[0].set_xticks(range(shares.shape[1]), shares.columns, rotation=45, ha='right', fontsize=8)
-    axes[0].set_yticks(range(len(shares)), shares.index, fontsize=8)
-    axes[0].set(xlabel='predicted', ylabel='annotated')
-    axes[1].bar(aus.index, aus['f1'], color='#336699', label='F1')
-    axes[1].plot(aus.index, aus['n_active']/aus['n_frames'].clip(lower=1), '_', color='#cc6633', markersize=14, markeredgewidth=2, label='share of frames in which it is active')
-    axes[1].set(ylim=(0, 1), ylabel='F1'); axes[1].legend(fontsize=8, frameon=False)
+    _draw_confusion(axes[0], confusion_table(predictions, normalised=True))
+    _draw_aus(axes[1], au_table(predictions))
     return axes
+
+def _draw_confusion(ax, shares):
+    "The confusion matrix as an image, with its shares written in the cells."
+    ax.imshow(shares, cmap='Blues', vmin=0, vmax=1)
+    style = dict(ha='center', va='center', fontsize=7)
+    for (row, column), share in np.ndenumerate(shares.to_numpy()):
+        if share >= .005: ax.text(column, row, f'{share:.2f}', color='white' if share > .6 else '#333333', **style)
+    ax.set_xticks(range(shares.shape[1]), shares.columns, rotation=45, ha='right', fontsize=8)
+    ax.set_yticks(range(len(shares)), shares.index, fontsize=8)
+    ax.set(xlabel='predicted', ylabel='annotated')
+
+def _draw_aus(ax, aus):
+    "The F1 of each AU as a bar, and a mark at the share of frames in which it is active."
+    ax.bar(aus.index, aus['f1'], color='#336699', label='F1')
+    active = aus['n_active']/aus['n_frames'].clip(lower=1)
+    ax.plot(aus.index, active, '_', color='#cc6633', markersize=14, markeredgewidth=2,
+            label='share of frames in which it is active')
+    ax.set(ylim=(0, 1), ylabel='F1')
+    ax.legend(fontsize=8, frameon=False)

@@ -28,7 +28,7 @@ from ..core.labels import EXPRESSIONS, AffectOutput
 from ..databases.base import Clip, Database
 from ..data.index import ClipLabels, clip_labels
 from ..data.loaders import normalise_faces
-from ..data.sequences import _sides_beside, _store_names, choose_face, scale_landmarks
+from ..data.sequences import annotated_sides, choose_face, scale_landmarks, stores_by_clip
 from ..data.store import open_faces, overview
 from ..files.atomic import Skipped, whole
 from ..models.inputs import has_landmarks, hears, reads_landmarks, sees
@@ -327,7 +327,7 @@ def _find_face(source:Database, clip:Clip, stores:dict)->tuple:
     name = next((name for name in (clip.name, clip.stem) if name in stores), None) # a folder of crops may be one of a side's own
     if name is None: raise ValueError(f"there is no store of its faces, {clip.stem}.arrow; there are {len(stores)}: {', '.join(list(stores)[:5])}, ...")
     store = open_faces(stores[name])
-    return store, choose_face(overview(store), "" if name == clip.name else clip.side, _sides_beside(clip.name, {other.name for other in source.clips}))
+    return store, choose_face(overview(store), "" if name == clip.name else clip.side, annotated_sides(clip.name, {other.name for other in source.clips}))
 
 _NAMES = dict(va="valence and arousal", expression="the expression", aus="action units")
 
@@ -382,7 +382,7 @@ def predict_clips(
     foreign:bool=False,      # also clips with labels of other tasks only than the network's: they are annotated, not scored
 )->tuple[pd.DataFrame, list[Skipped]]: # CLIP_COLUMNS, with expression and au<k> of the labels and prob_... of the network, where there are any; a row a labelled frame (of a clip without labels: a frame); the clips that failed
     "Labels and predictions of clips, as `analysis` takes them; only one store is open at a time, and a clip that fails does not end the rest."
-    predictor, stores, tables, skipped = replace(predictor, postprocess=postprocess), _store_names(faces), [], []
+    predictor, stores, tables, skipped = replace(predictor, postprocess=postprocess), stores_by_clip(faces), [], []
     for clip in tqdm(clips, "clips", leave=False, disable=not progress):
         try: tables.append(_labelled_predictions(predictor, source, source.clip(clip) if isinstance(clip, str) else clip, stores, foreign))
         except (ValueError, OSError) as error: skipped.append(Skipped(getattr(clip, "name", clip), str(error)))

@@ -9,7 +9,8 @@ __all__ = ['EXPRESSION_COLOURS', 'VA_COLOURS', 'rgb']
 from .labels import EXPRESSIONS
 
 # %% ../../nbs/00_core/05_colours.ipynb #3c81f124
-EXPRESSION_COLOURS = dict(zip(EXPRESSIONS, ("#777777", "#c8321a", "#009e73", "#cc79a7", "#e69f00", "#0072b2", "#56b4e9")))
+EXPRESSION_COLOURS = dict(zip(
+    EXPRESSIONS, ("#777777", "#c8321a", "#009e73", "#cc79a7", "#e69f00", "#0072b2", "#56b4e9")))
 VA_COLOURS = {"valence": "#4477aa", "arousal": "#ee6677"}
 
 # %% ../../nbs/00_core/05_colours.ipynb #00d76768

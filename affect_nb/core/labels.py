@@ -21,53 +21,58 @@ AUS17_TABLE5 = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 15, 17, 20, 23, 24, 25, 26)
 AUS8 = (1, 2, 4, 6, 12, 15, 20, 25)
 
 # %% ../../nbs/00_core/00_labels.ipynb #523bfd3f
-COMPOUND_RAFDB = ('happily surprised', 'happily disgusted', 'sadly fearful', 'sadly angry', 'sadly surprised', 'sadly disgusted',
-                  'fearfully angry', 'fearfully surprised', 'angrily surprised', 'angrily disgusted', 'disgustedly surprised')
+COMPOUND_RAFDB = (
+    'happily surprised', 'happily disgusted', 'sadly fearful', 'sadly angry', 'sadly surprised', 'sadly disgusted',
+    'fearfully angry', 'fearfully surprised', 'angrily surprised', 'angrily disgusted', 'disgustedly surprised')
 
-COMPOUND_EMOTIONET = ('angrily disgusted', 'angrily surprised', 'angry', 'appalled', 'awed', 'disgusted', 'fearful', 'fearfully angry',
-                      'fearfully surprised', 'happily disgusted', 'happily surprised', 'happy', 'sad', 'sadly angry',
-                      'sadly disgusted', 'surprised')
+COMPOUND_EMOTIONET = (
+    'angrily disgusted', 'angrily surprised', 'angry', 'appalled', 'awed', 'disgusted', 'fearful', 'fearfully angry',
+    'fearfully surprised', 'happily disgusted', 'happily surprised', 'happy', 'sad', 'sadly angry', 'sadly disgusted',
+    'surprised')
 
 # %% ../../nbs/00_core/00_labels.ipynb #d026b8b4
 FACE_SIZE = 96       # px, height and width of an aligned face
 SEQUENCE_LENGTH = 80 # frames of a sequence (Section V.A)
 
 # %% ../../nbs/00_core/00_labels.ipynb #cee7790b
-_FLOATS = ('va', 'aus')  # the expression field is handled by each class itself
+_FLOATS = ('va', 'aus')  # each class handles the expression field itself
 
-def _tensor(value, dtype):
+def _as_tensor(value, dtype):
     "`value` as a tensor: tensors keep their type, arrays and lists get `dtype`."
     return value if value is None or isinstance(value, Tensor) else torch.as_tensor(value, dtype=dtype)
 
-def _floating(value):
+def _as_floating(value):
     "`value` as a floating-point tensor; a tensor that is one already keeps its precision."
-    value = _tensor(value, torch.float32)
+    value = _as_tensor(value, torch.float32)
     return value if value is None or value.is_floating_point() else value.float()
 
-def _check_width(owner, name, value, width, what):
+def _check_width(owner, name, value, width, meaning):
     "A `ValueError` where the last axis of `value` is not `width`."
     if value is not None and (value.ndim == 0 or value.shape[-1] != width):
-        raise ValueError(f"{owner}: {name} has shape {tuple(value.shape)}, its last axis must be {width} ({what})")
+        raise ValueError(f"{owner}: {name} has shape {tuple(value.shape)}, its last axis must be {width} ({meaning})")
+
+def _check_au_weights(weights, aus):
+    "A `ValueError` where there is not one weight for each AU label."
+    if weights is None: return
+    shape, expected = tuple(weights.shape), None if aus is None else tuple(aus.shape)
+    if shape != expected:
+        raise ValueError(f"AffectTargets: au_weights has shape {shape}, it must be that of aus, {expected}")
 
 # %% ../../nbs/00_core/00_labels.ipynb #3f2a08ec
-def _check_weights(weights, aus):
-    "A `ValueError` where there is not one weight for each AU label."
-    if weights is not None and (aus is None or weights.shape != aus.shape):
-        raise ValueError(f"AffectTargets: au_weights has shape {tuple(weights.shape)}, it must be that of aus, {None if aus is None else tuple(aus.shape)}")
-
 class _Fields:
-    "Fields `va`, `expression`, `aus`, `au_names` over one leading shape; the subclasses are dataclasses that hold them."
+    "Fields `va`, `expression`, `aus`, `au_names` over one leading shape; the subclasses are dataclasses."
     _expression_axes = 0  # axes of one expression: none for a class id, one for scores
 
     def __post_init__(self):
         self.au_names, owner = tuple(int(au) for au in self.au_names), type(self).__name__
-        for name in _FLOATS: setattr(self, name, _floating(getattr(self, name)))
+        for name in _FLOATS: setattr(self, name, _as_floating(getattr(self, name)))
         _check_width(owner, 'va', self.va, 2, 'valence, arousal')
         _check_width(owner, 'aus', self.aus, len(self.au_names), f'one for each of {self.au_names}')
 
     def _check_leading(self):
         shapes = {name: tuple(self._leading(name)) for name in self.present}
-        if len(set(shapes.values())) > 1: raise ValueError(f"{type(self).__name__}: the leading shapes {shapes} must be equal")
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"{type(self).__name__}: the leading shapes {shapes} must be equal")
 
     def _leading(self, name):
         axes = self._expression_axes if name == 'expression' else 1
@@ -75,9 +80,15 @@ class _Fields:
         return shape[:len(shape) - axes]
 
     @property
-    def present(self): return [name for name in ('va', 'expression', 'aus') if getattr(self, name) is not None]
+    def present(self):
+        "Names of the fields that are not None."
+        return [name for name in ('va', 'expression', 'aus') if getattr(self, name) is not None]
+
     @property
-    def shape(self): return self._leading(self.present[0]) if self.present else torch.Size([0])
+    def shape(self):
+        "The leading shape, as (batch,) or (batch, time)."
+        return self._leading(self.present[0]) if self.present else torch.Size([0])
+
     @property
     def device(self): return getattr(self, self.present[0]).device if self.present else torch.device('cpu')
     @property
@@ -85,10 +96,14 @@ class _Fields:
 
 # %% ../../nbs/00_core/00_labels.ipynb #5f695984
 class _Affect(_Fields):
-    "What one can do with `AffectTargets` and `AffectOutput`; an index reaches the leading axes."
+    "Operations of `AffectTargets` and `AffectOutput`; an index applies to the leading axes."
     @property
-    def _carried(self): return [*self.present, *(['au_weights'] if getattr(self, 'au_weights', None) is not None else [])]
-    def _map(self, function): return replace(self, **{name: function(getattr(self, name)) for name in self._carried})
+    def _tensor_fields(self):
+        weighted = getattr(self, 'au_weights', None) is not None
+        return [*self.present, 'au_weights'] if weighted else self.present
+
+    def _map(self, function):
+        return replace(self, **{name: function(getattr(self, name)) for name in self._tensor_fields})
 
     def __len__(self): return self.shape[0] if self.shape else 0
     def __getitem__(self, index): return self._map(lambda field: field[index])
@@ -99,7 +114,7 @@ class _Affect(_Fields):
 
     @classmethod
     def cat(cls, items, dim=0):
-        "Join along a leading axis; targets fill what one of them lacks with missing entries."
+        "Join along a leading axis; a field that some targets lack is filled with missing entries."
         return _join(cls, torch.cat, items, dim)
     concat = cat
     @classmethod
@@ -123,14 +138,15 @@ class AffectTargets(_Affect):
     expression:Optional[Tensor] = None # (...) long: position in `EXPRESSIONS`
     aus:Optional[Tensor] = None        # (..., A) float: 1 active, 0 inactive
     au_names:tuple = AUS17             # (A,) the AU of each column
-    au_weights:Optional[Tensor] = None # (..., A) float: what each AU's label counts in a loss; None: 1
+    au_weights:Optional[Tensor] = None # (..., A) float: weight of each AU's label in a loss; None: 1
 
     def __post_init__(self):
         super().__post_init__()
-        self.expression, self.au_weights = _tensor(self.expression, None), _floating(self.au_weights)
-        _check_weights(self.au_weights, self.aus)
+        self.expression, self.au_weights = _as_tensor(self.expression, None), _as_floating(self.au_weights)
+        _check_au_weights(self.au_weights, self.aus)
         if self.expression is not None and self.expression.is_floating_point():
-            raise ValueError(f"AffectTargets: expression is {self.expression.dtype}, it must be class ids 0 to 6 or -1 (integers)")
+            dtype = self.expression.dtype
+            raise ValueError(f"AffectTargets: expression is {dtype}, it must be class ids 0 to 6 or -1 (integers)")
         if self.expression is not None: self.expression = self.expression.long()
         self._check_leading()
 
@@ -154,8 +170,8 @@ class AffectTargets(_Affect):
         return field >= 0 if name == 'expression' else (~field.isnan()).any(-1)
 
     def __repr__(self):
-        said = [f"{name} {self.annotated(name).float().mean():.0%}" for name in self.present]
-        return f"AffectTargets({tuple(self.shape)}, annotated: {', '.join(said) or 'nothing'})"
+        shares = [f"{name} {self.annotated(name).float().mean():.0%}" for name in self.present]
+        return f"AffectTargets({tuple(self.shape)}, annotated: {', '.join(shares) or 'nothing'})"
 
 # %% ../../nbs/00_core/00_labels.ipynb #0e86b4ee
 @dataclass(repr=False, eq=False)
@@ -169,14 +185,19 @@ class AffectOutput(_Affect):
 
     def __post_init__(self):
         super().__post_init__()
-        self.expression = _floating(self.expression)
+        self.expression = _as_floating(self.expression)
         _check_width('AffectOutput', 'expression', self.expression, len(EXPRESSIONS), 'one logit for each expression')
         self._check_leading()
 
     @property
-    def expression_prob(self): return self.expression.float().softmax(-1)
+    def expression_prob(self):
+        "(..., 7) probabilities of the expressions, sum 1."
+        return self.expression.float().softmax(-1)
+
     @property
-    def au_prob(self): return self.aus.float().sigmoid()
+    def au_prob(self):
+        "(..., A) probability that each AU is active."
+        return self.aus.float().sigmoid()
 
     def __repr__(self):
         return f"AffectOutput({tuple(self.shape)}, predicts: {', '.join(self.present) or 'nothing'})"
@@ -194,51 +215,60 @@ def with_aus(
         raise ValueError(f"the output has no unit for AU {absent}; it predicts {affect.au_names}")
     where = [affect.au_names.index(au) if au in affect.au_names else -1 for au in au_names]
     columns = lambda values, absent: torch.cat([values, torch.full_like(values[..., :1], absent)], -1)[..., where]
-    weights = dict(au_weights=columns(affect.au_weights, 1.)) if 'au_weights' in affect._carried else {}
+    weights = dict(au_weights=columns(affect.au_weights, 1.)) if 'au_weights' in affect._tensor_fields else {}
     return replace(affect, aus=columns(affect.aus, torch.nan), au_names=au_names, **weights)
 
 # %% ../../nbs/00_core/00_labels.ipynb #cddc7c61
-def _union(items):
-    "Fields and vocabulary that hold every one of `items`."
-    names = {name for item in items for name in item._carried}
-    holders = [item.au_names for item in items if item.aus is not None] or [items[0].au_names]
-    return names, holders[0] if len(set(holders)) == 1 else tuple(sorted({au for aus in holders for au in aus}))
+def _all_fields(items):
+    "Names of the fields that any of `items` has, and the union of their vocabularies."
+    names = {name for item in items for name in item._tensor_fields}
+    vocabularies = [item.au_names for item in items if item.aus is not None] or [items[0].au_names]
+    if len(set(vocabularies)) == 1: return names, vocabularies[0]
+    return names, tuple(sorted({au for vocabulary in vocabularies for au in vocabulary}))
 
-def _complete(item, names, au_names):
-    "`item` with every field of `names`, missing entries where it had none, weights of 1."
+def _fill_fields(item, names, au_names):
+    "`item` with every field of `names`: missing entries where it had none, AU weights of 1."
     item = with_aus(item, au_names)
-    lacking = [name for name in names if name not in item._carried]
-    if lacking and isinstance(item, AffectOutput): raise ValueError(f"AffectOutput without {lacking} cannot join outputs that have it")
-    fields = {name: getattr(AffectTargets.missing(item.shape, [name], au_names, item.device), name) for name in lacking if name != 'au_weights'}
+    lacking = [name for name in names if name not in item._tensor_fields]
+    if lacking and isinstance(item, AffectOutput):
+        raise ValueError(f"AffectOutput without {lacking} cannot join outputs that have it")
+    blank = AffectTargets.missing(item.shape, [name for name in lacking if name != 'au_weights'], au_names, item.device)
+    fields = {name: getattr(blank, name) for name in blank.present}
     if 'au_weights' in lacking: fields['au_weights'] = torch.ones_like(fields['aus'] if 'aus' in fields else item.aus)
     return replace(item, **fields)
 
 def _join(cls, how, items, dim):
     "Join `items` field by field with `how`, torch.cat or torch.stack."
     items = list(items)
-    if not items: raise ValueError(f"{cls.__name__}: nothing to join, give at least one")
+    if not items:
+        raise ValueError(f"{cls.__name__}: nothing to join, give at least one")
     shape = tuple(items[0].shape)
-    if not 0 <= dim <= len(shape): raise ValueError(f"{cls.__name__}: dim is {dim}, it must be a leading axis of {shape}, counted from the left")
-    names, au_names = _union(items)
-    items = [_complete(item, names, au_names) for item in items]
+    if not 0 <= dim <= len(shape):
+        raise ValueError(f"{cls.__name__}: dim is {dim}, it must be a leading axis of {shape}, counted from the left")
+    names, au_names = _all_fields(items)
+    items = [_fill_fields(item, names, au_names) for item in items]
     return cls(**{name: how([getattr(item, name) for item in items], dim) for name in names}, au_names=au_names)
 
 # %% ../../nbs/00_core/00_labels.ipynb #859d5a35
+def _active_aus(affect):
+    "The active AUs of one frame in words, '' where no AU is known."
+    active = affect.aus > 0  # a logit above 0 is a probability above one half
+    if active.any(): return 'AU ' + ' '.join(str(au) for au, on in zip(affect.au_names, active.tolist()) if on)
+    return '' if affect.aus.isnan().all() else 'no AU'
+
 def describe(
     affect, # AffectTargets or AffectOutput of one frame (no leading axes)
 )->str:     # the affect in words
-    "One frame's affect in words; what is missing is not mentioned."
-    said, output = [], isinstance(affect, AffectOutput)
+    "One frame's affect in words; missing labels are left out."
+    words = []
     if affect.va is not None:
-        said += [f"{name} {value:+.2f}" for name, value in zip(('valence', 'arousal'), affect.va.tolist()) if value == value]
+        dimensions = zip(('valence', 'arousal'), affect.va.tolist())
+        words += [f"{name} {value:+.2f}" for name, value in dimensions if value == value]
     if affect.expression is not None:
-        best = int(affect.expression.argmax() if output else affect.expression)
-        if best >= 0: said.append(EXPRESSIONS[best])
-    if affect.aus is not None:
-        active = affect.aus > 0  # a logit above 0 is a probability above one half
-        if active.any(): said.append('AU ' + ' '.join(str(au) for au, on in zip(affect.au_names, active.tolist()) if on))
-        elif not affect.aus.isnan().all(): said.append('no AU')
-    return ', '.join(said) or 'not annotated'
+        best = int(affect.expression.argmax() if isinstance(affect, AffectOutput) else affect.expression)
+        if best >= 0: words.append(EXPRESSIONS[best])
+    if affect.aus is not None: words.append(_active_aus(affect))
+    return ', '.join(filter(None, words)) or 'not annotated'
 
 def _show(affect, ctx):
     "Show one frame's affect: as the title of the axes `ctx`, or printed."

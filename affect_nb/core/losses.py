@@ -14,25 +14,27 @@ from .labels import AffectOutput, AffectTargets
 from .metrics import pool_frames
 
 # %% ../../nbs/00_core/30_losses.ipynb #1f6bf794
-def _full(values):
+def _at_least_float32(values):
     "`values` in float32, or in float64 if they are that already."
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 def _without_autocast(like): return torch.autocast(like.device.type, enabled=False)
 
-def _seen(pred, targ):
-    "`pred` and `targ` with 0 where `targ` is missing, and the mask of what is there."
-    if pred.shape != targ.shape: raise ValueError(f"pred has shape {tuple(pred.shape)}, targ {tuple(targ.shape)}: they must be equal")
-    seen = ~targ.isnan()
-    pred = _full(pred)
-    return pred.masked_fill(~seen, 0), targ.to(pred.dtype).masked_fill(~seen, 0), seen.to(pred.dtype)
+def _mask_missing(pred, targ):
+    "`pred` and `targ` with 0 where `targ` is missing, and the mask of the annotated entries."
+    if pred.shape != targ.shape:
+        raise ValueError(f"pred has shape {tuple(pred.shape)}, targ {tuple(targ.shape)}: they must be equal")
+    annotated = ~targ.isnan()
+    pred = _at_least_float32(pred)
+    targ = targ.to(pred.dtype).masked_fill(~annotated, 0)
+    return pred.masked_fill(~annotated, 0), targ, annotated.to(pred.dtype)
 
 # %% ../../nbs/00_core/30_losses.ipynb #f2ff12cb
-def _concordance(pred, targ, seen, eps):
+def _concordance(pred, targ, annotated, eps):
     "Concordance (eq. 1) of each column of (n, D); 0 where a column has no annotation."
-    n = seen.sum(0).clamp(min=1)
+    n = annotated.sum(0).clamp(min=1)
     pred_mean, targ_mean = pred.sum(0)/n, targ.sum(0)/n
-    pred, targ = (pred - pred_mean)*seen, (targ - targ_mean)*seen
+    pred, targ = (pred - pred_mean)*annotated, (targ - targ_mean)*annotated
     both = pred.square().sum(0)/n + targ.square().sum(0)/n + (pred_mean - targ_mean).square()
     return 2*(pred*targ).sum(0)/n/(both + eps)
 
@@ -42,26 +44,28 @@ def ccc_loss(
     eps:float=1e-8,# keeps the gradient finite where both traces are constant
 )->Tensor:         # scalar in [0, 2]; 0 where nothing is annotated
     "1 - the mean concordance of valence and arousal over all frames pooled (eq. 2, eq. 6)."
-    if pred.shape[-1:] != (2,): raise ValueError(f"pred has shape {tuple(pred.shape)}: the last axis must be 2, valence and arousal")
+    if pred.shape[-1:] != (2,):
+        raise ValueError(f"pred has shape {tuple(pred.shape)}: the last axis must be 2, valence and arousal")
     with _without_autocast(pred):
-        pred, targ, seen = (values.reshape(-1, 2) for values in _seen(pred, targ))
-        annotated = seen.any(0)
-        lost = (1 - _concordance(pred, targ, seen, eps))*annotated
-        return lost.sum()/annotated.sum().clamp(min=1)
+        pred, targ, annotated = (values.reshape(-1, 2) for values in _mask_missing(pred, targ))
+        counted = annotated.any(0)
+        losses = (1 - _concordance(pred, targ, annotated, eps))*counted
+        return losses.sum()/counted.sum().clamp(min=1)
 
 # %% ../../nbs/00_core/30_losses.ipynb #906cdf30
 def pooled_ccc_loss(
     pred:Tensor,        # (B, T, 2) predicted valence, arousal
     targ:Tensor,        # (B, T, 2) annotated valence, arousal in [-1, 1], NaN where there is none
     pool:str='median',  # 'median' as in the paper, or 'mean' as in the authors' script
-    eps:float=1e-8,     # keeps the gradient finite where all sequences are alike
+    eps:float=1e-8,     # keeps the gradient finite where all sequences are equal
 )->Tensor:              # scalar in [0, 2]; 0 where nothing is annotated
     "OMG loss: CCC over the batch of per-sequence medians (or means)."
     if pred.shape != targ.shape or pred.ndim != 3 or pred.shape[-1] != 2:
-        raise ValueError(f"pred has shape {tuple(pred.shape)}, targ {tuple(targ.shape)}: both must be (batch, time, 2), valence and arousal")
+        raise ValueError(f"pred has shape {tuple(pred.shape)}, targ {tuple(targ.shape)}: "
+                         "both must be (batch, time, 2), valence and arousal")
     with _without_autocast(pred):
-        pred, seen = _full(pred), ~targ.isnan()
-        return ccc_loss(pool_frames(pred, seen, pool), pool_frames(targ.to(pred.dtype), seen, pool), eps)
+        pred, annotated = _at_least_float32(pred), ~targ.isnan()
+        return ccc_loss(pool_frames(pred, annotated, pool), pool_frames(targ.to(pred.dtype), annotated, pool), eps)
 
 # %% ../../nbs/00_core/30_losses.ipynb #9272a1b7
 def expression_loss(
@@ -70,30 +74,33 @@ def expression_loss(
 )->Tensor:         # scalar, at least 0; 0 where nothing is annotated
     "Categorical cross entropy over the annotated frames (eq. 4)."
     if logits.shape[:-1] != targ.shape:
-        raise ValueError(f"logits have shape {tuple(logits.shape)}, targ {tuple(targ.shape)}: it must be the same without the last axis")
+        raise ValueError(f"logits have shape {tuple(logits.shape)}, targ {tuple(targ.shape)}: "
+                         "it must be the same without the last axis")
     with _without_autocast(logits):
-        seen = targ >= 0
-        logits = _full(logits).masked_fill(~seen[..., None], 0).reshape(-1, logits.shape[-1])
+        annotated = targ >= 0
+        logits = _at_least_float32(logits).masked_fill(~annotated[..., None], 0).reshape(-1, logits.shape[-1])
         total = F.cross_entropy(logits, targ.reshape(-1), ignore_index=-1, reduction='sum')
-        return total/seen.sum().clamp(min=1)
+        return total/annotated.sum().clamp(min=1)
 
 # %% ../../nbs/00_core/30_losses.ipynb #dc9d9be9
-AU_OVER = 'mean' # over the AUs of a frame, wherever nothing else is said: eq. 7; 'sum' is eq. 5
+AU_OVER = 'mean' # default over the AUs of a frame: eq. 7; 'sum' is eq. 5
 
 def au_loss(
-    logits:Tensor,   # (..., A) one score for each AU
-    targ:Tensor,     # (..., A) 1 active, 0 inactive (or a probability), NaN where there is no annotation
+    logits:Tensor,    # (..., A) one score for each AU
+    targ:Tensor,      # (..., A) 1 active, 0 inactive (or a probability), NaN where there is no annotation
     over:str=AU_OVER, # of the annotated AUs of one frame: 'mean' (eq. 7) or 'sum' (eq. 5)
-    weights:Tensor=None, # (..., A) what each label counts, in place of delta, as for co-annotated AUs; None: 1
-)->Tensor:           # scalar, at least 0; 0 where nothing is annotated
+    weights:Tensor=None, # (..., A) of each label, in place of delta, as for co-annotated AUs; None: 1
+)->Tensor:            # scalar, at least 0; 0 where nothing is annotated
     "Binary cross entropy over the annotated AUs of each frame, then the mean over frames that have any (eq. 7, eq. 5)."
-    if over not in ('mean', 'sum'): raise ValueError(f"over is {over!r}, it must be 'mean' (eq. 7) or 'sum' (eq. 5)")
+    if over not in ('mean', 'sum'):
+        raise ValueError(f"over is {over!r}, it must be 'mean' (eq. 7) or 'sum' (eq. 5)")
     with _without_autocast(logits):
-        logits, targ, seen = _seen(logits, targ)
-        if weights is not None: seen = seen*weights.to(seen.dtype)
-        frame, counted = (F.binary_cross_entropy_with_logits(logits, targ, reduction='none')*seen).sum(-1), seen.sum(-1)
-        if over == 'mean': frame = frame/counted.masked_fill(counted == 0, 1)
-        return frame.sum()/(counted > 0).sum().clamp(min=1)
+        logits, targ, delta = _mask_missing(logits, targ)
+        if weights is not None: delta = delta*weights.to(delta.dtype)
+        total = (F.binary_cross_entropy_with_logits(logits, targ, reduction='none')*delta).sum(-1)
+        counted = delta.sum(-1)
+        per_frame = total/counted.masked_fill(counted == 0, 1) if over == 'mean' else total
+        return per_frame.sum()/(counted > 0).sum().clamp(min=1)
 
 # %% ../../nbs/00_core/30_losses.ipynb #a9677195
 def multitask_terms(
@@ -105,12 +112,13 @@ def multitask_terms(
 )->dict:                   # 'expression', 'aus', 'va' -> scalar, for the fields that `output` predicts
     "The three terms of eq. 7 with their weights, each 0 (and still in the graph) where nothing is annotated."
     if not output.present: raise ValueError("the output predicts nothing: va, expression and aus are all None")
-    blank = AffectTargets.missing(output.shape, output.present, output.au_names, output.device)
     targets = targets.with_aus(output.au_names)
     losses = dict(expression=expression_loss, aus=partial(au_loss, over=over, weights=targets.au_weights), va=ccc_loss)
     weights = dict(expression=1., aus=lambda_au, va=lambda_va)
-    label = lambda name: getattr(targets, name) if name in targets.present else getattr(blank, name)
-    return {name: weights[name]*loss(getattr(output, name), label(name)) for name, loss in losses.items() if name in output.present}
+    blank = AffectTargets.missing(output.shape, output.present, output.au_names, output.device)
+    label = lambda name: getattr(targets if name in targets.present else blank, name)
+    return {name: weights[name]*loss(getattr(output, name), label(name))
+            for name, loss in losses.items() if name in output.present}
 
 def multitask_loss(
     output:AffectOutput,   # predictions; a field that is None has no term
@@ -119,5 +127,6 @@ def multitask_loss(
     lambda_va:float=1.,    # weight of the valence-arousal term (lambda 2)
     over:str=AU_OVER,      # of the AUs of one frame: 'mean' (eq. 7) or 'sum' (eq. 5)
 )->Tensor:                 # scalar
-    "Expression loss + `lambda_au` AU loss + `lambda_va` CCC loss (eq. 7; with `over='sum'` and weights of 1 the sum of eq. 4 to 6)."
-    return sum(multitask_terms(output, targets, over, lambda_au, lambda_va).values())
+    "Expression loss + `lambda_au` AU loss + `lambda_va` CCC loss (eq. 7; eq. 4 to 6 with `over='sum'`, weights 1)."
+    terms = multitask_terms(output, targets, over=over, lambda_au=lambda_au, lambda_va=lambda_va)
+    return sum(terms.values())

@@ -28,6 +28,7 @@ def as_tensor(values):
         return torch.from_numpy(array)
 
 def check_same_shape(pred, targ):
+    "A `ValueError` where predictions and targets differ in shape."
     if pred.shape != targ.shape:
         raise ValueError(f"pred has shape {tuple(pred.shape)}, targ {tuple(targ.shape)}: they must be equal")
 
@@ -44,15 +45,17 @@ def _va_columns(pred, targ):
 @dataclass
 class Moments:
     "Centred sums, in float64, from which `ccc` and `mse` follow; `+` joins two disjoint sets of frames."
-    n: Tensor        # (D,) frames counted, for each of D traces
-    pred_mean: Tensor
-    targ_mean: Tensor
-    pred_dev: Tensor # sum of squared deviations of the predictions from their mean
-    targ_dev: Tensor # the same of the targets
-    cross_dev: Tensor # sum of products of the two deviations
+    n: Tensor         # (D,) frames counted, for each of D traces
+    pred_mean: Tensor # (D,)
+    targ_mean: Tensor # (D,)
+    pred_dev: Tensor  # (D,) sum of squared deviations of the predictions from their mean
+    targ_dev: Tensor  # (D,) the same of the targets
+    cross_dev: Tensor # (D,) sum of products of the two deviations
 
     @classmethod
-    def zero(cls, width=1): return cls(*(torch.zeros(width, dtype=torch.float64) for _ in fields(cls)))
+    def zero(cls, width=1):
+        "Moments of no frames, for `width` traces."
+        return cls(*(torch.zeros(width, dtype=torch.float64) for _ in fields(cls)))
 
     @classmethod
     def of(cls,
@@ -72,31 +75,34 @@ class Moments:
         share = other.n/n.clamp(min=1)
         pred, targ = other.pred_mean - self.pred_mean, other.targ_mean - self.targ_mean
         both = self.n*share
-        return Moments(n, self.pred_mean + share*pred, self.targ_mean + share*targ, self.pred_dev + other.pred_dev + both*pred**2,
-                       self.targ_dev + other.targ_dev + both*targ**2, self.cross_dev + other.cross_dev + both*pred*targ)
+        return Moments(n=n, pred_mean=self.pred_mean + share*pred, targ_mean=self.targ_mean + share*targ,
+                       pred_dev=self.pred_dev + other.pred_dev + both*pred**2,
+                       targ_dev=self.targ_dev + other.targ_dev + both*targ**2,
+                       cross_dev=self.cross_dev + other.cross_dev + both*pred*targ)
 
 # %% ../../nbs/00_core/20_metrics.ipynb #c6a23b32
+def _dot_products(a, b): return torch.stack([torch.dot(u, v) for u, v in zip(a, b)])
+
 def _chunk_moments(pred, targ):
     "`Moments` of the (n, D) frames of one chunk."
     x, y = (values.T.to(torch.float64).contiguous() for values in (pred.cpu(), targ.cpu()))
     n = torch.full((len(y),), float(y.shape[1]), dtype=torch.float64)
-    seen = None
+    annotated = None
     if y.sum().isnan():
-        seen = ~y.isnan()
-        n, x, y = seen.sum(1).double(), x.masked_fill(~seen, 0), y.masked_fill(~seen, 0)
+        annotated = ~y.isnan()
+        n, x, y = annotated.sum(1).double(), x.masked_fill(~annotated, 0), y.masked_fill(~annotated, 0)
     count = n.clamp(min=1)
     x_mean, y_mean = x.sum(1)/count, y.sum(1)/count
     x, y = x - x_mean[:, None], y - y_mean[:, None]  # not in place: x and y may be the caller's own memory
-    if seen is not None: x, y = x*seen, y*seen
-    return Moments(n, x_mean, y_mean, *(_products(a, b) for a, b in ((x, x), (y, y), (x, y))))
-
-def _products(a, b): return torch.stack([torch.dot(u, v) for u, v in zip(a, b)])
+    if annotated is not None: x, y = x*annotated, y*annotated
+    return Moments(n=n, pred_mean=x_mean, targ_mean=y_mean,
+                   pred_dev=_dot_products(x, x), targ_dev=_dot_products(y, y), cross_dev=_dot_products(x, y))
 
 # %% ../../nbs/00_core/20_metrics.ipynb #d225ba93
 def _mean_square(m): return (m.pred_dev + m.targ_dev)/m.n + (m.pred_mean - m.targ_mean)**2
 
 def concordance(
-    m:Moments, # of all frames to be compared
+    m:Moments, # of all frames
 )->Tensor:     # (D,) in [-1, 1]; NaN for a trace without annotation
     "Concordance correlation coefficient (eq. 1) of each trace in `m`, population statistics."
     below, above = _mean_square(m), 2*m.cross_dev/m.n
@@ -104,7 +110,7 @@ def concordance(
     return torch.where(below <= rounding, torch.zeros_like(below), above/below)
 
 def squared_error(
-    m:Moments, # of all frames to be compared
+    m:Moments, # of all frames
 )->Tensor:     # (D,) at least 0; NaN for a trace without annotation
     "Mean squared error of each trace in `m`."
     return (_mean_square(m) - 2*m.cross_dev/m.n).clamp(min=0)
@@ -113,25 +119,29 @@ def squared_error(
 def _clip_moments(pred, targ, clips):
     "`Moments` with fields (clips, D): one pass for the means, one for the deviations."
     x, y = (values.double().cpu() for values in _va_columns(pred, targ))
-    names, where = np.unique(np.asarray(clips), return_inverse=True)
-    if len(where) != len(x): raise ValueError(f"clips names {len(where)} frames, there are {len(x)}: give one clip for each")
-    where, seen = torch.from_numpy(where.ravel()), ~y.isnan()
-    x, y = x.masked_fill(~seen, 0), y.masked_fill(~seen, 0)
-    add = lambda values: torch.zeros(len(names), x.shape[1], dtype=torch.float64).index_add_(0, where, values)
-    n = add(seen.double())
+    names, clip = np.unique(np.asarray(clips), return_inverse=True)
+    if len(clip) != len(x):
+        raise ValueError(f"clips names {len(clip)} frames, there are {len(x)}: give one clip for each")
+    clip, annotated = torch.from_numpy(clip.ravel()), ~y.isnan()
+    x, y = x.masked_fill(~annotated, 0), y.masked_fill(~annotated, 0)
+    add = lambda values: torch.zeros(len(names), x.shape[1], dtype=torch.float64).index_add_(0, clip, values)
+    n = add(annotated.double())
     x_mean, y_mean = add(x)/n.clamp(min=1), add(y)/n.clamp(min=1)
-    x, y = (x - x_mean[where])*seen, (y - y_mean[where])*seen
-    return Moments(n, x_mean, y_mean, add(x*x), add(y*y), add(x*y))
+    x, y = (x - x_mean[clip])*annotated, (y - y_mean[clip])*annotated
+    return Moments(n=n, pred_mean=x_mean, targ_mean=y_mean, pred_dev=add(x*x), targ_dev=add(y*y), cross_dev=add(x*y))
+
+def _mean_over_clips(measure, moments):
+    "(D,) the mean of `measure` over the clips with annotations; a clip without predictions makes it NaN."
+    annotated = moments.n > 0
+    return measure(moments).masked_fill(~annotated, 0).sum(0)/annotated.sum(0)
 
 def _reduced(measure, pred, targ, reduce, clips):
     "`measure` of the moments, pooled or the mean over clips, then the mean over the traces."
-    if reduce not in ('pooled', 'clips'): raise ValueError(f"reduce is {reduce!r}, it must be 'pooled' or 'clips'")
+    if reduce not in ('pooled', 'clips'):
+        raise ValueError(f"reduce is {reduce!r}, it must be 'pooled' or 'clips'")
     if reduce == 'pooled': return measure(Moments.of(pred, targ)).mean().item()
     if clips is None: raise ValueError("reduce='clips' needs clips: the clip of each frame")
-    moments = _clip_moments(pred, targ, clips)
-    scores = measure(moments)
-    annotated = (moments.n > 0)  # a clip without annotation has no score; one without predictions spoils the mean
-    return (scores.masked_fill(~annotated, 0).sum(0)/annotated.sum(0)).mean().item()
+    return _mean_over_clips(measure, _clip_moments(pred, targ, clips)).mean().item()
 
 # %% ../../nbs/00_core/20_metrics.ipynb #cc807377
 def ccc(
@@ -139,7 +149,7 @@ def ccc(
     targ,            # the same shape, in [-1, 1], NaN where there is no annotation
     reduce='pooled', # 'pooled': over all frames at once; 'clips': in each clip, then the mean
     clips=None,      # (n,) the clip of each frame, any names or numbers; for reduce='clips'
-)->float:            # in [-1, 1]; for (..., 2) the mean of both; NaN if nothing is annotated or a prediction is missing
+)->float:            # in [-1, 1], for (..., 2) the mean of both; NaN: nothing annotated or a prediction missing
     "Concordance correlation coefficient (eq. 1), with population statistics; 0 for two constant traces."
     return _reduced(concordance, pred, targ, reduce, clips)
 
@@ -148,42 +158,46 @@ def mse(
     targ,            # the same shape, NaN where there is no annotation
     reduce='pooled', # 'pooled' or 'clips', as in `ccc`
     clips=None,      # (n,) the clip of each frame; for reduce='clips'
-)->float:            # at least 0; for (..., 2) the mean of both; NaN if nothing is annotated or a prediction is missing
+)->float:            # at least 0, for (..., 2) the mean of both; NaN: nothing annotated or a prediction missing
     "Mean squared error (the second measure of Table II)."
     return _reduced(squared_error, pred, targ, reduce, clips)
 
 # %% ../../nbs/00_core/20_metrics.ipynb #ca651058
-def _classes(values, n_axes, side):
-    "Class ids (n,) of `values`, which are ids already or carry one axis of scores more; missing is -1."
+def _class_ids(values, n_axes, side):
+    "Class ids (n,) of `values`, which are ids already or have one more axis of scores; missing is -1."
     values = as_tensor(values).cpu()
     if values.ndim == n_axes + 1:
-        lost = values.isnan().any(-1)
-        return values.float().argmax(-1).masked_fill(lost, -1).reshape(-1)
+        missing = values.isnan().any(-1)
+        return values.float().argmax(-1).masked_fill(missing, -1).reshape(-1)
     if values.is_floating_point():
         values = values.nan_to_num(-1)
-        broken = values[values != values.round()]
-        if len(broken): raise ValueError(f"{side} holds {broken[0]:g}: classes are whole numbers, scores need one axis more than targ")
+        fractions = values[values != values.round()]
+        if len(fractions):
+            raise ValueError(f"{side} holds {fractions[0]:g}: classes are whole numbers, "
+                             "scores need one axis more than targ")
     return values.long().reshape(-1)
 
-def _check_classes(ids, n_classes, side):
+def _check_class_ids(ids, n_classes, side):
+    "A `ValueError` for an id outside -1 to `n_classes` - 1."
     wrong = (ids < -1) | (ids >= n_classes)
     if wrong.any():
-        where = int(wrong.nonzero()[0])
-        raise ValueError(f"{side} holds class {int(ids[where])} at position {where}, allowed are 0 to {n_classes - 1}, and -1 for missing")
+        position = int(wrong.nonzero()[0])
+        raise ValueError(f"{side} holds class {int(ids[position])} at position {position}, "
+                         f"allowed are 0 to {n_classes - 1}, and -1 for missing")
 
 # %% ../../nbs/00_core/20_metrics.ipynb #1a4985a6
 def confusion(
     pred,           # (...) class ids, or (..., C) scores
     targ,           # (...) class ids, -1 where there is no annotation
     n_classes=None, # C for ids; the width for scores and 7 for ids if not given
-)->Tensor:          # (C, C+1) counts: row the annotated class, column the predicted one; last column: no prediction
-    "Confusion matrix of the annotated frames, in float64; the matrices of disjoint sets of frames add up."
+)->Tensor:          # (C, C+1) counts: row the annotated class, column the predicted; last column: no prediction
+    "Confusion matrix of the annotated frames, in float64; matrices of disjoint sets of frames can be added."
     targ, pred = as_tensor(targ), as_tensor(pred)
     scored = pred.ndim == targ.ndim + 1
     n_classes = n_classes or (pred.shape[-1] if scored else len(EXPRESSIONS))
-    pred_ids, targ_ids = _classes(pred, targ.ndim, 'pred'), _classes(targ, targ.ndim, 'targ')
+    pred_ids, targ_ids = _class_ids(pred, targ.ndim, 'pred'), _class_ids(targ, targ.ndim, 'targ')
     check_same_shape(pred_ids, targ_ids)
-    for ids, side in ((pred_ids, 'pred'), (targ_ids, 'targ')): _check_classes(ids, n_classes, side)
+    for ids, side in ((pred_ids, 'pred'), (targ_ids, 'targ')): _check_class_ids(ids, n_classes, side)
     kept = targ_ids >= 0
     pred_ids = torch.where(pred_ids < 0, n_classes, pred_ids)[kept]
     cells = targ_ids[kept]*(n_classes + 1) + pred_ids
@@ -191,8 +205,10 @@ def confusion(
 
 # %% ../../nbs/00_core/20_metrics.ipynb #3bbad095
 def _of_matrix(measure):
-    "A measure of the confusion matrix that is NaN where nothing is annotated or a prediction is lost."
-    def checked(matrix): return measure(matrix[:, :-1]).item() if matrix.sum() > 0 and matrix[:, -1].sum() == 0 else float('nan')
+    "A measure of the confusion matrix that is NaN where nothing is annotated or a prediction is missing."
+    def checked(matrix):
+        complete = matrix.sum() > 0 and matrix[:, -1].sum() == 0
+        return measure(matrix[:, :-1]).item() if complete else float('nan')
     return checked
 
 @_of_matrix
@@ -203,13 +219,14 @@ def _matrix_recall(matrix): return (matrix.diagonal()/matrix.sum(1))[matrix.sum(
 
 @_of_matrix
 def _matrix_f1(matrix):
-    said_or_true = matrix.sum(0) + matrix.sum(1)  # 2 tp + fp + fn of each class
-    return (2*matrix.diagonal()/said_or_true)[said_or_true > 0].mean()
+    total = matrix.sum(0) + matrix.sum(1)  # 2 tp + fp + fn of each class
+    return (2*matrix.diagonal()/total)[total > 0].mean()
 
 def _matrix_score(matrix): return 0.67*_matrix_f1(matrix) + 0.33*_matrix_accuracy(matrix)
 
-EXPRESSION_MEASURES = dict(accuracy=_matrix_accuracy, macro_f1=_matrix_f1, mean_diagonal=_matrix_recall, uar=_matrix_recall,
-                            expression_score=_matrix_score)
+EXPRESSION_MEASURES = dict(
+    accuracy=_matrix_accuracy, macro_f1=_matrix_f1, mean_diagonal=_matrix_recall, uar=_matrix_recall,
+    expression_score=_matrix_score)
 
 # %% ../../nbs/00_core/20_metrics.ipynb #f8b082de
 def accuracy(
@@ -234,7 +251,7 @@ def mean_diagonal(
     targ,           # (...) class ids, -1 where there is no annotation
     n_classes=None, # C for ids, 7 if not given
 )->float:           # in [0, 1]; NaN if nothing is annotated or a prediction is missing
-    "Mean of the diagonal of the row-normalised confusion matrix ('Diag.' in Table IV): recall over the annotated classes."
+    "Mean diagonal of the row-normalised confusion matrix ('Diag.', Table IV): recall over the annotated classes."
     return _matrix_recall(confusion(pred, targ, n_classes))
 
 def uar(
@@ -255,38 +272,46 @@ def expression_score(
 
 # %% ../../nbs/00_core/20_metrics.ipynb #93ff820e
 def _check_aus(pred, targ):
-    if targ.ndim < 2: raise ValueError(f"shape {tuple(targ.shape)}: AUs need an axis for the units, (n, A)")
+    "A `ValueError` for labels other than 0, 1 and NaN, and for predictions outside [0, 1]."
+    if targ.ndim < 2:
+        raise ValueError(f"shape {tuple(targ.shape)}: AUs need an axis for the units, (n, A)")
     wrong = targ[(targ != 0) & (targ != 1) & ~targ.isnan()]
-    if len(wrong): raise ValueError(f"targ holds {wrong[0]:g}: an AU is 1, 0 or NaN (missing); intensities need a threshold first")
+    if len(wrong):
+        raise ValueError(f"targ holds {wrong[0]:g}: an AU is 1, 0 or NaN (missing); "
+                         "intensities need a threshold first")
     wrong = pred[(pred < 0) | (pred > 1)]
-    if len(wrong): raise ValueError(f"pred holds {wrong[0]:g}: give 0/1 or probabilities in [0, 1]; logits need a sigmoid first")
+    if len(wrong):
+        raise ValueError(f"pred holds {wrong[0]:g}: give 0/1 or probabilities in [0, 1]; "
+                         "logits need a sigmoid first")
 
 def au_counts(
     pred,         # (..., A) 0/1 or probabilities
     targ,         # (..., A) 0/1, NaN where there is no annotation
     threshold=.5, # a unit is predicted active from this probability on
 )->Tensor:        # (5, A) counts: true positive, false positive, false negative, true negative, no prediction
-    "What becomes of the annotated entries of each AU, in float64; counts of disjoint sets of frames add up."
+    "Counts over the annotated entries of each AU, in float64; counts of disjoint sets of frames can be added."
     pred, targ = as_tensor(pred).cpu().float(), as_tensor(targ).cpu().float()
     check_same_shape(pred, targ)
     _check_aus(pred, targ)
     pred, targ = pred.reshape(-1, pred.shape[-1]), targ.reshape(-1, targ.shape[-1])
-    on, off, lost, said = targ == 1, targ == 0, pred.isnan(), pred >= threshold
-    cells = (on & said, off & said, on & ~said & ~lost, off & ~said & ~lost, lost & ~targ.isnan())
+    active, inactive = targ == 1, targ == 0
+    positive, negative, missing = pred >= threshold, pred < threshold, pred.isnan()
+    cells = (active & positive, inactive & positive, active & negative, inactive & negative, missing & ~targ.isnan())
     return torch.stack([cell.sum(0) for cell in cells]).double()
 
 # %% ../../nbs/00_core/20_metrics.ipynb #d3c310fd
 def _of_counts(measure):
-    "A measure of AU counts that leaves out AUs without annotation; NaN where none has any or a prediction is lost."
+    "A measure of AU counts without the AUs that lack annotations; NaN where all do or a prediction is missing."
     def checked(counts):
         annotated = counts[:4].sum(0) > 0
-        return measure(counts[:4, annotated]).item() if annotated.any() and counts[4].sum() == 0 else float('nan')
+        complete = annotated.any() and counts[4].sum() == 0
+        return measure(counts[:4, annotated]).item() if complete else float('nan')
     return checked
 
 @_of_counts
 def _counts_f1(counts):
-    hit, false, lost, _ = counts
-    return (2*hit/(2*hit + false + lost).clamp(min=1)).mean()
+    true_positive, false_positive, false_negative, _ = counts
+    return (2*true_positive/(2*true_positive + false_positive + false_negative).clamp(min=1)).mean()
 
 @_of_counts
 def _counts_accuracy(counts): return (counts[0] + counts[3]).sum()/counts.sum()
@@ -304,7 +329,7 @@ def au_f1(
     pred, # (..., A) 0/1 or probabilities (threshold 0.5)
     targ, # (..., A) 0/1, NaN where there is no annotation
 )->float: # in [0, 1]; NaN if nothing is annotated or a prediction is missing
-    "F1 of each annotated AU, averaged over the AUs; an AU that is never active and never predicted counts 0, as in scikit-learn."
+    "F1 of each annotated AU, averaged; an AU that is never active nor predicted counts 0, as in scikit-learn."
     return _counts_f1(au_counts(pred, targ))
 
 def au_accuracy(
@@ -332,23 +357,26 @@ def afa(
 # %% ../../nbs/00_core/20_metrics.ipynb #6484561d
 POOLS = ('median', 'mean')
 
-def check_pool(pool):
-    if pool not in POOLS: raise ValueError(f"pool is {pool!r}, it must be one of {', '.join(POOLS)}")
+def check_pool(pool:str):
+    "A `ValueError` unless it is one of `POOLS`."
+    if pool not in POOLS:
+        raise ValueError(f"pool is {pool!r}, it must be one of {', '.join(POOLS)}")
 
-def _masked_median(values, seen, n):
-    "The median along axis 1 of what was seen; infinite where that is nothing."
-    ordered = values.masked_fill(~seen, torch.inf).sort(1).values
-    middle = [ordered.gather(1, place.clamp(0, values.shape[1] - 1)[:, None])[:, 0] for place in ((n - 1)//2, n//2)]
-    return (middle[0] + middle[1])/2
+def _masked_median(values, annotated, n):
+    "(B, D) median along axis 1 of the annotated values; infinite where there are none."
+    ordered = values.masked_fill(~annotated, torch.inf).sort(1).values
+    at = lambda position: ordered.gather(1, position.clamp(0, values.shape[1] - 1)[:, None])[:, 0]
+    return (at((n - 1)//2) + at(n//2))/2
 
 def pool_frames(
-    values:Tensor,      # (B, T, D) of each frame
+    values:Tensor,      # (B, T, D) per frame
     seen:Tensor,        # (B, T, D) bool: is it annotated?
     pool:str='median',  # 'median' or 'mean'
 )->Tensor:              # (B, D); NaN for a sequence without annotation, or with an annotated frame that is NaN
-    "One value for each sequence, from its annotated frames."
+    "One value per sequence, from its annotated frames."
     check_pool(pool)
-    if values.ndim != 3: raise ValueError(f"shape {tuple(values.shape)}: pooling takes sequences (batch, time, values)")
+    if values.ndim != 3:
+        raise ValueError(f"shape {tuple(values.shape)}: pooling takes sequences (batch, time, values)")
     n = seen.sum(1)
     if pool == 'median': pooled = _masked_median(values, seen, n)
     else: pooled = values.masked_fill(~seen, 0).sum(1)/n.clamp(min=1)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 import numpy as np
-from fastcore.basics import patch
 from .labels import AUS17, AUS17_TABLE5, EXPRESSIONS
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #6a93d561
@@ -23,7 +22,7 @@ class Relatedness:
     emotions: tuple          # (E,) names of the rows
     aus: tuple               # (A,) FACS numbers of the columns
     prototypical: np.ndarray # (E, A) bool: shown by nearly everyone
-    weights: np.ndarray      # (E, A) float64 in [0, 1]: the share that shows it; 1 for prototypical
+    weights: np.ndarray      # (E, A) float64 in [0, 1]: the share of people that shows it; 1 for prototypical
 
     @property
     def matrix(self):
@@ -42,7 +41,8 @@ class Relatedness:
 
     def position(self, emotion):
         "Row of `emotion`, by name."
-        if emotion not in self.emotions: raise ValueError(f"no emotion {emotion!r} here, there are {self.emotions}")
+        if emotion not in self.emotions:
+            raise ValueError(f"no emotion {emotion!r} here, there are {self.emotions}")
         return self.emotions.index(emotion)
 
     def weights_of(self, emotion):
@@ -51,27 +51,34 @@ class Relatedness:
         order = np.argsort(~self.prototypical[row], kind='stable')
         return {self.aus[i]: float(self.weights[row, i]) for i in order if self.weights[row, i]}
 
+    def only(self, emotions):
+        "The rows of `emotions`, in that order."
+        rows = [self.position(emotion) for emotion in emotions]
+        return Relatedness(tuple(emotions), self.aus, self.prototypical[rows], self.weights[rows])
+
     def restrict(self, aus):
-        "The same table over the vocabulary `aus`, in its order; AUs that it lacks are dropped, those that this table lacks are 0."
+        "The same table over the vocabulary `aus`, in its order: other AUs are dropped, AUs new to the table are 0."
         aus = tuple(int(au) for au in aus)
-        if len(set(aus)) < len(aus): raise ValueError(f"aus is {aus}: each AU may occur once")
+        if len(set(aus)) < len(aus):
+            raise ValueError(f"aus is {aus}: each AU may occur once")
         column = [self.aus.index(au) if au in self.aus else -1 for au in aus]  # -1: the column of zeros put at the end
-        return Relatedness(self.emotions, aus, *(np.pad(table, ((0, 0), (0, 1)))[:, column] for table in (self.prototypical, self.weights)))
+        columns = lambda table: np.pad(table, ((0, 0), (0, 1)))[:, column]
+        return Relatedness(self.emotions, aus, columns(self.prototypical), columns(self.weights))
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #4e019c56
-def _parse(text):
+def _parse_row(text):
     "`(prototypical aus, {observational au: weight})` from '12 25 | 6 .51'."
-    sure, _, partly = text.partition('|')
-    pairs = [pair.split() for pair in partly.split(',') if pair.strip()]
-    return [int(au) for au in sure.split()], {int(au): float(weight) for au, weight in pairs}
+    prototypical, _, observational = text.partition('|')
+    pairs = [pair.split() for pair in observational.split(',') if pair.strip()]
+    return [int(au) for au in prototypical.split()], {int(au): float(weight) for au, weight in pairs}
 
 def _table(rows, aus):
     "A `Relatedness` from `{emotion: text}` over the vocabulary `aus`."
     prototypical, weights = (np.zeros((len(rows), len(aus)), dtype) for dtype in (bool, float))
     for row, text in enumerate(rows.values()):
-        sure, partly = _parse(text)
-        for au in sure: prototypical[row, aus.index(au)] = True
-        for au, weight in {**dict.fromkeys(sure, 1.), **partly}.items(): weights[row, aus.index(au)] = weight
+        certain, observational = _parse_row(text)
+        for au in certain: prototypical[row, aus.index(au)] = True
+        for au, weight in {**dict.fromkeys(certain, 1.), **observational}.items(): weights[row, aus.index(au)] = weight
     return Relatedness(tuple(rows), tuple(aus), prototypical, weights)
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #8287c8e1
@@ -121,73 +128,101 @@ COMPOUND = _table({
     'awed':                  '1 2 5 25     | 4 .21, 20 .62, 26 .56',
 }, AUS17_TABLE5)
 
-# %% ../../nbs/00_core/10_relatedness.ipynb #3bb3bf05
-@patch
-def only(self:Relatedness, emotions)->Relatedness:
-    "The rows of `emotions`, in that order."
-    rows = [self.position(emotion) for emotion in emotions]
-    return Relatedness(tuple(emotions), self.aus, self.prototypical[rows], self.weights[rows])
-
 # %% ../../nbs/00_core/10_relatedness.ipynb #d8dbd517
-_KEYS = {'weight', 'prototypical'}
+_TIE_KEYS = {'weight', 'prototypical'}
+
+def _is_weight(value):
+    "Is it a number above 0 and at most 1?"
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value <= 1
 
 def _tie(emotion, au, value):
     "The weight of one AU of a row, and whether it is prototypical."
-    given = value if isinstance(value, Mapping) else dict(weight=value)
-    weight, sure = given.get('weight'), given.get('prototypical', given.get('weight') == 1)
-    numeric = isinstance(weight, Real) and not isinstance(weight, bool)
-    if not numeric or not 0 < weight <= 1 or not isinstance(sure, (bool, np.bool_)) or set(given) - _KEYS:
-        shown = repr(value) if isinstance(value, str) else value
-        raise ValueError(f"{emotion}: AU{au} has {shown}, weights must be above 0 and at most 1; where it is not the weight of 1 that makes an AU prototypical, {{'weight': 0.8, 'prototypical': True}}")
-    return float(weight), bool(sure)
+    entry = value if isinstance(value, Mapping) else dict(weight=value)
+    weight = entry.get('weight')
+    prototypical = entry.get('prototypical', weight == 1)
+    if not _is_weight(weight) or not isinstance(prototypical, (bool, np.bool_)) or set(entry) - _TIE_KEYS:
+        text = repr(value) if isinstance(value, str) else value
+        raise ValueError(f"{emotion}: AU{au} has {text}, weights must be above 0 and at most 1; where it is not the "
+                         "weight of 1 that makes an AU prototypical, {'weight': 0.8, 'prototypical': True}")
+    return float(weight), bool(prototypical)
 
-def _ties(emotion, row):
+def _ties_of_row(emotion, row):
     "`{au: (weight, is it prototypical?)}` of one row."
-    if not isinstance(row, Mapping): raise ValueError(f"{emotion} has {row!r}, it must be {{au: weight}}")
+    if not isinstance(row, Mapping):
+        raise ValueError(f"{emotion} has {row!r}, it must be {{au: weight}}")
     wrong = [au for au in row if not str(au).isdigit()]
-    if wrong: raise ValueError(f"{emotion}: {wrong[0]!r} is no action unit, it must be a FACS number such as 12")
+    if wrong:
+        raise ValueError(f"{emotion}: {wrong[0]!r} is no action unit, it must be a FACS number such as 12")
     return {int(au): _tie(emotion, au, value) for au, value in row.items()}
 
 def relatedness_of(
-    rows:Mapping, # emotion -> {au: weight in (0, 1]}, prototypical where the weight is 1; or {au: dict(weight=, prototypical=)} where that is not so
+    rows:Mapping, # emotion -> {au: weight in (0, 1]}, prototypical where 1; or {au: dict(weight=, prototypical=)}
     aus=None,     # the vocabulary, as FACS numbers; None: all that occur, ascending
 )->Relatedness:
     "A table of your own."
-    rows = {emotion: _ties(emotion, row) for emotion, row in rows.items()}
-    aus = tuple(sorted({au for ties in rows.values() for au in ties})) if aus is None else tuple(int(au) for au in aus)
+    rows = {emotion: _ties_of_row(emotion, row) for emotion, row in rows.items()}
+    aus = sorted({au for ties in rows.values() for au in ties}) if aus is None else [int(au) for au in aus]
     if not rows or not aus: raise ValueError("the table has no emotion with an AU, it needs at least one")
     cells = np.array([[ties.get(au, (0., False)) for au in aus] for ties in rows.values()], float)
-    return Relatedness(tuple(rows), aus, cells[..., 1] > 0, cells[..., 0])
+    return Relatedness(tuple(rows), tuple(aus), cells[..., 1] > 0, cells[..., 0])
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #e58f72c2
+_FILE_FORM = "it must be {emotion: {au: weight}}"
+
+def _read_json_rows(path):
+    "The rows in a JSON file; a `ValueError` where it holds something else."
+    try: rows = json.loads(path.read_text(encoding='utf-8'))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no JSON ({error}); {_FILE_FORM}") from None
+    if not isinstance(rows, dict):
+        raise ValueError(f"{path}: {_FILE_FORM}")
+    return rows
+
 def read_relatedness(
     table, # a `Relatedness`, 'cognitive', 'aff-wild2', or the path of a JSON file
 )->Relatedness:
-    "A table by name, from a file, or as it is; a file has the form that `relatedness_of` takes, and its AUs come ascending."
+    "A table by name, from a file as for `relatedness_of` (its AUs ascending), or as it is."
     if isinstance(table, Relatedness): return table
     named = {'cognitive': COGNITIVE, 'aff-wild2': AFFWILD2}
     if table in named: return named[table]
     path = Path(table)
-    if not path.is_file(): raise ValueError(f"relatedness is {str(table)!r}: it must be {', '.join(named)}, or a JSON file, and there is no such file")
-    try: rows = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error: raise ValueError(f"{path}: no JSON ({error}); it must be {{emotion: {{au: weight}}}}") from None
-    if not isinstance(rows, dict): raise ValueError(f"{path}: it must be {{emotion: {{au: weight}}}}")
+    if not path.is_file():
+        raise ValueError(f"relatedness is {str(table)!r}: it must be {', '.join(named)}, or a JSON file, "
+                         "and there is no such file")
+    rows = _read_json_rows(path)
     try: return relatedness_of(rows)
     except ValueError as error: raise ValueError(f"{path}: {error}") from None
 
-def _entry(weight, sure):
-    "A tie as it is written: the plain weight wherever it tells all."
-    return weight if sure == (weight == 1) else dict(weight=weight, prototypical=sure)
+# %% ../../nbs/00_core/10_relatedness.ipynb #f3e77ccb
+def _file_entry(weight, prototypical):
+    "A tie as it is written: the plain weight where this is enough."
+    return weight if prototypical == (weight == 1) else dict(weight=weight, prototypical=prototypical)
 
-def write_relatedness(table:Relatedness, path):
-    "A table as a JSON file that `read_relatedness` reads. The vocabulary is not in it: AUs that no emotion has are dropped, and the file read back has the others, ascending; `restrict` brings a vocabulary back."
-    sure = {emotion: dict(zip(table.aus, map(bool, row))) for emotion, row in zip(table.emotions, table.prototypical)}
-    rows = {emotion: {str(au): _entry(weight, sure[emotion][au]) for au, weight in table.weights_of(emotion).items()} for emotion in table.emotions}
+def _file_row(table, emotion):
+    "`{au: entry}` of one emotion."
+    prototypical = dict(zip(table.aus, map(bool, table.prototypical[table.position(emotion)])))
+    return {str(au): _file_entry(weight, prototypical[au]) for au, weight in table.weights_of(emotion).items()}
+
+def write_relatedness(
+    table:Relatedness,
+    path, # of the JSON file
+):
+    "A table as a JSON file for `read_relatedness`; AUs without a tie are not in it, `restrict` brings them back."
+    rows = {emotion: _file_row(table, emotion) for emotion in table.emotions}
     aside = Path(f'{path}.aside') # whole or not at all
     aside.write_text(json.dumps(rows, indent=1), encoding='utf-8')
     aside.replace(path)
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #ab71ba21
+def _active_shares(expression, aus):
+    "(7, A) of the images with each expression, the share in which each AU is active; 0 for Neutral."
+    shares = np.zeros((len(EXPRESSIONS), aus.shape[1]))
+    for row in range(1, len(EXPRESSIONS)): # 0 is Neutral
+        images = aus[expression == row]
+        known = (~np.isnan(images)).sum(0)
+        shares[row] = np.nansum(images, 0)/np.maximum(known, 1)
+    return shares
+
 def counted_relatedness(
     expression, # (n,) position in `EXPRESSIONS`; -1 where there is none
     aus,        # (n, A) 1 active, 0 inactive, NaN unknown
@@ -197,12 +232,10 @@ def counted_relatedness(
 )->Relatedness: # over `EXPRESSIONS`; Neutral has no tie
     "Which AUs are active with which expression, as shares of its images (Table V, right)."
     expression, aus, au_names = np.asarray(expression), np.asarray(aus, float), tuple(int(au) for au in au_names)
-    if aus.shape != (len(expression), len(au_names)): raise ValueError(f"aus has shape {aus.shape}, it must be ({len(expression)}, {len(au_names)}): images, AUs")
-    shares = np.zeros((len(EXPRESSIONS), len(au_names)))
-    for row in range(1, len(EXPRESSIONS)): # 0 is Neutral
-        seen = aus[expression == row]
-        known = (~np.isnan(seen)).sum(0)
-        shares[row] = np.nansum(seen, 0)/np.maximum(known, 1)
+    expected = (len(expression), len(au_names))
+    if aus.shape != expected:
+        raise ValueError(f"aus has shape {aus.shape}, it must be {expected}: images, AUs")
+    shares = _active_shares(expression, aus)
     shares = np.where(shares >= least, shares, 0.)
     prototypical = shares >= sure if sure is not None else np.zeros_like(shares, bool)
     return Relatedness(EXPRESSIONS, au_names, prototypical, shares)
@@ -212,7 +245,7 @@ def shuffled(
     table:Relatedness,
     seed:int=0,    # same seed, same table
 )->Relatedness:    # no emotion keeps a row as it was
-    "The table with the ties of each emotion put on other AUs: a control that must not help."
+    "The table with the ties of each emotion on other AUs: a control that must not help."
     rng, tied = np.random.default_rng(seed), np.flatnonzero(table.weights.any(0))
     prototypical, weights = table.prototypical.copy(), table.weights.copy()
     for row in np.flatnonzero(table.weights.any(1)):

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from fastcore.basics import patch
 
 from ..databases.base import WHOLE_NUMBERS, Database, are_in
 from ..files.atomic import Skipped, whole, write_json
@@ -24,9 +23,13 @@ from ..files.atomic import Skipped, whole, write_json
 # %% ../../nbs/30_data/25_index.ipynb #c34d889f
 def _label_columns(labels):
     "Field -> columns of the table."
-    aus = sorted((name for name in labels if name.startswith('au') and name[2:].isdigit()), key=lambda name: int(name[2:]))
-    columns = dict(va=[name for name in ('valence', 'arousal') if name in labels], expression=[name for name in ('expression',) if name in labels], aus=aus)
-    if len(columns['va']) == 1: raise ValueError(f"the table has {columns['va'][0]} only; valence and arousal go together (NaN where missing)")
+    aus = [name for name in labels if name.startswith('au') and name[2:].isdigit()]
+    columns = dict(va=[name for name in ('valence', 'arousal') if name in labels],
+                   expression=[name for name in ('expression',) if name in labels],
+                   aus=sorted(aus, key=lambda name: int(name[2:])))
+    if len(columns['va']) == 1:
+        only = columns['va'][0]
+        raise ValueError(f"the table has {only} only; valence and arousal go together (NaN where missing)")
     return {name: names for name, names in columns.items() if names}
 
 def au_columns(labels:pd.DataFrame)->tuple[int, ...]: # FACS numbers, ascending
@@ -38,10 +41,10 @@ WHOLE_CLIP = -1 # frame number of a label that is about all frames
 
 @dataclass(frozen=True, repr=False)
 class ClipLabels:
-    "The labels of one clip: arrays with one entry a row of its table."
+    "The labels of one clip: arrays with one entry per row of its table."
     clip: str
     frames: np.ndarray # (rows,) int32 frame numbers, ascending; or a single -1
-    fields: dict       # va (rows, 2), expression (rows,), aus (rows, A): those that there are
+    fields: dict       # va (rows, 2), expression (rows,), aus (rows, A): those that the table has
     database: str = ''
     subject: str = ''
     au_names: tuple = ()
@@ -55,27 +58,37 @@ class ClipLabels:
         n:int, # frames of the clip
     )->dict[str, np.ndarray]: # field -> (n, ...), NaN or -1 where there is no row
         "The labels by frame number."
-        if self.whole_clip: return {name: np.broadcast_to(values, (n, *values.shape[1:])) for name, values in self.fields.items()}
-        if len(self.frames) >= n and (n == 0 or self.frames[n - 1] == n - 1): return {name: values[:n] for name, values in self.fields.items()}
+        fields = self.fields.items()
+        if self.whole_clip: return {name: np.broadcast_to(values, (n, *values.shape[1:])) for name, values in fields}
+        gapless = len(self.frames) >= n and (n == 0 or self.frames[n - 1] == n - 1)
+        if gapless: return {name: values[:n] for name, values in fields}
         keep, along = self.frames < n, {}
-        for name, values in self.fields.items():
+        for name, values in fields:
             along[name] = np.full((n, *values.shape[1:]), np.nan if values.dtype.kind == 'f' else -1, values.dtype)
             along[name][self.frames[keep]] = values[keep]
         return along
 
 # %% ../../nbs/30_data/25_index.ipynb #5f54669c
+def _check_frames_differ(clip, frames):
+    "A `ValueError` where a frame of a sorted list comes twice."
+    twice = frames[1:][np.diff(frames) <= 0]
+    if len(twice):
+        raise ValueError(f"{clip}: frame {int(twice[0])} has more than one row of labels; allowed is one")
+
 def clip_labels(
     table:pd.DataFrame, # of one clip: frame, and any of valence, arousal, expression, au*
     clip:str='',        # its name
 )->ClipLabels:
     "The rows of a label table as arrays."
     table = table if table['frame'].is_monotonic_increasing else table.sort_values('frame')
-    frames, columns = table['frame'].to_numpy(np.int32), _label_columns(table)
-    if len(frames) > 1 and (np.diff(frames) <= 0).any(): raise ValueError(f"{clip}: frame {int(frames[1:][np.diff(frames) <= 0][0])} has more than one row of labels; allowed is one")
-    fields = {name: table[names].to_numpy(np.int16 if name == 'expression' else np.float32) for name, names in columns.items()}
+    frames = table['frame'].to_numpy(np.int32)
+    _check_frames_differ(clip, frames)
+    kinds = dict(va=np.float32, expression=np.int16, aus=np.float32)
+    fields = {name: table[names].to_numpy(kinds[name]) for name, names in _label_columns(table).items()}
     if 'expression' in fields: fields['expression'] = fields['expression'][:, 0]
     first = lambda column: str(table[column].iloc[0]) if column in table and len(table) else ''
-    return ClipLabels(clip, frames, fields, first('database'), first('subject'), au_columns(table))
+    return ClipLabels(clip, frames, fields, database=first('database'), subject=first('subject'),
+                      au_names=au_columns(table))
 
 # %% ../../nbs/30_data/25_index.ipynb #00e2adc2
 def label_arrays(
@@ -86,25 +99,23 @@ def label_arrays(
     return clip_labels(labels).along(n)
 
 # %% ../../nbs/30_data/25_index.ipynb #9fcc69bf
-def _schema(names, au_names):
+def _index_schema(names, au_names):
     "Arrow schema of an index with these label columns."
     fields = [pa.field('frame', pa.int32())]
     if 'valence' in names: fields.append(pa.field('va', pa.list_(pa.float32(), 2)))
     fields += [pa.field(name, pa.int16()) for name in WHOLE_NUMBERS if name in names]
     return pa.schema(fields + ([pa.field('aus', pa.list_(pa.float32(), len(au_names)))] if au_names else []))
 
-def _batch(table, schema, au_names):
-    "The labels of one clip as a record batch; columns that it lacks are missing."
-    columns = dict(va=['valence', 'arousal'], aus=[f'au{au}' for au in au_names])
-    def column(field):
-        if field.name not in columns: return pa.array(table[field.name] if field.name in table else np.full(len(table), -1), field.type)
-        values = table.reindex(columns=columns[field.name]).to_numpy(np.float32)
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-    return pa.record_batch([column(field) for field in schema], schema=schema)
+def _arrow_column(table, field, names):
+    "One column of an index from a label table; `names` of its columns where the field is a list of them."
+    if names is None: return pa.array(table.get(field.name, np.full(len(table), -1)), field.type)
+    values = table.reindex(columns=names).to_numpy(np.float32)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
-def _au_names(database):
-    "The AUs that the columns of a database can have."
-    return tuple(int(au) for au in database.au_names)
+def _record_batch(table, schema, au_names):
+    "The labels of one clip as a record batch; columns that it lacks are missing."
+    lists = dict(va=['valence', 'arousal'], aus=[f'au{au}' for au in au_names])
+    return pa.record_batch([_arrow_column(table, field, lists.get(field.name)) for field in schema], schema=schema)
 
 # %% ../../nbs/30_data/25_index.ipynb #a1b0ff95
 class LabelIndex:
@@ -114,7 +125,8 @@ class LabelIndex:
     ):
         self.path = Path(path)
         try: self.about = json.loads((self.path/'clips.json').read_text(encoding='utf-8'))
-        except FileNotFoundError: raise ValueError(f"{self.path} is no index of labels: it has no clips.json") from None
+        except FileNotFoundError:
+            raise ValueError(f"{self.path} is no index of labels: it has no clips.json") from None
         self.clips, self.au_names = pd.DataFrame(self.about['clips']), tuple(self.about['au_names'])
 
     def __getstate__(self): return dict(path=self.path, about=self.about, clips=self.clips, au_names=self.au_names)
@@ -122,73 +134,89 @@ class LabelIndex:
     def __repr__(self): return f"LabelIndex({len(self):,} rows, {len(self.clips)} clips of {self.about['database']})"
 
     @property
-    def skipped(self)->list[Skipped]: return [Skipped(**entry) for entry in self.about['skipped']] # clips that could not be read
+    def skipped(self)->list[Skipped]: return [Skipped(**entry) for entry in self.about['skipped']] # unreadable clips
     @cached_property
     def _file(self): return pa.ipc.open_file(pa.memory_map(str(self.path/'labels.arrow')))
     @cached_property
-    def _places(self): return dict(zip(self.clips['clip'], self.clips.index))
+    def _row_of_clip(self): return dict(zip(self.clips['clip'], self.clips.index))
 
     def __iter__(self): return iter(self.clips['clip'])
-    def __contains__(self, clip): return clip in self._places
+    def __contains__(self, clip): return clip in self._row_of_clip
 
     def __getitem__(self, clip:str)->ClipLabels:
         "The labels of one clip; views of the file, nothing is copied."
-        if clip not in self: raise ValueError(f"the index {self.path} has no clip {clip!r}, it has {len(self.clips)}: {', '.join([*self][:5])}, ...")
-        row = self.clips.loc[self._places[clip]]
+        if clip not in self:
+            has = f"it has {len(self.clips)}: {', '.join([*self][:5])}, ..."
+            raise ValueError(f"the index {self.path} has no clip {clip!r}, {has}")
+        row = self.clips.loc[self._row_of_clip[clip]]
         batch = self._file.get_batch(int(row.batch))
-        fields = {name: _numpy(batch[name]) for name in ('va', 'expression', 'aus') if name in batch.schema.names}
-        return ClipLabels(clip, _numpy(batch['frame']), fields, self.about['database'], row.subject, self.au_names if 'aus' in fields else ())
+        fields = {name: _as_array(batch[name]) for name in ('va', 'expression', 'aus') if name in batch.schema.names}
+        return ClipLabels(clip, _as_array(batch['frame']), fields, database=self.about['database'], subject=row.subject,
+                          au_names=self.au_names if 'aus' in fields else ())
 
-def _numpy(column):
+    def select(self,
+        split:str=None, # one of SPLITS; None: all
+        task:str=None,  # as in `are_in`
+    )->'LabelIndex':    # the same file, fewer clips
+        "The clips of one split."
+        return self._with_clips(self.clips[are_in(self.clips.itertuples(), split, task)])
+
+    def only(self,
+        clips,        # names
+    )->'LabelIndex':  # the same file, fewer clips
+        "Some of the clips."
+        return self._with_clips(self.clips[self.clips['clip'].isin(list(clips))])
+
+    def _with_clips(self, clips):
+        part = LabelIndex.__new__(LabelIndex)
+        part.__dict__.update(self.__getstate__() | dict(clips=clips))
+        return part
+
+# %% ../../nbs/30_data/25_index.ipynb #7720a4b4
+def _as_array(column):
     "A column as a view: (n,), or (n, k) of lists."
     if not pa.types.is_fixed_size_list(column.type): return column.to_numpy()
     return column.flatten().to_numpy().reshape(-1, column.type.list_size)
 
-# %% ../../nbs/30_data/25_index.ipynb #7720a4b4
-@patch
-def select(self:LabelIndex,
-    split:str=None, # one of SPLITS; None: all
-    task:str=None,  # as in `are_in`
-)->LabelIndex:      # the same file, fewer clips
-    "The clips of one split."
-    part = LabelIndex.__new__(LabelIndex)
-    part.__dict__.update(self.__getstate__() | dict(clips=self.clips[are_in(self.clips.itertuples(), split, task)]))
-    return part
-
-@patch
-def only(self:LabelIndex,
-    clips,     # names
-)->LabelIndex: # the same file, fewer clips
-    "Some of the clips."
-    part = self.select()
-    part.clips = self.clips[self.clips['clip'].isin(list(clips))]
-    return part
-
 # %% ../../nbs/30_data/25_index.ipynb #8f3cf846
+def _digest_of_clips(clips):
+    "A digest of the clips' names, subjects and splits."
+    rows = repr([(clip.name, clip.subject, clip.split, clip.splits) for clip in clips])
+    return hashlib.sha256(rows.encode()).hexdigest()[:16]
+
 def _fingerprint(database):
     "What tells whether an index is still that of this database: files, options, clips."
     files = sorted({Path(file) for clip in database.clips for file in clip.annotations.values()})
-    facts = [os.stat(file) for file in files if file.exists()]
-    options = {name: value for name, value in vars(database).items() if isinstance(value, (str, int, float, tuple, type(None))) and not name.startswith('_')}
-    clips = hashlib.sha256(repr([(clip.name, clip.subject, clip.split, clip.splits) for clip in database.clips]).encode()).hexdigest()[:16]
-    return json.loads(json.dumps(dict(format=1, database=database.name, options=options, on_fault=database.log.on_fault, clips=clips, files=len(files),
-                                      bytes=sum(fact.st_size for fact in facts), changed=max((fact.st_mtime_ns for fact in facts), default=0)), default=str))
+    stats = [os.stat(file) for file in files if file.exists()]
+    plain = (str, int, float, tuple, type(None))
+    options = {name: value for name, value in vars(database).items()
+               if isinstance(value, plain) and not name.startswith('_')}
+    mark = dict(format=1, database=database.name, options=options, on_fault=database.log.on_fault,
+                clips=_digest_of_clips(database.clips), files=len(files), bytes=sum(stat.st_size for stat in stats),
+                changed=max((stat.st_mtime_ns for stat in stats), default=0))
+    return json.loads(json.dumps(mark, default=str))
+
+def _check_is_index_folder(path):
+    "A `ValueError` where a folder holds something that is not an index."
+    if not path.exists() or (path/'clips.json').exists() or not any(path.iterdir()): return
+    holds = f"{path} holds {next(path.iterdir()).name!r} and no clips.json"
+    raise ValueError(f"{holds}: it is something else; give an empty or new folder for the index")
 
 def index_database(
     database:Database,    # an open database
-    path:str|os.PathLike, # a folder for the index; made, or taken where it is there and still true
+    path:str|os.PathLike, # a folder for the index; made, or taken where it exists and is still valid
 )->LabelIndex:
     "The index of all labels of a database; a clip that cannot be read is left out and listed in `skipped`."
     path, mark = Path(path), _fingerprint(database)
-    if (path/'clips.json').exists() and (found := LabelIndex(path)).about['fingerprint'] == mark: return found
-    if path.exists() and not (path/'clips.json').exists() and any(path.iterdir()): raise ValueError(f"{path} holds {next(path.iterdir()).name!r} and no clips.json: it is something else; give an empty or new folder for the index")
+    if (path/'clips.json').exists() and (index := LabelIndex(path)).about['fingerprint'] == mark: return index
+    _check_is_index_folder(path)
     with whole(path) as aside:
         aside.mkdir(parents=True)
         write_json(aside/'clips.json', _write_labels(database, aside/'labels.arrow') | dict(fingerprint=mark))
     return LabelIndex(path)
 
 # %% ../../nbs/30_data/25_index.ipynb #051ac0de
-def _readable(database, skipped):
+def _readable_clips(database, skipped):
     "Clip and label table of each annotated clip that can be read."
     for clip in database.clips:
         try: table = database.labels(clip)
@@ -196,21 +224,28 @@ def _readable(database, skipped):
         else:
             if len(table): yield clip, table
 
-def _write_labels(database, path):
-    "Write all label tables, one after the other; what `clips.json` says of them."
-    clips, skipped, au_names, file = [], [], _au_names(database), None
-    with pa.OSFile(str(path), 'wb') as sink:
-        for clip, table in _readable(database, skipped):
-            if file is None:
-                schema = _schema(_promised(database, table), au_names)
-                file = pa.ipc.new_file(sink, schema)
-            clip_labels(table, clip.name) # no frame has two rows
-            file.write_batch(_batch(table, schema, au_names))
-            clips.append(dict(clip=clip.name, subject=clip.subject, split=clip.split, splits=clip.splits, rows=len(table), batch=len(clips)))
-        if file is None: raise ValueError(f"{database.root} holds no labels of {database.name}; left out: {'; '.join(entry['reason'] for entry in skipped[:3]) or 'nothing, no clip is annotated'}")
-        file.close()
-    return dict(database=database.name, au_names=au_names, clips=clips, skipped=skipped)
-
-def _promised(database, table):
+def _possible_columns(database, table):
     "Label columns that any clip of the database may have."
     return {*table.columns, *(label.name for label in database.manifest.labels if label.name not in ('aus',))}
+
+def _check_has_clips(database, clips, skipped):
+    "A `ValueError` where no clip has labels."
+    if clips: return
+    left_out = '; '.join(entry['reason'] for entry in skipped[:3]) or 'nothing, no clip is annotated'
+    raise ValueError(f"{database.root} holds no labels of {database.name}; left out: {left_out}")
+
+def _write_labels(database, path):
+    "Write all label tables, one after the other; return what `clips.json` holds about them."
+    clips, skipped, file, au_names = [], [], None, tuple(int(au) for au in database.au_names)
+    with pa.OSFile(str(path), 'wb') as sink:
+        for clip, table in _readable_clips(database, skipped):
+            if file is None:
+                schema = _index_schema(_possible_columns(database, table), au_names)
+                file = pa.ipc.new_file(sink, schema)
+            clip_labels(table, clip.name) # no frame has two rows
+            file.write_batch(_record_batch(table, schema, au_names))
+            clips.append(dict(clip=clip.name, subject=clip.subject, split=clip.split, splits=clip.splits,
+                              rows=len(table), batch=len(clips)))
+        _check_has_clips(database, clips, skipped)
+        file.close()
+    return dict(database=database.name, au_names=au_names, clips=clips, skipped=skipped)

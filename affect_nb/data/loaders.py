@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PIXEL_SCALE', 'collate_sequences', 'normalise_faces', 'ToNetwork', 'AffectDL', 'find_device', 'check_sound',
-           'affect_dataloaders']
+           'loader_options', 'split_dataloaders', 'affect_dataloaders']
 
 # %% ../../nbs/30_data/50_loaders.ipynb #eef514a3
 import random
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import default_device
+from fastcore.basics import patch
 from fasttransform import ItemTransform
 from torch import Tensor
 
@@ -26,13 +27,15 @@ from ..databases.splits import check_split, split_hash
 # %% ../../nbs/30_data/50_loaders.ipynb #be96a7a7
 def collate_sequences(
     items:list[Sequence], # windows of the same length
-)->tuple:                 # faces (B, T, 3, 96, 96) uint8, landmarks (B, T, 68, 2), audio (B, T, 1, 96, 96) uint8 where they have sound, AffectTargets (B, T, ...)
+)->tuple:                 # faces, landmarks, audio where the windows have it, `AffectTargets`: shapes as above
     "A batch of windows."
     silent = [item.clip for item in items if item.audio is None]
-    if silent and len(silent) < len(items): raise ValueError(f"{len(silent)} of {len(items)} windows have no audio, one of them in the clip {silent[0]!r}; all have it or none has")
-    audio = [] if silent else [torch.stack([item.audio for item in items])]
-    return (torch.stack([item.faces for item in items]), torch.stack([item.landmarks for item in items]), *audio,
-            AffectTargets.stack([item.targets for item in items]))
+    if silent and len(silent) < len(items):
+        lacking = f"{len(silent)} of {len(items)} windows have no audio, one of them in the clip {silent[0]!r}"
+        raise ValueError(f"{lacking}; all have it or none has")
+    parts = ('faces', 'landmarks') if silent else ('faces', 'landmarks', 'audio')
+    inputs = [torch.stack([getattr(item, part) for item in items]) for part in parts]
+    return *inputs, AffectTargets.stack([item.targets for item in items])
 
 # %% ../../nbs/30_data/50_loaders.ipynb #38f8d5a7
 PIXEL_SCALE = (127.5, 127.5) # (x - first)/second
@@ -55,12 +58,13 @@ class ToNetwork(ItemTransform):
         self.pixel_scale = pixel_scale
 
     def encodes(self, batch):
-        faces, landmarks, *rest = batch # audio, where there is some, and targets
-        return normalise_faces(faces, self.pixel_scale), landmarks, *(normalise_faces(one) if isinstance(one, Tensor) else one.to(faces.device) for one in rest)
+        faces, landmarks, *audio, targets = batch
+        audio = [normalise_faces(sound) for sound in audio]
+        return normalise_faces(faces, self.pixel_scale), landmarks, *audio, targets.to(faces.device)
 
     def decodes(self, batch):
-        faces, landmarks, *rest = batch
-        return _to_bytes(faces, self.pixel_scale), landmarks, *(_to_bytes(one) if isinstance(one, Tensor) else one for one in rest)
+        faces, landmarks, *audio, targets = batch
+        return _to_bytes(faces, self.pixel_scale), landmarks, *(_to_bytes(sound) for sound in audio), targets
 
 def _to_bytes(scaled, pixel_scale=PIXEL_SCALE):
     "What `normalise_faces` was given."
@@ -70,7 +74,15 @@ def _to_bytes(scaled, pixel_scale=PIXEL_SCALE):
 # %% ../../nbs/30_data/50_loaders.ipynb #6dbb2827
 class AffectDL(TfmdDL):
     "A fastai loader of `Sequence`s; the order of the epochs follows from `seed`."
-    def __init__(self, dataset, bs=4, shuffle=False, num_workers=0, seed=0, after_batch=None, **kwargs):
+    def __init__(self,
+        dataset,         # a `SequenceDataset`, or what has its items
+        bs:int=4,        # windows in a batch
+        shuffle:bool=False, # a new order in each epoch
+        num_workers:int=0,  # processes that read ahead
+        seed:int=0,      # of the orders
+        after_batch=None,# transforms of a batch; None: `ToNetwork()`
+        **kwargs,        # of `TfmdDL`
+    ):
         after_batch = [ToNetwork()] if after_batch is None else after_batch
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=num_workers, after_batch=after_batch, **kwargs)
         self.seed, self.rng, self._n_inp = seed, random.Random(seed), 3 if getattr(dataset, 'has_sound', False) else 2
@@ -79,13 +91,20 @@ class AffectDL(TfmdDL):
     def retain(self, res, b): return res
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed': self.seed, **kwargs})
 
+    def decoded(self,
+        batch, # as `collate_sequences` gives it, normalised
+    )->tuple:  # uint8 faces, uint8 audio or None, targets
+        "The parts of a batch that can be drawn."
+        faces, _, *audio, targets = self.after_batch.decode(batch)
+        return faces, audio[0] if audio else None, targets
+
 # %% ../../nbs/30_data/50_loaders.ipynb #7c34da3f
 def _strip(faces, n_faces):
     "(T, 3, H, W) uint8 -> (H, n*W, 3): some of the faces, side by side."
     chosen = np.linspace(0, len(faces) - 1, min(n_faces, len(faces))).round().astype(int)
     return np.concatenate([faces[frame].permute(1, 2, 0).cpu().numpy() for frame in chosen], 1)
 
-def _hear(ax, audio):
+def _draw_sound(ax, audio):
     "(T, 1, bands, columns) uint8: the sound of a window, low frequencies below; of a single frame its whole image."
     picture = audio[:, 0, :, audio.shape[-1]//2].T if len(audio) > 1 else audio[0, 0]
     ax.imshow(picture.cpu().numpy(), aspect='auto', cmap='magma', vmin=0, vmax=255)
@@ -93,56 +112,64 @@ def _hear(ax, audio):
 
 def _in_words(affect):
     "Expression and AUs of the middle frame; nothing where there are none."
+    if affect is None: return ''
     named = replace(affect, va=None)
-    said = describe(named[len(named)//2]) if named.present else ''
-    return said.replace('not annotated', '')
+    words = describe(named[len(named)//2]) if named.present else ''
+    return words.replace('not annotated', '')
 
-def _trace(ax, va, style, suffix=''):
-    "Valence and arousal over the frames of a window."
-    for (name, colour), values in zip(VA_COLOURS.items(), va.detach().float().cpu().T):
-        ax.plot(values, style, marker='.' if len(values) == 1 else None, color=colour, lw=1, label=name + suffix)
+def _draw_trace(ax, targets, outputs):
+    "Valence and arousal over the frames of a window, predictions dotted."
+    for affect, style, suffix in ((targets, '-', ''), (outputs, ':', ', predicted')):
+        if affect is None or affect.va is None: continue
+        for (name, colour), values in zip(VA_COLOURS.items(), affect.va.detach().float().cpu().T):
+            ax.plot(values, style, marker='.' if len(values) == 1 else None, color=colour, lw=1, label=name + suffix)
 
-def _draw_windows(faces, audio, targets, outputs=None, max_n=4, n_faces=8):
-    "A strip, where there is sound its spectrogram, and a trace for each window."
-    n, parts = min(max_n, len(faces)), 2 if audio is None else 3
-    heights = [1.2, 1] if audio is None else [1.2, .5, 1]
-    figure, axes = plt.subplots(parts*n, 1, figsize=(6, .77*sum(heights)*n), squeeze=False, height_ratios=heights*n, layout='constrained')
-    for window, (strip, *sound, trace) in enumerate(axes.reshape(n, parts)):
-        strip.imshow(_strip(faces[window], n_faces)); strip.axis('off')
-        said = [_in_words(targets[window]), *([f'predicted {_in_words(outputs[window].cpu())}'] if outputs is not None and _in_words(outputs[window]) else [])]
-        strip.set_title('; '.join(one for one in said if one), fontsize=7, pad=2)
-        for ax in sound: _hear(ax, audio[window])
-        for affect, style, suffix in ((targets, '-', ''), (outputs, ':', ', predicted')):
-            if affect is not None and affect.va is not None: _trace(trace, affect.va[window], style, suffix)
-        trace.set(ylim=(-1.05, 1.05), xlim=(0, max(1, faces.shape[1] - 1)), yticks=(-1, 0, 1))
-        trace.tick_params(labelsize=7)
-    if axes[parts - 1, 0].lines: figure.legend(*axes[parts - 1, 0].get_legend_handles_labels(), fontsize=7, frameon=False, ncol=4, loc='outside upper right')
-    axes[-1, 0].set_xlabel('frame of the window', fontsize=8)
+def _draw_window(axes, faces, audio, targets, outputs, n_faces):
+    "A strip of faces, where there is sound its spectrogram, and a trace."
+    strip, *sound, trace = axes
+    strip.imshow(_strip(faces, n_faces)); strip.axis('off')
+    words, predicted = _in_words(targets), _in_words(outputs)
+    title = [text for text in (words, predicted and f'predicted {predicted}') if text]
+    strip.set_title('; '.join(title), fontsize=7, pad=2)
+    for ax in sound: _draw_sound(ax, audio)
+    _draw_trace(trace, targets, outputs)
+    trace.set(ylim=(-1.05, 1.05), xlim=(0, max(1, len(faces) - 1)), yticks=(-1, 0, 1))
+    trace.tick_params(labelsize=7)
 
 # %% ../../nbs/30_data/50_loaders.ipynb #8ef875be
-def _show_batch(self,
+def _draw_windows(faces, audio, targets, outputs=None, max_n=4, n_faces=8):
+    "Some windows of a batch under each other."
+    n, heights = min(max_n, len(faces)), [1.2, 1] if audio is None else [1.2, .5, 1]
+    figure, axes = plt.subplots(len(heights)*n, 1, figsize=(6, .77*sum(heights)*n), squeeze=False,
+                                height_ratios=heights*n, layout='constrained')
+    at = lambda part, window: None if part is None else part[window]
+    for window, rows in enumerate(axes.reshape(n, len(heights))):
+        outcome = None if outputs is None else outputs[window].cpu()
+        _draw_window(rows, faces[window], at(audio, window), targets[window], outcome, n_faces)
+    handles, names = axes[len(heights) - 1, 0].get_legend_handles_labels()
+    if handles: figure.legend(handles, names, fontsize=7, frameon=False, ncol=4, loc='outside upper right')
+    axes[-1, 0].set_xlabel('frame of the window', fontsize=8)
+
+@patch
+def show_batch(self:AffectDL,
     b=None,       # a batch; None: the next one
     max_n=4,      # windows
     n_faces=8,    # of each window
     **kwargs,
 ):
     "Strips of faces, of the sound where there is some, and the traces of valence and arousal."
-    _draw_windows(*_decoded(self, self.one_batch() if b is None else b), None, max_n, n_faces)
+    _draw_windows(*self.decoded(self.one_batch() if b is None else b), max_n=max_n, n_faces=n_faces)
 
-def _show_results(self,
+@patch
+def show_results(self:AffectDL,
     b,            # a batch
     out,          # AffectOutput for it
-    max_n=4, n_faces=8, **kwargs,
+    max_n=4,      # windows
+    n_faces=8,    # of each window
+    **kwargs,
 ):
     "As `show_batch`, with the predictions dotted."
-    _draw_windows(*_decoded(self, b), out, max_n, n_faces)
-
-def _decoded(self, batch):
-    "Faces and sound of a batch as bytes, sound None where there is none; and the targets."
-    faces, _, *audio, targets = self.after_batch.decode(batch)
-    return faces, audio[0] if audio else None, targets
-
-AffectDL.show_batch, AffectDL.show_results = _show_batch, _show_results
+    _draw_windows(*self.decoded(b), out, max_n=max_n, n_faces=n_faces)
 
 # %% ../../nbs/30_data/50_loaders.ipynb #429f0866
 def find_device(device=None)->torch.device:
@@ -150,8 +177,10 @@ def find_device(device=None)->torch.device:
     if device is None: return torch.device(default_device())
     try: return torch.zeros(1, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = ['cpu'] + [f'cuda:{index}' for index in range(torch.cuda.device_count())]
-        raise ValueError(f"device {str(device)!r} was asked for and cannot be used ({str(error).splitlines()[0]}); allowed are {', '.join(there)}") from None
+        reason = str(error).splitlines()[0]
+        allowed = ', '.join(['cpu'] + [f'cuda:{index}' for index in range(torch.cuda.device_count())])
+        wrong = f"device {str(device)!r} was asked for and cannot be used ({reason})"
+        raise ValueError(f"{wrong}; allowed are {allowed}") from None
 
 def check_sound(
     train, # datasets or `LabelSet`s
@@ -159,34 +188,62 @@ def check_sound(
 ):
     "Both sides must come with sound, or none."
     has, lacks = ('train', 'valid') if train.has_sound else ('valid', 'train')
-    if train.has_sound != valid.has_sound: raise ValueError(f"{has} has sound and {lacks} has none; both need it, or neither")
+    if train.has_sound != valid.has_sound:
+        raise ValueError(f"{has} has sound and {lacks} has none; both need it, or neither")
 
-def _check_same(train, valid):
-    "Both sides must be windows of the same length, with sound or without."
-    if train.length != valid.length: raise ValueError(f"windows have {train.length} frames in train, {valid.length} in valid; they must be equal, or give `length`")
+def _check_windows(train, valid):
+    "Both sides must have windows, of the same length, with sound or without."
+    if train.length != valid.length:
+        lengths = f"windows have {train.length} frames in train, {valid.length} in valid"
+        raise ValueError(f"{lengths}; they must be equal, or give `length`")
     check_sound(train, valid)
     for name, side in (('train', train), ('valid', valid)):
-        if not len(side): raise ValueError(f"{name} has no window of {side.length} frames: {'; '.join(side.notes[:3]) or 'its clips are too short'}")
+        if len(side): continue
+        reason = '; '.join(side.notes[:3]) or 'its clips are too short'
+        raise ValueError(f"{name} has no window of {side.length} frames: {reason}")
+
+# %% ../../nbs/30_data/50_loaders.ipynb #5d817802
+def loader_options(
+    device=None,        # 'cpu', 'cuda', ...; None: CUDA where there is one
+    num_workers:int=0,  # processes that read ahead
+    pixel_scale:tuple=PIXEL_SCALE, # (x - first)/second
+)->dict:
+    "Arguments of `AffectDL` that training and validation share."
+    device = find_device(device)
+    return dict(num_workers=num_workers, device=device, pin_memory=device.type == 'cuda',
+                after_batch=[ToNetwork(pixel_scale)])
+
+def split_dataloaders(
+    train:AffectDL,     # of the windows to learn from
+    valid:AffectDL,     # of the others
+    train_people:list,  # database, clip, subject of those in `train`, as `check_split` takes them
+    valid_people:list,  # of those in `valid`
+    allow_overlap:bool=False, # True: the same people may be on both sides
+)->DataLoaders:         # with the hash of the split
+    "fastai `DataLoaders` of two sides; a `ValueError` where somebody is on both."
+    check_split(train_people, valid_people, allow_overlap)
+    dls = DataLoaders(train, valid, device=train.device)
+    dls.split_hash = split_hash((train_people, valid_people))
+    return dls
 
 # %% ../../nbs/30_data/50_loaders.ipynb #44561b2a
 def affect_dataloaders(
     train:SequenceDataset, # windows to learn from
     valid:SequenceDataset, # windows of other people
     bs:int=4,              # windows in a batch
-    length:int=None,       # frames of a window; None: as the datasets were cut (80)
+    length:int=None,       # frames of a window; None: as the datasets were cut
     device=None,           # 'cpu', 'cuda', ...; None: CUDA where there is one. A device that is missing is an error
     num_workers:int=0,     # processes that read ahead
     seed:int=0,            # of the order of training
-    valid_bs:int=None,     # None: `bs`
+    valid_bs:int=None,     # windows in a batch of the validation; None: as in the training
     pixel_scale:tuple=PIXEL_SCALE, # (x - first)/second
     allow_overlap:bool=False, # True: the same people may be on both sides
 )->DataLoaders:
-    "fastai `DataLoaders` of faces, landmarks, sound where the datasets have it, and `AffectTargets`; nobody is on both sides."
-    device = find_device(device)
+    "fastai `DataLoaders` of faces, landmarks, sound where the datasets have it, and `AffectTargets`."
+    shared = loader_options(device=device, num_workers=num_workers, pixel_scale=pixel_scale)
     if length is not None: train, valid = train.cut(length), valid.cut(length)
-    _check_same(train, valid)
-    check_split(train.people, valid.people, allow_overlap)
-    shared = dict(num_workers=num_workers, device=device, pin_memory=device.type == 'cuda', after_batch=[ToNetwork(pixel_scale)])
-    dls = DataLoaders(AffectDL(train, bs, shuffle=True, seed=seed, drop_last=len(train) >= bs, **shared), AffectDL(valid, valid_bs or bs, **shared), device=device)
-    dls.split_hash = split_hash((train.people, valid.people))
-    return dls
+    _check_windows(train, valid)
+    learning = AffectDL(train, bs, shuffle=True, seed=seed, drop_last=len(train) >= bs, **shared)
+    validation = AffectDL(valid, valid_bs or bs, **shared)
+    people = dict(train_people=train.people, valid_people=valid.people)
+    return split_dataloaders(learning, validation, **people, allow_overlap=allow_overlap)

@@ -30,12 +30,20 @@ class SomeWindows:
     def __repr__(self): return f"{type(self).__name__}({len(self)} of {self.dataset})"
 
     @property
-    def tracks(self)->list[FaceTrack]: return [_tracks_of(self)[number] for number in np.unique(_places(self)[0])]
+    def tracks(self)->list[FaceTrack]: return [_tracks_of(self)[number] for number in np.unique(self.track_numbers)]
     @property
-    def people(self)->list[dict]: return list({tuple(person.items()): person for person in window_people(self)}.values())
+    def track_numbers(self)->np.ndarray: return self.dataset.track_numbers[self.chosen] # among those of the dataset
+    @property
+    def first_frames(self)->np.ndarray: return self.dataset.first_frames[self.chosen]
+    @property
+    def people(self)->list[dict]:
+        "Database, clip and subject of everybody who is shown."
+        return list({tuple(person.items()): person for person in window_people(self)}.values())
     @property
     def subjects(self)->list[str]: return sorted({person['subject'] for person in self.people})
-    def cut(self, *args, **kwargs): raise ValueError(f"{self} cannot be cut anew: cut the whole dataset, and choose of its windows")
+    def cut(self, *args, **kwargs):
+        "Windows of another length cannot be made of a part; a `ValueError`."
+        raise ValueError(f"{self} cannot be cut anew: cut the whole dataset, and choose of its windows")
 
 class SomePhotographs(SomeWindows):
     "Some of the photographs of a dataset of single frames: each is a person of its own."
@@ -45,32 +53,27 @@ def _tracks_of(dataset):
     "All tracks of the dataset that windows were chosen of."
     return _tracks_of(dataset.dataset) if isinstance(dataset, SomeWindows) else dataset.tracks
 
-def _places(dataset):
-    "Track and first frame of each window."
-    if not isinstance(dataset, SomeWindows): return dataset._tracks, dataset._starts
-    tracks, starts = _places(dataset.dataset)
-    return tracks[dataset.chosen], starts[dataset.chosen]
-
 def _stranger(track, frame):
     "The person of one photograph."
     return dict(database=track.database) | dict.fromkeys(('clip', 'subject'), f'{track.clip}, photograph {frame}')
 
 def window_people(
     dataset,      # a `SequenceDataset`, or some of its windows
-)->list[dict]:    # database, clip and subject, a window each, as `check_split` takes them
+)->list[dict]:    # per window database, clip and subject, as `check_split` takes them
     "Whom each window shows."
     if isinstance(dataset, SomePhotographs):
         tracks = _tracks_of(dataset)
-        return [_stranger(tracks[number], frame) for number, frame in zip(*_places(dataset))]
-    people, numbers = (window_people(dataset.dataset), dataset.chosen) if isinstance(dataset, SomeWindows) else (dataset.people, dataset._tracks)
+        return [_stranger(tracks[number], frame) for number, frame in zip(dataset.track_numbers, dataset.first_frames)]
+    if isinstance(dataset, SomeWindows): people, numbers = window_people(dataset.dataset), dataset.chosen
+    else: people, numbers = dataset.people, dataset.track_numbers
     return [people[number] for number in numbers]
 
 # %% ../../nbs/30_data/45_parts.ipynb #d07a74f1
-def _labelled(track, task, au_names):
+def _labelled_frames(track, task, au_names):
     "(n,) bool: the frames with a face and a label of the task."
     labels, labelled = track.labels.get(task), np.zeros(track.n, bool)
     if labels is None: return labelled
-    if task == 'aus' and au_names is not None: labels = labels[:, [place for place, name in enumerate(track.au_names) if name in au_names]]
+    if task == 'aus' and au_names is not None: labels = labels[:, np.isin(track.au_names, list(au_names))]
     labelled[track.frames[track.seen & (track.frames < track.n)]] = True
     return labelled & (labels >= 0 if task == 'expression' else ~np.isnan(labels).all(1))
 
@@ -80,28 +83,32 @@ def with_labels(
     au_names:tuple=None,# AUs that count as a label; None: all
 )->SomeWindows:
     "The windows in which a face has a label of one task."
-    if task not in ('va', 'expression', 'aus'): raise ValueError(f"task is {task!r}, allowed are va, expression, aus")
-    totals = [np.concatenate([[0], _labelled(track, task, au_names).cumsum()]) for track in _tracks_of(dataset)]
-    there = [totals[track][min(start + dataset.length, len(totals[track]) - 1)] > totals[track][start] for track, start in zip(*_places(dataset))]
-    return SomeWindows(dataset, np.flatnonzero(there))
+    if task not in ('va', 'expression', 'aus'):
+        raise ValueError(f"task is {task!r}, allowed are va, expression, aus")
+    totals = [np.concatenate([[0], _labelled_frames(track, task, au_names).cumsum()]) for track in _tracks_of(dataset)]
+    windows = zip(map(totals.__getitem__, dataset.track_numbers), dataset.first_frames)
+    labelled = [total[min(start + dataset.length, len(total) - 1)] > total[start] for total, start in windows]
+    return SomeWindows(dataset, np.flatnonzero(labelled))
 
 # %% ../../nbs/30_data/45_parts.ipynb #b6876b53
 def _is_among(people, shared):
     "(n,) bool: is the subject, the clip or the recording of each person among the shared ones?"
     subjects, clips, videos = (set(shared[what]) for what in ('subject', 'clip', 'video'))
-    return np.array([person['subject'] in subjects or person['clip'] in clips or split_side(person['clip'])[0] in videos for person in people], bool)
+    among = [person['subject'] in subjects or person['clip'] in clips or split_side(person['clip'])[0] in videos
+             for person in people]
+    return np.array(among, bool)
 
 def without_people(
     dataset,         # a `SequenceDataset`, or some of its windows
     people:Iterable, # dictionaries with database, clip, subject, as `SequenceDataset.people` has them
 )->SomeWindows:
     "The windows that show none of these people."
-    people, shown = list(people), window_people(dataset)
-    among = np.zeros(len(shown), bool)
-    for database in {person['database'] for person in shown}:
-        own = np.array([person['database'] == database for person in shown])
-        those = [person for person, is_own in zip(shown, own) if is_own]
-        among[own] = _is_among(those, overlap(those, people))
+    people, per_window = list(people), window_people(dataset)
+    among = np.zeros(len(per_window), bool)
+    for database in {person['database'] for person in per_window}:
+        own = np.array([person['database'] == database for person in per_window])
+        own_people = [person for person, is_own in zip(per_window, own) if is_own]
+        among[own] = _is_among(own_people, overlap(own_people, people))
     return SomeWindows(dataset, np.flatnonzero(~among))
 
 # %% ../../nbs/30_data/45_parts.ipynb #fe84c482
@@ -111,9 +118,12 @@ def split_photographs(
     seed:int=0,
 )->tuple[SomePhotographs, SomePhotographs]: # to learn from; held out
     "Photographs on two sides, one by one."
-    if not 0 < share < 1: raise ValueError(f"share is {share}, allowed is more than 0 and less than 1")
-    if dataset.length != 1: raise ValueError(f"windows have {dataset.length} frames; photographs are windows of 1")
-    if len(dataset) < 2: raise ValueError(f"{dataset}: one photograph on each side needs 2")
+    if not 0 < share < 1:
+        raise ValueError(f"share is {share}, allowed is more than 0 and less than 1")
+    if dataset.length != 1:
+        raise ValueError(f"windows have {dataset.length} frames; photographs are windows of 1")
+    if len(dataset) < 2:
+        raise ValueError(f"{dataset}: one photograph on each side needs 2")
     order = np.random.default_rng(seed).permutation(len(dataset))
     held = min(max(1, round(share*len(order))), len(order) - 1)
     return SomePhotographs(dataset, np.sort(order[held:])), SomePhotographs(dataset, np.sort(order[:held]))
@@ -128,4 +138,5 @@ def hold_out(
 )->tuple:                # datasets: to learn from; held out
     "Photographs of strangers are held out one by one, everything else by people."
     strangers = source.still and all(clip.subject == clip.name for clip in clips)
-    return split_photographs(make(clips), share, seed) if strangers else tuple(make(part) for part in holdout(clips, share, seed))
+    if strangers: return split_photographs(make(clips), share, seed)
+    return tuple(make(part) for part in holdout(clips, share, seed))

@@ -21,19 +21,23 @@ from .store import preprocess_database
 from ..synth.twins import get_twin, write_database
 
 # %% ../../nbs/30_data/55_showcase.ipynb #ad34f970
-_OURS = ('SYNTHETIC.txt', 'synthetic.json', 'subjects.csv')
+_TWINS_OWN = ('SYNTHETIC.txt', 'synthetic.json', 'subjects.csv')
+_SMALL = dict(train=2, validation=1, test=1, frames_per_clip=12, progress=False) # a twin to look at
 _TEXTS = ('.txt', '.csv', '.tsv', '.json')
 
-def _kind(root, file, first):
+def _kind_of_file(root, file, first_line):
     "What a file has in common with others of its kind."
-    folders = tuple(part for part in file.relative_to(root).parts[:-1] if not re.search(r'\d{2}|_Set$|^(train|test|validation)$', part))
-    return folders, re.sub(r'\d+', '#', file.stem) if not folders else '', file.suffix, first if re.search('[A-Za-z]{2}', first) and file.suffix != '.json' else ''
+    splits = r'\d{2}|_Set$|^(train|test|validation)$'
+    folders = tuple(part for part in file.relative_to(root).parts[:-1] if not re.search(splits, part))
+    name = re.sub(r'\d+', '#', file.stem) if not folders else ''
+    header = first_line if re.search('[A-Za-z]{2}', first_line) and file.suffix != '.json' else ''
+    return folders, name, file.suffix, header
 
 def _first_lines(file, lines, width):
     "The beginning of a file."
-    text = json.dumps(json.loads(file.read_text()))[:width*lines] if file.suffix == '.json' else file.read_text(encoding='utf-8-sig')
-    shown = text.splitlines()[:lines]
-    return [line if len(line) <= width else f'{line[:width - 3]}...' for line in shown]
+    text = file.read_text(encoding='utf-8-sig')
+    if file.suffix == '.json': text = json.dumps(json.loads(text))[:width*lines]
+    return [line if len(line) <= width else f'{line[:width - 3]}...' for line in text.splitlines()[:lines]]
 
 class Lines(str):
     "Text that shows itself as it is."
@@ -47,41 +51,49 @@ def sample_lines(
 )->Lines:
     "The first lines of each kind of label file, as the release writes them."
     with tempfile.TemporaryDirectory() as folder:
-        root, kinds = write_database(twin, Path(folder)/'twin', train=2, validation=1, test=1, frames_per_clip=12, media=False, progress=False), {}
+        root, kinds = write_database(twin, Path(folder)/'twin', **_SMALL, media=False), {}
         for file in sorted(root.rglob('*')):
-            if file.suffix not in _TEXTS or file.name in _OURS: continue
-            shown = _first_lines(file, lines, width)
-            kinds.setdefault(_kind(root, file, shown[0] if shown else ''), [str(file.relative_to(root)), *(f'    {line}' for line in shown)])
+            if file.suffix not in _TEXTS or file.name in _TWINS_OWN: continue
+            first = _first_lines(file, lines, width)
+            kind = _kind_of_file(root, file, first[0] if first else '')
+            kinds.setdefault(kind, [str(file.relative_to(root)), *(f'    {line}' for line in first)])
         return Lines('\n'.join(line for kind in [*kinds.values()][:most] for line in kind))
 
 # %% ../../nbs/30_data/55_showcase.ipynb #8ef06f63
 def show_faces(
-    dataset:SequenceDataset,
-    n:int=4,     # faces
-    columns:int=4,
-    axes=None,   # None: new ones
-)->np.ndarray:   # of axes
-    "Faces from all over a dataset, the first frame of a window each, with their labels; below them what is heard, where there is sound."
-    chosen = [dataset[index] for index in np.linspace(0, len(dataset) - 1, min(n, len(dataset))).round().astype(int)]
-    rows, height = -(-len(chosen)//columns), 2.6 if dataset.has_sound else 1.9
-    if axes is None: _, axes = plt.subplots(rows, columns, figsize=(1.6*columns, height*rows), dpi=48 if dataset.has_sound else 54, squeeze=False, layout='constrained')
+    dataset:SequenceDataset, # windows; the first frame of each is drawn
+    n:int=4,        # faces
+    columns:int=4,  # faces side by side
+    axes=None,      # None: new ones
+)->np.ndarray:      # of axes
+    "Faces from all over a dataset with their labels; below them the spectrogram, where there is sound."
+    numbers = np.linspace(0, len(dataset) - 1, min(n, len(dataset))).round().astype(int)
+    if axes is None: axes = _face_axes(-(-len(numbers)//columns), columns, dataset.has_sound)
     for axis in axes.flat: axis.axis('off')
-    for axis, window in zip(axes.flat, chosen):
+    for axis, number in zip(axes.flat, numbers):
+        window = dataset[number]
         axis.imshow(_face_and_sound(window))
-        said = describe(window.targets[0])
-        axis.set_title('\n'.join(_wrapped(said)), fontsize=6)
+        axis.set_title('\n'.join(_wrapped(describe(window.targets[0]))), fontsize=6)
     return axes
 
+def _face_axes(rows, columns, has_sound):
+    "Axes for faces, higher where a spectrogram lies below each."
+    height, dpi = (2.6, 48) if has_sound else (1.9, 54)
+    size = (1.6*columns, height*rows)
+    return plt.subplots(rows, columns, figsize=size, dpi=dpi, squeeze=False, layout='constrained')[1]
+
 def _face_and_sound(window):
-    "(96 or 144, 96, 3) uint8: the first face of a window, and below it, half as high, the spectrogram around it in colour."
+    "(96 or 144, 96, 3) uint8: the first face of a window; below it, half as high, its spectrogram in colour."
     face = window.faces[0].permute(1, 2, 0).numpy()
     if window.audio is None: return face
     return np.concatenate([face, plt.get_cmap('magma')(window.audio[0, 0, ::2].numpy(), bytes=True)[..., :3]])
 
-def _wrapped(said, width=24):
+def _wrapped(text, width=24):
     "A few short lines."
     lines = ['']
-    for word in said.split(): lines = [*lines[:-1], f'{lines[-1]} {word}'.strip()] if len(lines[-1]) + len(word) < width else [*lines, word]
+    for word in text.split():
+        if len(lines[-1]) + len(word) < width: lines[-1] = f'{lines[-1]} {word}'.strip()
+        else: lines.append(word)
     return lines[:4]
 
 # %% ../../nbs/30_data/55_showcase.ipynb #2e09dff7
@@ -94,8 +106,8 @@ def show_twin(
 )->np.ndarray:       # of axes
     "A batch of single frames of a small twin: drawn, found, aligned, and with the labels that the adapter reads."
     with tempfile.TemporaryDirectory() as folder:
-        root = write_database(twin, Path(folder)/'twin', train=2, validation=1, test=1, frames_per_clip=12, width=size, height=size, difficulty=0., progress=False)
-        database = open_database(get_twin(twin).database, root, **options)
-        preprocess_database(database, Path(folder)/'faces', sound=sound, progress=False)
-        dataset = SequenceDataset(Path(folder)/'faces', database.frames(), length=1, step=1 if database.still else 4, sound=sound)
-        return show_faces(dataset, n)
+        root = write_database(twin, Path(folder)/'twin', **_SMALL, width=size, height=size, difficulty=0.)
+        database, faces = open_database(get_twin(twin).database, root, **options), Path(folder)/'faces'
+        preprocess_database(database, faces, sound=sound, progress=False)
+        step = 1 if database.still else 4
+        return show_faces(SequenceDataset(faces, database.frames(), length=1, step=step, sound=sound), n)

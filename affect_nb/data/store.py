@@ -13,32 +13,34 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
-from fastcore.basics import patch
 
+from ..core.labels import FACE_SIZE
 from ..databases.base import Database
 from ..preprocess.frames import frame_row, frames_dataframe, frames_table
 from ..preprocess.pipeline import Preprocessed, preprocess
-from ..preprocess.face_store import CROP_SIZE, FaceStore
+from ..preprocess.face_store import FaceStore
 
 # %% ../../nbs/30_data/20_store.ipynb #fefcb531
 _SUFFIXES = ('.jpg', '.jpeg', '.png')
 
-def _numbered(folder):
+def _images_by_frame(folder):
     "Frame (0-based) -> name of the image."
-    names = ((stem, name) for name in os.listdir(folder) for stem, suffix in [os.path.splitext(name)] if suffix.lower() in _SUFFIXES)
-    return {int(stem) - 1: name for stem, name in names if stem.isdigit()}
+    parts = [(*os.path.splitext(name), name) for name in os.listdir(folder)]
+    return {int(stem) - 1: name for stem, suffix, name in parts if stem.isdigit() and suffix.lower() in _SUFFIXES}
 
 def read_crop(
     path:str|os.PathLike,   # an image file
-    size:int=CROP_SIZE,     # px
+    size:int=FACE_SIZE,     # px
 )->np.ndarray:              # (size, size, 3) uint8 RGB
     "One aligned face; an unreadable file is a `ValueError` that names it."
     content = np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
-    if pixels is None: raise ValueError(f"{path} is not an image that can be read; allowed are {', '.join(_SUFFIXES)}")
+    if pixels is None:
+        raise ValueError(f"{path} is not an image that can be read; allowed are {', '.join(_SUFFIXES)}")
     if pixels.shape[:2] == (size, size): return pixels
-    shrinks = max(pixels.shape[:2]) > 1.5*size # from 112 to 96 px bilinear weights miss no pixel, and are five times as fast
-    return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    # from 112 to 96 px bilinear weights miss no pixel, and are five times as fast
+    way = cv2.INTER_AREA if max(pixels.shape[:2]) > 1.5*size else cv2.INTER_LINEAR
+    return cv2.resize(pixels, (size, size), interpolation=way)
 
 # %% ../../nbs/30_data/20_store.ipynb #657e94ec
 class CroppedAligned:
@@ -46,20 +48,17 @@ class CroppedAligned:
     encoding, about = 'folder', {}
     def __init__(self,
         path:str|os.PathLike, # the folder of one clip
-        fps:float=30.,        # Hz, for the times: the folder does not know them
+        fps:float=30.,        # Hz, for the times: the folder does not have them
         subject:str='',
-        files:dict=None,      # frame -> file below `path`, where the names are no numbers; None: 00001.jpg, 00002.jpg, ...
+        files:dict=None,      # frame -> file below `path`, for names without numbers; None: 00001.jpg, 00002.jpg, ...
         clip:str=None,        # None: the folder's name
     ):
         self.path, self.fps, self.subject, self.clip = Path(path), fps, subject, clip or Path(path).name
-        if not self.path.is_dir(): raise ValueError(f"{self.path} is not a folder of crops")
-        found = _numbered(self.path) if files is None else {frame: os.path.relpath(file, self.path) for frame, file in files.items()}
-        if not found: raise ValueError(f"{self.path} holds no numbered images; 00001.jpg, 00002.jpg, ... are expected")
-        if min(found) < 0: raise ValueError(f"{self.path/found[min(found)]}: numbers start at 00001")
-        self._rows = np.array(sorted(found), np.int32)
-        self._names = np.array([os.fsencode(found[row]) for row in self._rows.tolist()]) # a few bytes an image; a database has millions
+        images = _images_in(self.path, files)
+        self._rows = np.array(sorted(images), np.int32)
+        self._names = np.array([os.fsencode(images[row]) for row in self._rows.tolist()]) # a few bytes per image
 
-    faces = property(lambda self: [0], doc="One face a folder.")
+    faces = property(lambda self: [0], doc="One face per folder.")
     def __len__(self): return int(self._rows[-1]) + 1
     def __repr__(self): return f"CroppedAligned({self.clip!r}, {len(self)} rows, {len(self._rows)} images)"
 
@@ -74,33 +73,45 @@ class CroppedAligned:
 
     @property
     def frames(self)->pd.DataFrame:
-        "The frame table; boxes and landmarks are not known."
-        return frames_dataframe(frames_table([frame_row(row, row/self.fps, 0, 'ok' if found else 'lost', clip=self.clip, subject=self.subject)
-                                              for row, found in enumerate(self.present(0, len(self)))]))
+        "The frame table; boxes and landmarks are missing."
+        names = dict(clip=self.clip, subject=self.subject)
+        rows = [frame_row(row, row/self.fps, 0, 'ok' if present else 'lost', **names)
+                for row, present in enumerate(self.present(0, len(self)))]
+        return frames_dataframe(frames_table(rows))
+
+    def read(self, start:int, stop:int)->np.ndarray:
+        "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no image."
+        crops = np.zeros((_row_count(self, start, stop), FACE_SIZE, FACE_SIZE, 3), np.uint8)
+        for place in range(*np.searchsorted(self._rows, [start, stop])):
+            crops[self._rows[place] - start] = read_crop(self.path/os.fsdecode(self._names[place]))
+        return crops
+
+    def landmarks(self, start:int, stop:int)->np.ndarray:
+        "(n, 68, 2) float32, all NaN."
+        return np.full((_row_count(self, start, stop), 68, 2), np.nan, np.float32)
+
+    def present(self, start:int, stop:int)->np.ndarray:
+        "(n,) bool: is there an image?"
+        _row_count(self, start, stop)
+        return np.isin(np.arange(start, stop), self._rows)
 
 # %% ../../nbs/30_data/20_store.ipynb #945f725b
-@patch
-def read(self:CroppedAligned, start:int, stop:int)->np.ndarray:
-    "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no image."
-    crops = np.zeros((_count(self, start, stop), CROP_SIZE, CROP_SIZE, 3), np.uint8)
-    first, last = np.searchsorted(self._rows, [start, stop])
-    for row, name in zip(self._rows[first:last], self._names[first:last]): crops[row - start] = read_crop(self.path/os.fsdecode(name))
-    return crops
+def _images_in(folder, files):
+    "Frame (0-based) -> path of the image below the folder, from its numbers or as given by `files`."
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder of crops")
+    if files is not None: images = {frame: os.path.relpath(file, folder) for frame, file in files.items()}
+    else: images = _images_by_frame(folder)
+    if not images:
+        raise ValueError(f"{folder} holds no numbered images; 00001.jpg, 00002.jpg, ... are expected")
+    if min(images) < 0:
+        raise ValueError(f"{folder/images[min(images)]}: numbers start at 00001")
+    return images
 
-@patch
-def landmarks(self:CroppedAligned, start:int, stop:int)->np.ndarray:
-    "(n, 68, 2) float32, all NaN."
-    return np.full((_count(self, start, stop), 68, 2), np.nan, np.float32)
-
-@patch
-def present(self:CroppedAligned, start:int, stop:int)->np.ndarray:
-    "(n,) bool: is there an image?"
-    _count(self, start, stop)
-    return np.isin(np.arange(start, stop), self._rows)
-
-def _count(store, start, stop):
-    "Rows asked for; a `ValueError` where there are not so many."
-    if not 0 <= start <= stop <= len(store): raise ValueError(f"{store.path}: rows {start} to {stop} asked for, there are rows 0 to {len(store)}")
+def _row_count(store, start, stop):
+    "Number of rows to read; a `ValueError` where the store ends before."
+    if not 0 <= start <= stop <= len(store):
+        raise ValueError(f"{store.path}: rows {start} to {stop} asked for, there are rows 0 to {len(store)}")
     return stop - start
 
 # %% ../../nbs/30_data/20_store.ipynb #95c970c8
@@ -111,39 +122,51 @@ def open_faces(
     if not isinstance(path, (str, os.PathLike)): return path
     return CroppedAligned(path) if Path(path).is_dir() else FaceStore.open(path)
 
+def _holds_faces(path):
+    "Is this something that `open_faces` can open?"
+    if path.name.startswith('.'): return False
+    return path.suffix == '.arrow' or path.is_dir() and bool(_images_by_frame(path))
+
 def list_faces(
     folder:str|os.PathLike, # of .arrow files, or of one folder of crops for each clip
 )->list[Path]:              # sorted by name
     "Everything in `folder` that `open_faces` can open."
-    folder = Path(folder)
-    if not folder.is_dir(): raise ValueError(f"{folder} is not a folder; .arrow files or folders of crops are expected there")
-    found = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith('.') and (entry.suffix == '.arrow' or entry.is_dir() and _numbered(entry))]
-    if not found: raise ValueError(f"{folder} holds no faces; .arrow files or folders of crops are expected there")
-    return found
+    folder, expected = Path(folder), ".arrow files or folders of crops are expected there"
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; {expected}")
+    paths = [path for path in sorted(folder.iterdir()) if _holds_faces(path)]
+    if not paths:
+        raise ValueError(f"{folder} holds no faces; {expected}")
+    return paths
 
 # %% ../../nbs/30_data/20_store.ipynb #961cf6cd
+_OVERVIEW = ['frame', 'face_id', 'status', 'box_x1', 'box_x2']
+
 def overview(
     store,           # a FaceStore, or a CroppedAligned
-)->pd.DataFrame:     # frame, face_id, status, box_x1, box_x2; a row a row of the store
+)->pd.DataFrame:     # frame, face_id, status, box_x1, box_x2; one row per row of the store
     "The frame table in short."
-    if isinstance(store, FaceStore): return store.table.select(['frame', 'face_id', 'status', 'box_x1', 'box_x2']).to_pandas()
+    if isinstance(store, FaceStore): return store.table.select(_OVERVIEW).to_pandas()
     n = len(store)
-    return pd.DataFrame(dict(frame=np.arange(n, dtype=np.int32), face_id=store.face_ids, status=np.where(store.present(0, n), 'ok', 'lost'), box_x1=np.nan, box_x2=np.nan))
+    frame, status = np.arange(n, dtype=np.int32), np.where(store.present(0, n), 'ok', 'lost')
+    return pd.DataFrame(dict(frame=frame, face_id=store.face_ids, status=status, box_x1=np.nan, box_x2=np.nan))
 
 # %% ../../nbs/30_data/20_store.ipynb #b9f2a602
 def preprocess_database(
     source:Database,         # an open database
-    dest:str|os.PathLike,    # folder of the stores, an .arrow file a recording
+    dest:str|os.PathLike,    # folder of the stores, one .arrow file per recording
     split:str|None=None,     # one of SPLITS; None: all
     task:str|None=None,      # only clips that have this task
     **options,               # detector, transform, workers, ... of `preprocess`
 )->Preprocessed:
     "Find and align the faces of a database."
     clips = source.select(split, task)
-    found = {clip.stem: read for clip in clips if (read := source.source(clip)) is not None}
-    if not found: raise ValueError(f"{source.root} holds neither videos nor images of {source.name}{f' for {split}' if split else ''}, only annotations; faces cannot be found without pictures")
+    media = {clip.stem: opened for clip in clips if (opened := source.source(clip)) is not None}
+    if not media:
+        where = f"{source.root} holds neither videos nor images of {source.name}{f' for {split}' if split else ''}"
+        raise ValueError(f"{where}, only annotations; faces cannot be found without pictures")
     subjects = {clip.stem: clip.subject for clip in clips if not clip.side}
-    return preprocess([found[name] for name in sorted(found)], dest, database=source.name, subjects=subjects, **options)
+    return preprocess([media[name] for name in sorted(media)], dest, database=source.name, subjects=subjects, **options)
 
 # %% ../../nbs/30_data/20_store.ipynb #9d88c7b5
 def release_crops(
@@ -151,11 +174,11 @@ def release_crops(
     split:str|None=None, # one of SPLITS; None: all
     task:str|None=None,  # only clips that have this task
 )->list[CroppedAligned]:
-    "The database's own crops, a store a clip that has them."
-    return [crops for clip in source.select(split, task) if (crops := _crops_of(source, clip)) is not None]
+    "The database's own crops, one store for each clip that has them."
+    return [crops for clip in source.select(split, task) if (crops := _crops_of_clip(source, clip)) is not None]
 
-def _crops_of(source, clip):
-    "The crops of one clip, or None."
+def _crops_of_clip(source, clip):
+    "The release's crops of one clip, or None."
     if clip.crops: return CroppedAligned(clip.crops, subject=clip.subject, clip=clip.name)
     files = {frame: file for frame, file in source.images(clip).items() if file.is_file()} if source.still else {}
     return CroppedAligned(source.root, subject=clip.subject, files=files, clip=clip.name) if files else None

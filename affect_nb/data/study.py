@@ -11,8 +11,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from fastcore.basics import patch
-
 from ..databases.base import Database, open_database
 from .store import preprocess_database
 from ..synth.twins import write_database
@@ -27,52 +25,64 @@ class RunDatabases:
         allowed:list|None=None,  # what `names` and `roots` may name, in the order of the table; None: `names`
         twins:Mapping|None=None, # database -> folder of its twin, where that is of a size of its own
     ):
-        run_dir, roots, twins, allowed = Path(run_dir), dict(roots or {}), dict(twins or {}), list(dict.fromkeys(allowed or names))
-        unknown = sorted({*names, *roots} - {*allowed})
-        if unknown: raise ValueError(f"databases and roots name {', '.join(unknown)}, allowed are {', '.join(allowed)}")
-        known, folder_of = _prepared(run_dir), lambda name: twins.get(name, name) if name not in roots else name
-        self.names = [name for name in allowed if name in names]
-        self.prepared = {name: Path(known["folder"]) for name in self.names if name == known["database"] and name not in roots}
-        self.folders = {name: Path(roots[name]) if name in roots else self.prepared.get(name, run_dir/"data"/folder_of(name)) for name in self.names}
-        self.faces = {name: run_dir/"faces" if name in self.prepared else run_dir/f"faces_{folder_of(name)}" for name in self.names}
-        self.drawn = [name for name in self.names if name not in roots and (name not in self.prepared or known["drawn"])]
+        run_dir, roots, twins = Path(run_dir), dict(roots or {}), dict(twins or {})
+        self.names = _chosen_names(names, roots, list(dict.fromkeys(allowed or names)))
+        self.folders, self.faces, self.drawn, earlier = {}, {}, [], _prepared_database(run_dir)
+        is_prepared = earlier["database"] in self.names and earlier["database"] not in roots
+        self.prepared = {earlier["database"]: Path(earlier["folder"])} if is_prepared else {}
+        for name in self.names:
+            twin = twins.get(name, name)
+            if name in roots: folder, faces, drawn = Path(roots[name]), f"faces_{name}", False
+            elif name in self.prepared: folder, faces, drawn = self.prepared[name], "faces", earlier["drawn"]
+            else: folder, faces, drawn = run_dir/"data"/twin, f"faces_{twin}", True
+            self.folders[name], self.faces[name] = folder, run_dir/faces
+            if drawn: self.drawn.append(name)
 
     @property
     def world(self)->str:
         "What scores are measured on, in three words."
-        return "embedded world" if len(self.drawn) == len(self.names) else "your copies and twins" if self.drawn else "your copies"
+        if len(self.drawn) == len(self.names): return "embedded world"
+        return "your copies and twins" if self.drawn else "your copies"
 
-def _prepared(run_dir:Path)->dict:
-    "What `05_faces` wrote of its database."
-    file = run_dir/"data.json"
-    if not file.is_file(): raise ValueError(f"{file}: no such file; the notebook 05_faces writes it, and must run before")
-    return json.loads(file.read_text(encoding="utf-8"))
+    def described(self,
+        difficulty:float, # of the twins
+        seed:int,         # of the twins
+        what:str="drawn faces",
+    )->str:
+        "What scores are measured on, in full: for the report."
+        twins = f"{what}; twins of {', '.join(self.drawn)}; difficulty {difficulty}, seed {seed}"
+        copies = [f"{name} at {self.folders[name]}" for name in self.names if name not in self.drawn]
+        return "; ".join([f"the embedded world ({twins})"]*bool(self.drawn) + copies)
+
+    def open(self,
+        name:str,          # one of `names`
+        size:Mapping,      # of its twin: train, validation, test, frames_per_clip as `write_database` takes them
+        task:str|None=None,# only clips that have this task; None: all
+        skipped:list|None=None, # what had to be left out is added here
+        workers:int=1,     # processes that draw and preprocess
+        **drawing,         # further arguments of `write_database`: width, height, difficulty, seed
+    )->Database:
+        "The open database, drawn and its faces found where that is not yet done."
+        if name not in self.folders:
+            raise ValueError(f"{name!r} is no database of this run, there are {', '.join(self.names)}")
+        if name in self.prepared: return open_database(name, self.folders[name])
+        if name in self.drawn: write_database(name, self.folders[name], **size, workers=workers, **drawing)
+        source = open_database(name, self.folders[name])
+        faces = preprocess_database(source, self.faces[name], task=task, workers=workers)
+        if skipped is not None: skipped += faces.skipped
+        return source
 
 # %% ../../nbs/30_data/57_study.ipynb #4cfec9ae
-@patch
-def described(self:RunDatabases,
-    difficulty:float, # of the twins
-    seed:int,         # of the twins
-    what:str="drawn faces",
-)->str:
-    "What scores are measured on, in full: for the report."
-    drawn = [f"the embedded world ({what}; twins of {', '.join(self.drawn)}; difficulty {difficulty}, seed {seed})"]*bool(self.drawn)
-    return "; ".join(drawn + [f"{name} at {self.folders[name]}" for name in self.names if name not in self.drawn])
+def _chosen_names(names, roots, allowed):
+    "The names in the order of the allowed ones; a `ValueError` for others."
+    unknown = sorted({*names, *roots} - {*allowed})
+    if unknown:
+        raise ValueError(f"databases and roots name {', '.join(unknown)}, allowed are {', '.join(allowed)}")
+    return [name for name in allowed if name in names]
 
-@patch
-def open(self:RunDatabases,
-    name:str,          # one of `names`
-    size:Mapping,      # of its twin: train, validation, test, frames_per_clip as `write_database` takes them
-    task:str|None=None,# only clips that have this task; None: all
-    skipped:list|None=None, # what had to be left out is added here
-    workers:int=1,     # processes that draw and preprocess
-    **drawing,         # further arguments of `write_database`: width, height, difficulty, seed
-)->Database:
-    "The open database, drawn and its faces found where that is not yet done."
-    if name not in self.folders: raise ValueError(f"{name!r} is no database of this run, there are {', '.join(self.names)}")
-    if name in self.prepared: return open_database(name, self.folders[name])
-    if name in self.drawn: write_database(name, self.folders[name], **size, workers=workers, **drawing)
-    source = open_database(name, self.folders[name])
-    found = preprocess_database(source, self.faces[name], task=task, workers=workers)
-    if skipped is not None: skipped += found.skipped
-    return source
+def _prepared_database(run_dir:Path)->dict:
+    "What `05_faces` wrote about its database: database, folder, drawn."
+    file = run_dir/"data.json"
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file; the notebook 05_faces writes it, and must run before")
+    return json.loads(file.read_text(encoding="utf-8"))

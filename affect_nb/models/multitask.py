@@ -8,7 +8,7 @@ __all__ = ['mt_vgg', 'mt_vgg_gru', 'mt_vgg_gru_audio', 'AudioVisual', 'av_mt_vgg
 # %% ../../nbs/40_models/60_multitask.ipynb #a28a8262
 import torch
 from torch import Tensor, nn
-from ..core.labels import AUS8, AffectOutput
+from ..core.labels import AUS8, FACE_SIZE, AffectOutput
 from .backbones import scaled
 from .baselines import FrameNetwork
 from .cnn_rnn import CnnRnn, make_rnn
@@ -19,74 +19,75 @@ from .weights import load_weights
 
 # %% ../../nbs/40_models/60_multitask.ipynb #6f4d3c80
 @register_model
-def mt_vgg(width=1.0, tasks=TASKS, au_names=AUS8, modality='visual', dropout=.5, norm=None, size=96):
+def mt_vgg(width=1.0, tasks=TASKS, au_names=AUS8, modality='visual', dropout=.5, norm=None, size=FACE_SIZE):
     "MT-VGG: all tasks from single frames (Section VI.A.1); `modality='audio'`: from the spectrogram at each frame."
-    return FrameNetwork('vgg16', width, (4096, 4096), dropout, norm, size, tasks=tasks, au_names=au_names, modality=modality)
+    return FrameNetwork(cnn='vgg16', units=(4096, 4096), tasks=tasks, au_names=au_names, modality=modality,
+                        dropout=dropout, norm=norm, width=width, size=size)
 
 @register_model
-def mt_vgg_gru(width=1.0, tasks=TASKS, au_names=AUS8, modality='visual', dropout=.5, rnn_dropout=0., norm=None, size=96):
+def mt_vgg_gru(width=1.0, tasks=TASKS, au_names=AUS8, modality='visual', dropout=.5, rnn_dropout=0., norm=None,
+               size=FACE_SIZE):
     "MT-VGG-GRU: a two-layer GRU on the first fully connected layer of MT-VGG (Section VI.A.2)."
-    return CnnRnn(('fc',), False, 'vgg16', width, 4096, False, 'gru', dropout, rnn_dropout, norm, size, tasks, au_names, modality)
+    return CnnRnn(cnn='vgg16', taps=('fc',), units=4096, landmarks=False, rnn='gru', tasks=tasks, au_names=au_names,
+                  modality=modality, dropout=dropout, rnn_dropout=rnn_dropout, norm=norm, width=width, size=size)
 
 @register_model
-def mt_vgg_gru_audio(width=1.0, tasks=TASKS, au_names=AUS8, dropout=.5, rnn_dropout=0., norm=None, size=96):
-    "MT-VGG-GRU that hears: the same network on spectrograms (Section VI.A.3, Table IV)."
-    return mt_vgg_gru(width, tasks, au_names, 'audio', dropout, rnn_dropout, norm, size)
+def mt_vgg_gru_audio(width=1.0, tasks=TASKS, au_names=AUS8, dropout=.5, rnn_dropout=0., norm=None, size=FACE_SIZE):
+    "MT-VGG-GRU on sound: the same network on spectrograms (Section VI.A.3, Table IV)."
+    return mt_vgg_gru(modality='audio', tasks=tasks, au_names=au_names, dropout=dropout, rnn_dropout=rnn_dropout,
+                      norm=norm, width=width, size=size)
 
 # %% ../../nbs/40_models/60_multitask.ipynb #d006c78e
+def _stream(modality, **options):
+    "MT-VGG-GRU without its output layer."
+    stream = mt_vgg_gru(modality=modality, tasks=('va',), **options)
+    stream.output = None
+    return stream
+
 class AudioVisual(nn.Module):
     "Two streams and a GRU over both: `visual`, `audio`, `rnn1`, `output` (Section VI.A.3, Fig. 3)."
-    def __init__(self,
+    def __init__(self, *,
         width:float=1.0,        # scales everything; 1.0 is the paper's size
         tasks:tuple=TASKS,      # of 'va', 'expression', 'aus'
         au_names:tuple=AUS8,    # the AUs of the task 'aus'
         dropout:float=.5,       # after each fc
         rnn_dropout:float=0.,   # between the two layers of each RNN
         norm:str|None=None,     # of the VGGs: None as in the paper, or 'batch'
-        size:int=96,            # px, height and width of a face and of a spectrogram
+        size:int=FACE_SIZE,     # px, height and width of a face and of a spectrogram
     ):
         super().__init__()
-        for modality in ('visual', 'audio'):
-            stream = CnnRnn(('fc',), False, 'vgg16', width, 4096, False, 'gru', dropout, rnn_dropout, norm, size, modality=modality)
-            stream.output = None
-            self.add_module(modality, stream)
-        self.rnn1 = make_rnn('gru', self.visual.memory + self.audio.memory, scaled(128, width), rnn_dropout)
-        self.output = AffectLayer(scaled(128, width), tasks, au_names)
+        options = dict(width=width, dropout=dropout, rnn_dropout=rnn_dropout, norm=norm, size=size)
+        self.visual, self.audio = _stream('visual', **options), _stream('audio', **options)
+        joined, units = self.visual.hidden_units + self.audio.hidden_units, scaled(128, width)
+        self.rnn1 = make_rnn('gru', joined, units, rnn_dropout)
+        self.output = AffectLayer(units, tasks, au_names)
+
+    def continued(self, faces, landmarks=None, state:dict=None, audio=None)->tuple[AffectOutput, dict]:
+        "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
+        check_inputs(faces, None, audio, wants_landmarks=False, wants_audio=True)
+        state, shape, hidden, after = state or {}, faces.shape[:2], {}, {}
+        for name, stream in (('visual', self.visual), ('audio', self.audio)):
+            features = stream.features(read_images(name, faces, audio))
+            hidden[name], after[name] = stream.run_rnns(features, None, shape, state.get(name))
+        with full_precision(faces.device):
+            joined = torch.cat([hidden['visual'], hidden['audio']*has_sound(audio)[..., None]], 2)
+            joined, after['rnn1'] = self.rnn1(joined, state.get('rnn1'))
+            return self.output(joined), after
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio:Tensor=None)->AffectOutput:
         return self.continued(faces, landmarks, audio=audio)[0]
 
-@register_model
-def av_mt_vgg_gru(width=1.0, tasks=TASKS, au_names=AUS8, dropout=.5, rnn_dropout=0., norm=None, size=96):
-    "A/V-MT-VGG-GRU: the face and the sound, each in a stream of its own, and two GRU layers over both (Section VI.A.3)."
-    return AudioVisual(width, tasks, au_names, dropout, rnn_dropout, norm, size)
+    def load_members(self, paths:list)->'AudioVisual':
+        "Fill the streams from checkpoints of MT-VGG-GRU, of faces and of sound; what joins them stays as it is."
+        if len(paths) != 2:
+            raise ValueError(f"{len(paths)} checkpoints for 2 streams: give that of the faces and that of the sound")
+        for stream, path in zip((self.visual, self.audio), paths):
+            load_weights(stream, path, parts=('cnn', 'fc', 'rnn1'))
+        return self
 
 # %% ../../nbs/40_models/60_multitask.ipynb #91c667cd
-def _continued(
-    model:AudioVisual,
-    faces:Tensor,          # (B, T, 3, H, W) the next frames
-    landmarks:Tensor=None, # not read
-    state:dict=None,       # as the call before has returned it; None: these are the first frames
-    audio:Tensor=None,     # (B, T, 1, H, W) the spectrogram at each frame
-)->tuple[AffectOutput, dict]:
-    "Predictions for the next frames, and the state after them."
-    check_inputs(faces, None, audio, False, wants_audio=True)
-    said, after = {}, {}
-    for name in ('visual', 'audio'):
-        stream = getattr(model, name)
-        said[name], after[name] = stream.remember(stream.features(read_images(name, faces, audio)), None, faces.shape[:2], (state or {}).get(name))
-    with full_precision(faces.device):
-        joined = torch.cat([said['visual'], said['audio']*has_sound(audio)[..., None]], 2)
-        out, after['rnn1'] = model.rnn1(joined, (state or {}).get('rnn1'))
-        return model.output(out), after
-
-def _load_members(
-    model:AudioVisual,
-    paths:list,        # checkpoints of MT-VGG-GRU: of faces, of sound
-)->AudioVisual:        # `model`
-    "Fill the two streams; what joins them stays as it is."
-    if len(paths) != 2: raise ValueError(f"{len(paths)} checkpoints for 2 streams: give that of the faces and that of the sound")
-    for name, path in zip(('visual', 'audio'), paths): load_weights(getattr(model, name), path, parts=('cnn', 'fc', 'rnn1'))
-    return model
-
-AudioVisual.continued, AudioVisual.load_members = _continued, _load_members
+@register_model
+def av_mt_vgg_gru(width=1.0, tasks=TASKS, au_names=AUS8, dropout=.5, rnn_dropout=0., norm=None, size=FACE_SIZE):
+    "A/V-MT-VGG-GRU: a stream for the face, one for the sound, and two GRU layers over both (Section VI.A.3)."
+    return AudioVisual(tasks=tasks, au_names=au_names, dropout=dropout, rnn_dropout=rnn_dropout, norm=norm,
+                       width=width, size=size)

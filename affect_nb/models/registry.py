@@ -15,13 +15,15 @@ from torch import nn
 _models: dict[str, Callable] = {}
 
 def register_model(
-    build:Callable, # function of `width` and the model's own arguments, returning an `nn.Module`; its name is the model's name
+    build:Callable, # function of `width` and the model's own arguments to an `nn.Module`; its name is the model's
 )->Callable:        # `build` itself
-    "Decorator: make `build` known to `list_models` and `create_model`."
-    name, known = build.__name__, _models.get(build.__name__)
-    if 'width' not in inspect.signature(build).parameters: raise ValueError(f"model '{name}' takes no `width`, every model must")
-    modules = {function.__module__ for function in (build, known) if function} - {'__main__'}
-    if len(modules) > 1: raise ValueError(f"model '{name}' is registered twice, by {' and '.join(sorted(modules))}")
+    "Decorator: add `build` to the models of `list_models` and `create_model`."
+    name = build.__name__
+    if 'width' not in inspect.signature(build).parameters:
+        raise ValueError(f"model '{name}' takes no `width`, every model must")
+    modules = {function.__module__ for function in (build, _models.get(name)) if function} - {'__main__'}
+    if len(modules) > 1:
+        raise ValueError(f"model '{name}' is registered twice, by {' and '.join(sorted(modules))}")
     _models[name] = build
     return build
 
@@ -29,34 +31,41 @@ def register_model(
 def list_models(
     pattern:str='*', # shell pattern, as in 'affwildnet*'
 )->list[str]:
-    "Names of the registered models, sorted; families such as `timm:<name>` are not listed, there is no end to them."
+    "Names of the registered models, sorted; families such as `timm:<name>` have too many members to be listed."
     return sorted(name for name in _models if name not in _families() and fnmatchcase(name, pattern))
+
+def _parameters(name):
+    "The parameters of a model's function, by name."
+    return inspect.signature(_models[name]).parameters
 
 def _families():
     "Models that are called `family:variant`: their function takes `variant`."
-    return [name for name, build in _models.items() if 'variant' in inspect.signature(build).parameters]
+    return [name for name in _models if 'variant' in _parameters(name)]
 
 # %% ../../nbs/40_models/00_registry.ipynb #6ca673fb
-def _named(name):
-    "The function behind a model's name, and the variant of a family as an argument for it."
+def _split_name(name):
+    "The key of a model's function in `_models`, and the variant of a family as an argument for it."
     family, colon, variant = name.partition(':')
     if colon and family in _families(): return family, dict(variant=variant)
-    if name not in list_models(): raise ValueError(f"no model is called '{name}'; allowed: {', '.join([*list_models(), *(f'{family}:<name>' for family in _families())])}")
+    if name not in list_models():
+        allowed = [*list_models(), *(f'{family}:<name>' for family in _families())]
+        raise ValueError(f"no model is called '{name}'; allowed: {', '.join(allowed)}")
     return name, {}
 
 def model_arguments(
     name:str, # one of `list_models()`, or `timm:<name>`
 )->set[str]:
     "Names of the arguments that a model takes, width included."
-    build, variant = _named(name)
-    return set(inspect.signature(_models[build]).parameters) - set(variant)
+    key, variant = _split_name(name)
+    return set(_parameters(key)) - set(variant)
 
 def _check_arguments(name, arguments):
-    "A `ValueError` where `arguments` holds one that the model does not take."
-    takes = inspect.signature(_models[name]).parameters
-    if any(one.kind is one.VAR_KEYWORD for one in takes.values()): return # it checks them itself
-    unknown = sorted(set(arguments) - set(takes))
-    if unknown: raise ValueError(f"model '{name}' takes no argument {', '.join(unknown)}; it takes {', '.join(takes)}")
+    "A `ValueError` where `arguments` holds a name that the model does not take."
+    parameters = _parameters(name)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()): return # it checks them itself
+    unknown = sorted(set(arguments) - set(parameters))
+    if unknown:
+        raise ValueError(f"model '{name}' takes no argument {', '.join(unknown)}; it takes {', '.join(parameters)}")
 
 def create_model(
     name:str,        # one of `list_models()`, or `timm:<name>`
@@ -64,10 +73,11 @@ def create_model(
     **arguments,     # the model's own arguments
 )->nn.Module:        # with `.architecture` and `.arguments` (width included), from which a checkpoint rebuilds it
     "Build the registered model `name`."
-    build, variant = _named(name)
-    _check_arguments(build, arguments)
-    if not 0 < width <= 4: raise ValueError(f"width is {width}, it must be above 0 and at most 4 (1.0 is the paper's size)")
-    model = _models[build](width=width, **arguments, **variant)
+    key, variant = _split_name(name)
+    _check_arguments(key, arguments)
+    if not 0 < width <= 4:
+        raise ValueError(f"width is {width}, it must be above 0 and at most 4 (1.0 is the paper's size)")
+    model = _models[key](width=width, **arguments, **variant)
     arguments.pop('pretrained', None) # a checkpoint brings its own weights, and must not start a download
     model.architecture, model.arguments = name, dict(width=width, **arguments)
     return model

@@ -8,7 +8,8 @@ __all__ = ['RESNET50_LAYOUT', 'resnet_stage', 'ResNet50']
 # %% ../../nbs/40_models/12_resnet.ipynb #1d9b56d6
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
-from .backbones import TAPS, scaled
+from ..core.labels import FACE_SIZE
+from .backbones import LAST_POOL, TAPS, check_taps, scaled
 
 # %% ../../nbs/40_models/12_resnet.ipynb #4a7dbd4e
 RESNET50_LAYOUT = ((64, 3), (128, 4), (256, 6), (512, 3)) # channels inside the bottlenecks and how many, of each stage
@@ -31,33 +32,37 @@ def resnet_stage(
 class ResNet50(nn.Module):
     "Convolutional part of ResNet-50: faces (N, 3, 96, 96) in [-1, 1] to a dictionary of feature maps."
     def __init__(self,
-        width:float=1.0,           # scales every convolution's channels
-        taps:tuple=('last-pool',), # which of `TAPS` to return
-        caffe:bool=False,          # VGGFace2's layout: stride on the first 1x1, max-pooling without padding
+        width:float=1.0,       # scales every convolution's channels
+        *,
+        taps:tuple=LAST_POOL,  # which of `TAPS` to return
+        caffe:bool=False,      # VGGFace2's layout: stride on the first 1x1, max-pooling without padding
     ):
         super().__init__()
-        unknown = [tap for tap in taps if tap not in TAPS]
-        if unknown or not taps: raise ValueError(f"taps are {tuple(taps)}, each must be one of {TAPS}")
-        self.taps, self.caffe, inner = tuple(taps), caffe, [scaled(channels, width) for channels, _ in RESNET50_LAYOUT]
+        check_taps(taps)
+        self.taps, self.caffe = tuple(taps), caffe
+        inner = [scaled(channels, width) for channels, _ in RESNET50_LAYOUT]
         self.channels = (inner[0], *(channels*Bottleneck.expansion for channels in inner))
         self.conv1, self.bn1 = nn.Conv2d(3, inner[0], 7, 2, padding=3, bias=False), nn.BatchNorm2d(inner[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True) if caffe else nn.MaxPool2d(3, 2, padding=1)
         for number, (channels_in, channels, (_, blocks)) in enumerate(zip(self.channels, inner, RESNET50_LAYOUT), 1):
-            self.add_module(f'layer{number}', resnet_stage(channels_in, channels, blocks, 1 if number == 1 else 2, caffe))
+            stride = 1 if number == 1 else 2
+            self.add_module(f'layer{number}', resnet_stage(channels_in, channels, blocks, stride=stride, caffe=caffe))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d): nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
 
     def forward(self, faces:Tensor)->dict[str, Tensor]:
-        low = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(faces)))))
-        middle = self.layer4(self.layer3(self.layer2(low))) if self.taps != ('2nd-pool',) else None
-        features = {'2nd-pool': low, 'last-conv': middle, 'last-pool': self.avgpool(middle) if 'last-pool' in self.taps else None}
+        features = {'2nd-pool': self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(faces)))))}
+        if self.taps != ('2nd-pool',):
+            features['last-conv'] = self.layer4(self.layer3(self.layer2(features['2nd-pool'])))
+        if 'last-pool' in self.taps: features['last-pool'] = self.avgpool(features['last-conv'])
         return {tap: features[tap] for tap in self.taps}
 
-    def tap_shape(self, tap:str, size:int=96)->tuple[int, int, int]:
+    def tap_shape(self, tap:str, size:int=FACE_SIZE)->tuple[int, int, int]:
         "Channels, height and width of `tap` for faces of `size` x `size` pixels."
-        if tap not in TAPS: raise ValueError(f"tap is {tap!r}, it must be one of {TAPS}")
+        if tap not in TAPS:
+            raise ValueError(f"tap is {tap!r}, it must be one of {TAPS}")
         half = -(-size//2)
         quarter = half//2 if self.caffe else -(-half//2)
         side = {'2nd-pool': quarter, 'last-conv': -(-quarter//8), 'last-pool': 1}[tap]

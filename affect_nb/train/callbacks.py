@@ -35,9 +35,10 @@ def decay_factor(
     return rate**max(0, epoch - epochs + 1)
 
 class ExponentialDecayAfter(Callback):
-    "Keep the learning rate for `epochs`, then multiply it by `rate` before each further epoch; for `fit`, not for one-cycle."
+    "Keep the learning rate for `epochs`, then multiply it by `rate` before each epoch; for `fit`, not for one-cycle."
     def __init__(self, epochs:int=10, rate:float=.9):
-        if not 0 < rate <= 1: raise ValueError(f"rate is {rate}, it must be above 0 and at most 1")
+        if not 0 < rate <= 1:
+            raise ValueError(f"rate is {rate}, it must be above 0 and at most 1")
         self.epochs, self.rate = epochs, rate
 
     def before_fit(self):
@@ -67,7 +68,8 @@ class SaveCheckpointCallback(TrackerCallback):
             self.run = False
             return
         if self.monitor not in self.recorder.metric_names:
-            raise ValueError(f"monitor is '{self.monitor}', it must be one of {', '.join(self.recorder.metric_names[1:-1])}")
+            allowed = ', '.join(self.recorder.metric_names[1:-1])
+            raise ValueError(f"monitor is '{self.monitor}', it must be one of {allowed}")
         super().before_fit()
 
     def after_epoch(self):
@@ -79,7 +81,7 @@ class SaveCheckpointCallback(TrackerCallback):
 
     def _save(self):
         names = list(self.recorder.metric_names[2:]) # after epoch and training loss
-        values = [None if math.isnan(value) else float(value) for value in self.recorder.values[-1][1:]] # NaN: not annotated
+        values = [None if math.isnan(value) else float(value) for value in self.recorder.values[-1][1:]]
         notes = {**self.card.get('notes', {}), 'epoch': self.epoch}
         save_checkpoint(self.path, self.model, {**self.card, 'measures': dict(zip(names, values)), 'notes': notes})
 
@@ -92,44 +94,49 @@ class SaveCheckpointCallback(TrackerCallback):
         "A `ValueError` where no epoch can be the best."
         scores = [values[self.idx] for values in self.recorder.values if len(values) > self.idx]
         if scores and all(map(math.isnan, scores)):
-            raise ValueError(f"{self.monitor} is NaN after every epoch, so none is the best: the validation part has no label of "
-                             "what is learned, or the network predicts NaN")
+            raise ValueError(f"{self.monitor} is NaN after every epoch, so none is the best: "
+                             "the validation part has no label of what is learned, or the network predicts NaN")
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #efe84828
 _FORMAT = 1 # of the state file
 
-def _adam(learn):
+def _torch_optimiser(learn):
     "The PyTorch optimiser inside the learner's."
-    if not isinstance(learn.opt, OptimWrapper): raise ValueError(f"the optimiser is a {type(learn.opt).__name__}: only PyTorch optimisers in `OptimWrapper` (as `affect_adam`) can be resumed")
-    return learn.opt.opt
+    if isinstance(learn.opt, OptimWrapper): return learn.opt.opt
+    raise ValueError(f"the optimiser is a {type(learn.opt).__name__}: "
+                     "only PyTorch optimisers in `OptimWrapper` (as `affect_adam`) can be resumed")
 
 def _state_tensors(learn):
     "Network and optimiser as named tensors."
     tensors = {f'model.{name}': tensor for name, tensor in learn.model.state_dict().items()}
-    for index, fields in _adam(learn).state_dict()['state'].items():
+    for index, fields in _torch_optimiser(learn).state_dict()['state'].items():
         tensors.update({f'optimiser.{index}.{name}': torch.as_tensor(value) for name, value in fields.items()})
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 def _load_tensors(learn, tensors):
     "Put back what `_state_tensors` took."
-    learn.model.load_state_dict({name.removeprefix('model.'): tensor for name, tensor in tensors.items() if name.startswith('model.')})
-    state = {}
+    network, moments = {}, {}
     for name, tensor in tensors.items():
-        if not name.startswith('optimiser.'): continue
-        _, index, part = name.split('.')
-        state.setdefault(int(index), {})[part] = tensor
-    _adam(learn).load_state_dict(dict(state=state, param_groups=_adam(learn).state_dict()['param_groups']))
+        where, _, rest = name.partition('.')
+        if where == 'model': network[rest] = tensor
+        elif where == 'optimiser':
+            index, part = rest.split('.')
+            moments.setdefault(int(index), {})[part] = tensor
+    learn.model.load_state_dict(network)
+    optimiser = _torch_optimiser(learn)
+    optimiser.load_state_dict(dict(state=moments, param_groups=optimiser.state_dict()['param_groups']))
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #4cae5a6e
 _HISTORY = ('lrs', 'losses', 'iters', 'values') # lists of fastai's recorder
 
 def _history(recorder):
-    "The recorder's memory as plain numbers."
-    lists = {name: [[float(one) for one in row] if name == 'values' else float(row) for row in getattr(recorder, name)] for name in _HISTORY}
-    return dict(smooth=(recorder.smooth_loss.count, float(recorder.smooth_loss.val)), **lists)
+    "The recorder's lists as plain numbers."
+    lists = {name: list(map(float, getattr(recorder, name))) for name in _HISTORY if name != 'values'}
+    smooth = (recorder.smooth_loss.count, float(recorder.smooth_loss.val))
+    return dict(lists, values=[list(map(float, row)) for row in recorder.values], smooth=smooth)
 
 def _restore_history(recorder, past):
-    "Give the recorder what it had when the last epoch ended."
+    "Put the recorder back to the end of the last epoch."
     for name in _HISTORY: setattr(recorder, name, list(past[name]))
     recorder.smooth_loss.count, recorder.smooth_loss.val = past['smooth'][0], torch.tensor(past['smooth'][1])
 
@@ -149,20 +156,25 @@ def _read_state(path):
     try:
         with safe_open(path, framework='pt') as file:
             return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()['training'])
-    except (SafetensorError, KeyError, TypeError) as error: raise ValueError(f"{path}: not the state of a training ({error}); delete it to start anew") from None
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the state of a training ({error}); delete it to start anew") from None
 
-def _identity(learn, seed, facts):
-    "What makes a training the one it is."
-    name, arguments = getattr(learn.model, 'architecture', type(learn.model).__name__), getattr(learn.model, 'arguments', {})
-    return json.loads(json.dumps(dict(format=_FORMAT, architecture=name, arguments=arguments, epochs=learn.n_epoch, seed=seed, batches=len(learn.dls.train), **facts)))
+def _training_identity(learn, seed, facts):
+    "What must be equal for two trainings to be the same."
+    name = getattr(learn.model, 'architecture', type(learn.model).__name__)
+    network = dict(architecture=name, arguments=getattr(learn.model, 'arguments', {}))
+    run = dict(epochs=learn.n_epoch, seed=seed, batches=len(learn.dls.train))
+    return json.loads(json.dumps(dict(format=_FORMAT, **network, **run, **facts)))
 
 def _write_state(path, learn, facts):
     "Write tensors, history and `facts`, whole or not at all."
-    with whole(path) as aside: save_file(_state_tensors(learn), aside, metadata=dict(training=json.dumps({**facts, **_history(learn.recorder)})))
+    training = json.dumps({**facts, **_history(learn.recorder)})
+    with whole(path) as aside: save_file(_state_tensors(learn), aside, metadata=dict(training=training))
 
 def _differences(now, then):
     "What two trainings do not have in common, in words."
-    return [f"{name} was {then.get(name)}, now {now.get(name)}" for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
+    names = [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
+    return [f"{name} was {then.get(name)}, now {now.get(name)}" for name in names]
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #1fbe3f32
 class ResumeCallback(Callback):
@@ -194,17 +206,19 @@ class ResumeCallback(Callback):
 
     def after_fit(self):
         if self.learn.replaying: _restore_history(self.recorder, self.past) # there was nothing left to do
-        elif len(self.recorder.values) == self.epoch + 1: self._save(self.epoch + 1) # all epochs, or stopped early after a whole one
+        elif len(self.recorder.values) == self.epoch + 1: self._save(self.epoch + 1) # the last epoch is whole
         self.learn.replaying, self.recorder.run = False, True
 
     def _go_on(self):
         tensors, self.past = _read_state(self.path)
-        differ = _differences(_identity(self.learn, self.seed, self.facts), self.past['identity'])
-        if differ: raise ValueError(f"{self.path} is of another training ({'; '.join(differ)}); delete it to start anew")
+        differ = _differences(self._identity(), self.past['identity'])
+        if differ:
+            raise ValueError(f"{self.path} is of another training ({'; '.join(differ)}); delete it to start anew")
         _load_tensors(self.learn, tensors)
         self.done = self.past['done']
 
-    def _save(self, done): _write_state(self.path, self.learn, dict(identity=_identity(self.learn, self.seed, self.facts), done=done))
+    def _identity(self): return _training_identity(self.learn, self.seed, self.facts)
+    def _save(self, done): _write_state(self.path, self.learn, dict(identity=self._identity(), done=done))
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #50cfe346
 def va_of(
@@ -212,7 +226,8 @@ def va_of(
 )->Tensor:                                    # (..., 2)
     "The valence and arousal of whatever carries them."
     va = affect.va if isinstance(affect, (AffectTargets, AffectOutput)) else affect
-    if va is None: raise ValueError(f"{affect} has no valence and arousal to learn from")
+    if va is None:
+        raise ValueError(f"{affect} has no valence and arousal to learn from")
     return va
 
 class ValenceArousal(Callback):
@@ -229,7 +244,7 @@ def complete_targets(
     au_names:tuple,        # the network's AUs; () where it predicts none
     shape:tuple=None,      # leading shape, for targets without any field; None: their own
 )->AffectTargets:          # with a field for each task, and no other
-    "Targets as a network of these tasks reads them: what is not annotated is missing."
+    "Targets with a field for each task of a network; what is not annotated is missing."
     au_names = tuple(au_names) or targets.au_names
     blank = AffectTargets.missing(shape or targets.shape, tasks, au_names, targets.device)
     targets = targets.with_aus(au_names)

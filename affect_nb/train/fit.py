@@ -31,7 +31,7 @@ from .recipes import Recipe, fitting_arguments
 
 # %% ../../nbs/50_train/22_fit.ipynb #7ef6893b
 def _recipe_callbacks(recipe):
-    "What a recipe adds to fastai's loop."
+    "The callbacks of a recipe's schedule, clipping and early stopping."
     decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
     clip = [GradientClip(recipe.clip)] if recipe.clip else []
     stop = [EarlyStoppingCallback(recipe.monitor, patience=recipe.patience)] if recipe.patience else []
@@ -49,9 +49,10 @@ def create_learner(
     check_couples(recipe.coupling, recipe.tasks)
     set_seed(recipe.seed)
     of_loss = dict(lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over)
-    return affect_learner(dls, recipe.arch, recipe.width, recipe.lr, recipe.precision, device=device, weights=weights, path=path,
-                          pool=recipe.pool, loss_func=coupled_loss(recipe, **of_loss), **of_loss,
-                          frozen=recipe.regime != 'end_to_end', cbs=[*_recipe_callbacks(recipe), *L(cbs)], **recipe.arguments)
+    return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, precision=recipe.precision, device=device,
+                          weights=weights, path=path, pool=recipe.pool, loss_func=coupled_loss(recipe, **of_loss),
+                          frozen=recipe.regime != 'end_to_end', cbs=[*_recipe_callbacks(recipe), *L(cbs)],
+                          **of_loss, **recipe.arguments)
 
 # %% ../../nbs/50_train/22_fit.ipynb #c51d92ad
 def _check_batches(recipe, dls):
@@ -68,11 +69,11 @@ def _check_batches(recipe, dls):
 def _check_regime(recipe, weights):
     "A `ValueError` where a regime cannot start from these weights."
     if recipe.regime == 'cnn_frozen' and weights is None:
-        raise ValueError("regime is 'cnn_frozen' and there are no weights: a CNN that has learned nothing would stay so; "
-                         "give weights, as {'cnn': path}")
+        raise ValueError("regime is 'cnn_frozen' and there are no weights: "
+                         "a CNN that has learned nothing would stay so; give weights, as {'cnn': path}")
     if recipe.regime == 'cnn_first' and isinstance(weights, (list, tuple)):
-        raise ValueError("regime is 'cnn_first', and weights are members, who bring their CNNs: choose 'cnn_frozen' or "
-                         "'end_to_end', or give {'cnn': path}")
+        raise ValueError("regime is 'cnn_first', and weights are members, who bring their CNNs: "
+                         "choose 'cnn_frozen' or 'end_to_end', or give {'cnn': path}")
 
 # %% ../../nbs/50_train/22_fit.ipynb #b2d2bdbc
 def _single_cnn(recipe):
@@ -85,8 +86,8 @@ def _single_cnn(recipe):
         raise ValueError(f"{recipe.arch} with {recipe.arguments} has {len(kinds)} kinds of CNN ({names}): "
                          "'cnn_first' needs one, a VGG-16 or a ResNet-50")
     if recipe.sound and sees(recipe.network):
-        raise ValueError(f"{recipe.arch} sees and hears, and 'cnn_first' is for one CNN: train each stream before it, "
-                         "and give their checkpoints as weights")
+        raise ValueError(f"{recipe.arch} reads faces and sound, and 'cnn_first' is for one CNN: "
+                         "train each stream before it, and give their checkpoints as weights")
     return cnns[0]
 
 def frame_network(
@@ -109,7 +110,7 @@ def _cnn_recipe(recipe):
     return recipe.replace(arch=arch, arguments=arguments, regime='end_to_end', epochs=recipe.cnn_epochs)
 
 # %% ../../nbs/50_train/22_fit.ipynb #7fcf13ee
-def _keepers(recipe, learn, out, card, weights, split):
+def _saving_callbacks(recipe, learn, out, card, weights, split):
     "The callbacks that keep the best epoch with its card, and the state to go on from."
     record, precision = weights_record(weights), learn.precision.name
     notes = dict(sequence=recipe.length, recipe=recipe.model_dump(), weights=record, precision=precision,
@@ -118,13 +119,20 @@ def _keepers(recipe, learn, out, card, weights, split):
     facts = dict(recipe=recipe.model_dump(), weights=record, split=split, precision=precision)
     return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts)]
 
+def _fit_cnn_first(recipe, dls, out, weights, **options):
+    "Train the CNN by itself in `out/cnn`; the weights to go on from."
+    parts = weights_by_part(weights)
+    start = parts.get('cnn', parts.get(''))
+    fit(_cnn_recipe(recipe), dls, out/'cnn', weights=None if start is None else {'cnn': start}, **options)
+    return {**parts, 'cnn': out/'cnn'/'best'}
+
 def fit(
     recipe:Recipe,
     dls:DataLoaders,          # of sequences
     out:str|os.PathLike,      # folder: `best.safetensors`, `best.json`, `state.safetensors`; of 'cnn_first' also `cnn/`
     card:dict=None,           # data, licence, preprocessing, notes of the checkpoint's card
     device=None,              # None: that of `dls`
-    weights=None,             # checkpoints to start from: a path, part -> path, or a list of paths, one for each member of a fusion
+    weights=None,             # checkpoints to start from: a path, part -> path, or a list, one per member of a fusion
     cbs=None,                 # further callbacks
 )->Learner:                   # with the best epoch's weights
     "Train by `recipe`; the same call after a kill goes on after the last finished epoch."
@@ -132,13 +140,11 @@ def fit(
     _check_regime(recipe, weights)
     out, card = Path(out), card or {}
     if recipe.regime == 'cnn_first':
-        parts = weights_by_part(weights)
-        start = parts.get('cnn', parts.get(''))
-        fit(_cnn_recipe(recipe), dls, out/'cnn', card, device, None if start is None else {'cnn': start}, cbs)
-        weights = {**parts, 'cnn': out/'cnn'/'best'}
+        weights = _fit_cnn_first(recipe, dls, out, weights, card=card, device=device, cbs=cbs)
     out.mkdir(parents=True, exist_ok=True)
-    learn = create_learner(recipe, dls, device, weights, cbs, out)
-    learn.add_cbs(_keepers(recipe, learn, out, card, weights, getattr(dls, 'split_hash', '')))
+    learn = create_learner(recipe, dls, device=device, weights=weights, cbs=cbs, path=out)
+    split = getattr(dls, 'split_hash', '')
+    learn.add_cbs(_saving_callbacks(recipe, learn, out, card=card, weights=weights, split=split))
     if recipe.schedule == 'decay': learn.fit(recipe.epochs, recipe.lr)
     else: learn.fit_one_cycle(recipe.epochs, recipe.lr)
     return learn

@@ -16,17 +16,18 @@ from torch import Tensor, nn
 
 # %% ../../nbs/50_train/12_gradients.ipynb #54e6ea38
 def _terms_of(learn):
-    "The terms of the loss of the batch that the learner is at, in the graph."
+    "The terms of the loss of the learner's current batch, in the graph."
     return learn.loss_func.terms(learn.pred, *learn.yb)
 
 def _check_terms(learn):
     "A `ValueError` where the loss has no terms."
-    if not hasattr(learn.loss_func, 'terms'): raise ValueError(f"the loss is {learn.loss_func}, which has no terms: MultitaskLoss and CoupledLoss have")
+    if not hasattr(learn.loss_func, 'terms'):
+        raise ValueError(f"the loss is {learn.loss_func}, which has no terms: MultitaskLoss and CoupledLoss have")
 
 def _is_mock(learn): return hasattr(learn, 'lr_finder') or hasattr(learn, 'gather_preds')
 
-def _counts(name, term, targets):
-    "Does a batch have a label that this term is about? Where a coupling made labels, the term is not 0."
+def _has_labels(name, term, targets):
+    "Does a batch have a label for this term? Where a coupling made labels, the term is not 0."
     annotated = targets.annotated(name).any() if name in ('va', 'expression', 'aus') else False
     return (term != 0) | annotated
 
@@ -34,46 +35,53 @@ def _counts(name, term, targets):
 class TaskLosses(Callback):
     "Log each term of the loss over the training batches and over the validation batches of each epoch."
     order = 7 # before `Multitask` takes what is gathered off the GPU
-    def __init__(self): self.rows, self.epochs, self.sums, self.learnt = [], [], {}, False
+    def __init__(self): self.rows, self.epochs, self.sums, self.learned = [], [], {}, False
 
     def before_fit(self):
         self.run = not _is_mock(self.learn)
         if self.run: _check_terms(self.learn)
 
-    def before_epoch(self): self.sums, self.learnt = {}, False
+    def before_epoch(self): self.sums, self.learned = {}, False
     def before_train(self):
         if self.epoch == 0: self.rows, self.epochs = [], [] # a fit begins
-        self.learnt = True
+        self.learned = True
 
     def after_loss(self):
         with torch.no_grad(): terms = _terms_of(self.learn)
         side, images, targets = 'train' if self.training else 'valid', len(self.pred), self.yb[0]
         for name, term in terms.items():
-            counts = _counts(name, term, targets)
+            counts = _has_labels(name, term, targets)
             total, weight = self.sums.get((side, name), (0., 0.))
             self.sums[side, name] = total + torch.where(counts, term.float(), 0.)*images, weight + counts*images
 
     def after_epoch(self):
-        if not self.learnt: return # a validation by itself, or an epoch that was finished before a kill
-        self.rows.append({key: float(total/weight) if weight else float('nan') for key, (total, weight) in self.sums.items()})
+        if not self.learned: return # a validation by itself, or an epoch that was finished before a kill
+        means = {key: float(total/weight) if weight else float('nan') for key, (total, weight) in self.sums.items()}
+        self.rows.append(means)
         self.epochs.append(self.epoch)
 
     @property
     def table(self)->pd.DataFrame: # index epoch, columns (side, term)
         "The mean of each term, epoch by epoch; those that were finished before a kill are not in it."
-        columns = pd.MultiIndex.from_tuples(list(dict.fromkeys(key for row in self.rows for key in row)), names=['side', 'term'])
+        keys = list(dict.fromkeys(key for row in self.rows for key in row))
+        columns = pd.MultiIndex.from_tuples(keys, names=['side', 'term'])
         return pd.DataFrame(self.rows, pd.Index(self.epochs, name='epoch')).reindex(columns=columns)
 
 # %% ../../nbs/50_train/12_gradients.ipynb #daf2010d
+def _gradient_of(term, parameters):
+    "The gradient by each parameter; the graph stays."
+    return torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
+
 def term_gradients(
     terms:dict,        # name -> scalar in the graph
     parameters:list,   # that the terms share
 )->tuple[list, Tensor]: # names of the terms that have a gradient, (n, n) float64 dot products of these gradients
     "The gradient of each term by itself; the graph stays, and so do the gradients that the parameters have."
-    gradients = {name: torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True) for name, term in terms.items() if term.requires_grad}
+    gradients = {name: _gradient_of(term, parameters) for name, term in terms.items() if term.requires_grad}
     dots = torch.zeros(len(gradients), len(gradients), dtype=torch.float64)
-    for parameter, *each in zip(parameters, *gradients.values()):
-        rows = torch.stack([torch.zeros_like(parameter) if one is None else one for one in each]).flatten(1).float()
+    for parameter, *grads in zip(parameters, *gradients.values()):
+        rows = [torch.zeros_like(parameter) if grad is None else grad for grad in grads]
+        rows = torch.stack(rows).flatten(1).float()
         dots += (rows @ rows.T).cpu().double()
     pull = dots.diagonal() > 0
     return [name for name, pulls in zip(gradients, pull.tolist()) if pulls], dots[pull][:, pull]
@@ -86,63 +94,68 @@ def cosines(
     return (dots/norms/norms[:, None]).clamp(-1, 1)
 
 # %% ../../nbs/50_train/12_gradients.ipynb #903a255c
-def _shared(model, parts):
-    "The parameters of some parts that learn."
-    known = dict(model.named_modules())
-    lacking = [part for part in parts if part not in known]
-    if lacking: raise ValueError(f"{type(model).__name__} has no part {lacking[0]!r} whose gradients could be compared; it has {', '.join(name for name, _ in model.named_children())}")
-    found = {id(parameter): parameter for part in parts for parameter in known[part].parameters() if parameter.requires_grad}
-    if not found: raise ValueError(f"nothing learns in {', '.join(parts) or 'no part'}: all of it is frozen")
-    return list(found.values())
+def _shared_parameters(model, parts):
+    "The trainable parameters of some parts."
+    modules = dict(model.named_modules())
+    lacking = [part for part in parts if part not in modules]
+    if lacking:
+        children = ', '.join(name for name, _ in model.named_children())
+        raise ValueError(f"{type(model).__name__} has no part {lacking[0]!r} whose gradients could be compared; "
+                         f"it has {children}")
+    parameters = [parameter for part in parts for parameter in modules[part].parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ValueError(f"nothing learns in {', '.join(parts) or 'no part'}: all of it is frozen")
+    return list({id(parameter): parameter for parameter in parameters}.values())
 
 # %% ../../nbs/50_train/12_gradients.ipynb #0c0baf60
 class GradientConflict(Callback):
-    "Measure how the terms of the loss pull at the parts that they share, every so many batches of an epoch from its first."
+    "Measure the gradients of the loss's terms in the parts that they share, every so many batches of an epoch."
     def __init__(self,
         every:int=10,          # batches
         parts:tuple=('cnn', 'fc'), # names of parts of the network
     ):
-        if every < 1: raise ValueError(f"every is {every}, allowed are whole numbers from 1")
+        if every < 1:
+            raise ValueError(f"every is {every}, allowed are whole numbers from 1")
         self.every, self.parts, self.rows, self.lengths = every, tuple(parts), [], []
 
     def before_fit(self):
         self.run = not _is_mock(self.learn)
         if not self.run: return
         _check_terms(self.learn)
-        _shared(self.model, self.parts) # what is missing is an error now
+        _shared_parameters(self.model, self.parts) # a missing part is an error now
 
     def before_train(self):
         if self.epoch == 0: self.rows, self.lengths = [], [] # a fit begins
 
     def before_backward(self):
         if self.iter % self.every: return
-        names, dots = term_gradients(_terms_of(self.learn), _shared(self.model, self.parts))
-        at, between = (self.epoch, self.iter), cosines(dots).tolist()
-        self.rows += [(*at, names[one], names[other], between[one][other]) for one, other in combinations(range(len(names)), 2)]
+        names, dots = term_gradients(_terms_of(self.learn), _shared_parameters(self.model, self.parts))
+        at, cosine = (self.epoch, self.iter), cosines(dots).tolist()
+        self.rows += [(*at, names[a], names[b], cosine[a][b]) for a, b in combinations(range(len(names)), 2)]
         self.lengths += [(*at, name, norm) for name, norm in zip(names, dots.diagonal().sqrt().tolist())]
 
     @property
     def table(self)->pd.DataFrame:
-        "A row a pair of terms that both have a gradient: epoch, batch, term_a, term_b, cosine."
+        "Per pair of terms that both have a gradient: epoch, batch, term_a, term_b, cosine."
         return pd.DataFrame(self.rows, columns=['epoch', 'batch', 'term_a', 'term_b', 'cosine'])
     @property
     def norms(self)->pd.DataFrame:
-        "A row a term that has a gradient: epoch, batch, term, norm."
+        "Per term that has a gradient: epoch, batch, term, norm."
         return pd.DataFrame(self.lengths, columns=['epoch', 'batch', 'term', 'norm'])
 
 # %% ../../nbs/50_train/12_gradients.ipynb #00dbfdb8
 def plot_conflict(
     table:pd.DataFrame, # `GradientConflict.table`
-    ax=None,
+    ax=None,            # None: a new one
 ):                      # the axes
     "The cosine of each pair over the training: the measured steps, and the mean of each epoch."
     if not len(table): raise ValueError("the table is empty: no two terms had a gradient, or nothing was trained")
     ax = ax or plt.subplots(figsize=(6, 3), dpi=72, layout='constrained')[1]
     steps = table.batch.max() + 1
-    for number, ((one, other), rows) in enumerate(table.groupby(['term_a', 'term_b'], sort=False)):
-        mean = rows.groupby('epoch').cosine.mean()
-        ax.plot(rows.epoch + (rows.batch + .5)/steps, rows.cosine, '.', color=f'C{number % 10}', alpha=.4, markersize=4)
-        ax.plot(mean.index + .5, mean, '-', color=f'C{number % 10}', lw=1.5, marker='o', markersize=3, label=f'{one}, {other}'.replace('_', ' '))
+    for number, (pair, rows) in enumerate(table.groupby(['term_a', 'term_b'], sort=False)):
+        mean, colour, label = rows.groupby('epoch').cosine.mean(), f'C{number % 10}', ', '.join(pair).replace('_', ' ')
+        ax.plot(rows.epoch + (rows.batch + .5)/steps, rows.cosine, '.', color=colour, alpha=.4, markersize=4)
+        ax.plot(mean.index + .5, mean, '-', color=colour, lw=1.5, marker='o', markersize=3, label=label)
     ax.axhline(0, color='grey', lw=.8)
     ax.set(xlabel='epoch', ylabel='cosine of the gradients', ylim=(-1.05, 1.05))
     ax.legend(fontsize=6, frameon=False, loc='center left', bbox_to_anchor=(1, .5))

@@ -50,12 +50,13 @@ def trainable_groups(
 def _network_name(model): return getattr(model, 'architecture', 'the network')
 
 def _check_inputs(model, dls):
-    "A warning where a network reads landmarks and there are none; a `ValueError` where it hears and there is no sound."
+    "A warning where a network reads landmarks and there are none; a `ValueError` where it reads sound and has none."
     if reads_landmarks(model) and getattr(getattr(dls.train, 'dataset', None), 'has_landmarks', True) is False:
         warnings.warn(f"{_network_name(model)} reads landmarks, and none of the faces has any: zeros stand for them; "
                       "landmarks=False builds it without")
     if hears(model) and getattr(dls, 'n_inp', 2) < 3:
-        raise ValueError(f"{_network_name(model)} hears, and the batches hold no sound: make the datasets with sound=True")
+        raise ValueError(f"{_network_name(model)} reads sound, and the batches hold no sound: "
+                         "make the datasets with sound=True")
 
 # %% ../../nbs/50_train/15_learner.ipynb #902952c5
 def _va_objective(loss_func, metrics, pool):
@@ -70,9 +71,9 @@ def _objective(model, loss_func, metrics, pool, **weights):
     if tasks == ('va',): return _va_objective(loss_func, metrics, pool)
     if pool:
         raise ValueError(f"pool is {pool!r}, and the network learns {', '.join(tasks)}: "
-                         "one value a sequence is for valence and arousal alone")
-    return (loss_func or MultitaskLoss(**weights), multitask_metrics(tasks) if metrics is None else metrics,
-            Multitask(tasks, aus_of(model)))
+                         "one value per sequence is for valence and arousal alone")
+    metrics = multitask_metrics(tasks) if metrics is None else metrics
+    return loss_func or MultitaskLoss(**weights), metrics, Multitask(tasks, aus_of(model))
 
 class _AffectLearner(Learner):
     "A `Learner` whose predictions are `AffectOutput`: fastai can put tensors alone into another order."
@@ -92,7 +93,7 @@ def affect_learner(
     weights=None,                  # checkpoints to start from, as `start_from` takes them
     loss_func=None,                # of predictions and targets; None: CCC, or `MultitaskLoss` for several tasks
     metrics=None,                  # None: by the network's tasks, `va_metrics(pool)` or `multitask_metrics(tasks)`
-    pool:str|None=None,            # 'median' or 'mean': one value per sequence, as for OMG-Emotion; None: every frame counts
+    pool:str|None=None,            # 'median' or 'mean': one value per sequence, as for OMG-Emotion; None: per frame
     lambda_au:float=1.,            # weight of the AUs (eq. 7)
     lambda_va:float=1.,            # weight of valence and arousal (eq. 7)
     au_over:str=AU_OVER,           # over the AUs of a frame: 'mean' (eq. 7) or 'sum' (eq. 5)
@@ -101,7 +102,7 @@ def affect_learner(
     path='.',                      # folder of the learner
     **arguments,                   # of the model
 )->Learner:                        # with `.precision`, the `Precision` it runs in
-    "A fastai `Learner` that trains a network's tasks: valence and arousal alone on the CCC loss (eq. 2), several on eq. 7."
+    "A fastai `Learner` for a network's tasks: the CCC loss (eq. 2) for valence and arousal alone, eq. 7 for several."
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
     start_from(model, weights)
@@ -111,8 +112,8 @@ def affect_learner(
     if frozen: freeze_cnn(model)
     chosen = choose_precision(device, precision)
     learner = Learner if isinstance(adapter, ValenceArousal) else _AffectLearner
-    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, path=path, metrics=metrics,
-                    splitter=trainable_groups if frozen else affect_splitter,
+    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, path=path,
+                    metrics=metrics, splitter=trainable_groups if frozen else affect_splitter,
                     cbs=[adapter, RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)])
     learn.precision = chosen
     return learn

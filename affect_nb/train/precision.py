@@ -29,7 +29,8 @@ def choose_device(
     allowed = available_devices()
     if name in (None, 'auto'): return torch.device(allowed[0])
     wanted = 'cuda:0' if str(name) == 'cuda' else 'mps' if str(name) == 'mps:0' else str(name)
-    if wanted not in allowed: raise ValueError(f"device '{name}' was asked for, but this machine has only {', '.join(allowed)}")
+    if wanted not in allowed:
+        raise ValueError(f"device '{name}' was asked for, but this machine has only {', '.join(allowed)}")
     return torch.device(wanted)
 
 # %% ../../nbs/50_train/00_precision.ipynb #63a67662

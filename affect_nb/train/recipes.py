@@ -44,15 +44,14 @@ class Recipe(Coupling):
     lambda_au: float = Field(1., ge=0)   # weight of the AUs where several tasks are learned (eq. 7)
     lambda_va: float = Field(1., ge=0)   # weight of valence and arousal there
     au_over: Literal['sum', 'mean'] = AU_OVER # over the AUs of a frame: eq. 5 or eq. 7
-    patience: int|None = Field(None, ge=1) # epochs without progress on the validation part before it stops; None: all epochs
+    patience: int|None = Field(None, ge=1) # epochs without progress in the validation before it stops; None: no stop
     regime: Literal['end_to_end', 'cnn_frozen', 'cnn_first'] = 'end_to_end' # see `train.fit`
     cnn_epochs: int = Field(10, ge=1)    # most epochs of the CNN by itself, for 'cnn_first'
 
     @model_validator(mode='after')
     def _can_pool(self):
         if self.pool and self.batch_size < 2:
-            raise ValueError(f"pool is '{self.pool}' and batch_size {self.batch_size}: "
-                             "concordance over sequences needs at least 2 in a batch")
+            raise ValueError(f"pool is '{self.pool}' and batch_size {self.batch_size}: CCC needs at least 2 in a batch")
         return self
 
     def replace(self, **entries)->'Recipe':
@@ -96,13 +95,16 @@ def fitting_arguments(
 # %% ../../nbs/50_train/20_recipes.ipynb #27b8604e
 AFFWILDNET = dict(
     paper=dict(arguments=dict(dropout=.5)),
-    demo=dict(width=.125, arguments=dict(dropout=.5), batch_size=4, length=20, epochs=16, lr=4e-4, schedule='one_cycle', clip=1.),
-    smoke=dict(width=.125, arguments=dict(dropout=.5), batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle'),
+    demo=dict(arguments=dict(dropout=.5), width=.125, batch_size=4, length=20, epochs=16, lr=4e-4,
+              schedule='one_cycle', clip=1.),
+    smoke=dict(arguments=dict(dropout=.5), width=.125, batch_size=2, length=16, epochs=1, lr=1e-3,
+               schedule='one_cycle'),
 )
 
 def _recipe_of(presets, preset, changes):
     "A preset with changes; errors name what is allowed."
-    if preset not in presets: raise ValueError(f"preset is {preset!r}, it must be one of {tuple(presets)}")
+    if preset not in presets:
+        raise ValueError(f"preset is {preset!r}, it must be one of {tuple(presets)}")
     entries = {**presets[preset], **{name: value for name, value in changes.items() if value is not None}}
     try: recipe = Recipe(**entries)
     except ValidationError as error: raise ValueError(f"not a recipe: {error}") from None
@@ -149,16 +151,20 @@ def _multitask_presets(arch, paper, demo, smoke, **shared):
     return dict(paper=dict(arch=arch, arguments=dict(dropout=.5), **_CONSTANT, **shared, **paper),
                 demo=dict(arch=arch, **small, **demo), smoke=dict(arch=arch, **small, **smoke))
 
-MT_VGG = _multitask_presets('mt_vgg', paper=dict(batch_size=256), demo=dict(batch_size=32, epochs=3),
-                            smoke=dict(batch_size=32, epochs=1), length=1, au_over='sum')
-MT_VGG_GRU = _multitask_presets('mt_vgg_gru', paper=dict(batch_size=10, length=90), demo=dict(batch_size=4, length=20, epochs=4),
-                                smoke=dict(batch_size=2, length=16, epochs=1), au_over='sum')
-AV_MT_VGG_GRU = _multitask_presets('av_mt_vgg_gru', paper=dict(batch_size=10, length=90), demo=dict(batch_size=4, length=20, epochs=3),
-                                   smoke=dict(batch_size=2, length=16, epochs=1), au_over='sum')
+MT_VGG = _multitask_presets(
+    'mt_vgg', length=1, au_over='sum',
+    paper=dict(batch_size=256), demo=dict(batch_size=32, epochs=3), smoke=dict(batch_size=32, epochs=1))
+MT_VGG_GRU = _multitask_presets(
+    'mt_vgg_gru', au_over='sum', paper=dict(batch_size=10, length=90),
+    demo=dict(batch_size=4, length=20, epochs=4), smoke=dict(batch_size=2, length=16, epochs=1))
+AV_MT_VGG_GRU = _multitask_presets(
+    'av_mt_vgg_gru', au_over='sum', paper=dict(batch_size=10, length=90),
+    demo=dict(batch_size=4, length=20, epochs=3), smoke=dict(batch_size=2, length=16, epochs=1))
 
 # %% ../../nbs/50_train/20_recipes.ipynb #6ec711b3
-FACEBEHAVIORNET = _multitask_presets('facebehaviornet', paper=dict(batch_size=751), demo=dict(batch_size=64, epochs=4),
-                                     smoke=dict(batch_size=32, epochs=1), length=1, coupling='both')
+FACEBEHAVIORNET = _multitask_presets(
+    'facebehaviornet', length=1, coupling='both',
+    paper=dict(batch_size=751), demo=dict(batch_size=64, epochs=4), smoke=dict(batch_size=32, epochs=1))
 
 # %% ../../nbs/50_train/20_recipes.ipynb #c752440f
 def mt_vgg_recipe(
@@ -172,7 +178,7 @@ def mt_vgg_gru_recipe(
     preset:str='paper', # 'paper', 'demo' or 'smoke'
     **changes,          # entries of `Recipe` to replace; None leaves the preset's
 )->Recipe:
-    "The recipe of MT-VGG-GRU, with changes; `arch='mt_vgg_gru_audio'` hears."
+    "The recipe of MT-VGG-GRU, with changes; `arch='mt_vgg_gru_audio'` reads sound in place of faces."
     return _recipe_of(MT_VGG_GRU, preset, changes)
 
 def av_mt_vgg_gru_recipe(

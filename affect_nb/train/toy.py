@@ -18,8 +18,8 @@ _TOY_AUS, _TOY_LEVELS = (1, 2, 4, 12), (-.6, -.2, .2, .6) # an AU is active from
 def _toy_targets(va, tasks):
     "What is annotated of a toy world: all of `tasks` follow from valence."
     expression = ((va[..., 0] + 1)*3.5).long().clamp(0, 6)
-    aus = (va[..., :1] > torch.tensor(_TOY_LEVELS)).float()
-    return AffectTargets(**{task: field for task, field in dict(va=va, expression=expression, aus=aus).items() if task in tasks}, au_names=_TOY_AUS)
+    fields = dict(va=va, expression=expression, aus=(va[..., :1] > torch.tensor(_TOY_LEVELS)).float())
+    return AffectTargets(**{task: field for task, field in fields.items() if task in tasks}, au_names=_TOY_AUS)
 
 # %% ../../nbs/50_train/08_toy.ipynb #dddab603
 class ToyAffect:
@@ -40,9 +40,13 @@ class ToyAffect:
     def __len__(self): return len(self.va)
     def __getitem__(self, index):
         va, faces = self.va[index], self.faces[index]
-        landmarks, there = va[:, 1, None, None].expand(-1, 68, 2).contiguous(), torch.ones(len(va), dtype=torch.bool)
-        heard = dict(audio=(127.5 + 100*va[:, 1:, None, None]).to(torch.uint8).expand(-1, 1, *faces.shape[-2:]).contiguous()) if self.has_sound else {}
-        return Sequence(faces, landmarks, _toy_targets(va, self.tasks), there, **heard)
+        landmarks = va[:, 1, None, None].expand(-1, 68, 2).contiguous()
+        return Sequence(faces, landmarks, _toy_targets(va, self.tasks), mask=torch.ones(len(va), dtype=torch.bool),
+                        audio=self._audio(va) if self.has_sound else None)
+
+    def _audio(self, va):
+        loudness = (127.5 + 100*va[:, 1:, None, None]).to(torch.uint8)
+        return loudness.expand(-1, 1, *self.faces.shape[-2:]).contiguous()
 
 def toy_dataloaders(
     n:int=16,      # sequences to train on; half as many, other ones, to validate
@@ -53,5 +57,6 @@ def toy_dataloaders(
     **options,     # tasks, sound of `ToyAffect`
 )->DataLoaders:    # on the CPU
     "`DataLoaders` over two `ToyAffect` worlds."
-    train, valid = ToyAffect(n, frames, size, seed, **options), ToyAffect(max(1, n//2), frames, size, seed + 1, **options)
+    options = dict(options, frames=frames, size=size)
+    train, valid = ToyAffect(n, seed=seed, **options), ToyAffect(max(1, n//2), seed=seed + 1, **options)
     return DataLoaders(AffectDL(train, bs, shuffle=True, seed=seed, drop_last=True), AffectDL(valid, bs), device='cpu')
