@@ -237,11 +237,11 @@ def plot_rows(
     return fig
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #143f026d
-def _plot_method(ax, rows, places, paper, colour):
+def _plot_method(ax, method, rows, places, paper, colour):
     "One network of `plot_cells`: ours at `places`, and the paper's numbers beside them, where it has some."
     cells = zip(rows["database"], rows["measure"], rows["dimension"])
     ax.errorbar(rows["value"], [places[cell] for cell in cells], xerr=_bars(rows), fmt="o", markersize=4, capsize=2,
-                color=colour, label=f"{rows['method'].iloc[0]}, ours")
+                color=colour, label=f"{method}, ours")
     if paper is not None: ax.plot(paper[list(places)], list(places.values()), "x", color=colour, markersize=5)
 
 def plot_cells(
@@ -258,7 +258,7 @@ def plot_cells(
         shift = min(.18, .78/len(methods))*(number - (len(methods) - 1)/2)
         places = {cell: line + shift for line, cell in enumerate(cells)}
         paper = published.loc[method] if method in published.index else None
-        _plot_method(ax, spread[spread["method"] == method], places, paper, f"C{number}")
+        _plot_method(ax, method, spread[spread["method"] == method], places, paper, f"C{number}")
     ax.set_yticks(range(len(cells)), [" ".join(cell) for cell in cells], fontsize=8)
     ax.set(xlabel="score; bars: 95% over test clips; crosses: the paper, on the real databases", xlim=(-.4, 1))
     ax.invert_yaxis()
