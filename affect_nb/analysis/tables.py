@@ -155,7 +155,7 @@ def trained_in(
     cards,  # paths of checkpoints
 )->str:
     "The precisions in which networks were trained, by their cards."
-    from affect_nb.models.weights import read_card # here, because a report shall not wait for torch
+    from affect_nb.models.weights import read_card # here, because a report need not wait for torch
     names = [read_card(path).notes.get("precision", "a precision not recorded") for path in cards]
     return " and ".join(dict.fromkeys(names))
 
