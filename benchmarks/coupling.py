@@ -14,8 +14,9 @@ import torch
 
 from affect_nb.core.labels import AUS17, AffectTargets
 from affect_nb.models import create_model
+from affect_nb.train.callbacks import keep_freed_memory
 from affect_nb.train.fastai_losses import COUPLINGS, CoupledLoss
-from affect_nb.train.precision import Precision, available_devices, choose_device, keep_freed_memory
+from affect_nb.train.precision import Precision, available_devices, choose_device
 
 SETS = (401, 247, 103) # valence and arousal, AUs, expressions
 

@@ -136,7 +136,8 @@ class Bench:
     """A network and a batch; each method is a job, which returns seconds or figures."""
     def __init__(self, title: str, width: float, batch: list, precision: list | None):
         import torch
-        from affect_nb.train.precision import Precision, keep_freed_memory
+        from affect_nb.train.callbacks import keep_freed_memory
+        from affect_nb.train.precision import Precision
         torch.manual_seed(0)
         self.keep_freed_memory = keep_freed_memory
         self.precision = Precision(getattr(torch, precision[0]), *precision[1:]) if precision else Precision()

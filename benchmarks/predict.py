@@ -17,7 +17,9 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from affect_nb.analysis import annotated_film
 from affect_nb.apps import predict
+from affect_nb.apps.windows import windows
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import save_checkpoint
 from affect_nb.preprocess import pipeline
@@ -27,7 +29,7 @@ from affect_nb.preprocess.track import FaceTracker
 
 VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"
 STAGES = {"load": (predict.Predictor, "load"), "faces": (predict, "preprocess"), "network": (predict.Predictor, "predict_store"), "write_table": (predict, "write_predictions"),
-          "write_plot": (predict, "plot_predictions"), "write_film": (predict, "write_annotated")}
+          "write_plot": (annotated_film, "plot_predictions"), "write_film": (annotated_film, "write_annotated")}
 WITHIN_FACES = {"sound": (pipeline, "clip_sound"), "follow": (FaceTracker, "update"), "search": (Detector, "__call__"), "align": (pipeline, "crop_face"), "store": (FaceStoreWriter, "add")}
 
 
@@ -78,7 +80,7 @@ def end_to_end(video: Path, card: Path, out: Path, precision: str) -> tuple[floa
 @torch.inference_mode()
 def bare(predictor, store: FaceStore) -> np.ndarray:
     """Seconds, by the clock and of the processor, that the network alone takes for the windows of a store."""
-    cuts, seconds = predict.windows(store, predictor.length), np.zeros(2)
+    cuts, seconds = windows(store, predictor.length), np.zeros(2)
     for start in range(0, len(cuts), predictor.batch):
         faces = torch.zeros(len(cuts[start:start + predictor.batch]), predictor.length, 3, 96, 96)
         for number, window in enumerate(cuts[start:start + predictor.batch]): faces[number, :len(window)] = torch.from_numpy(store.read(window.start, window.stop)).permute(0, 3, 1, 2)/127.5 - 1
@@ -116,7 +118,7 @@ def network_rates(card: Path, store: FaceStore, frames: int, repeats: int) -> di
         return now() - start
     fast, slow = (predict.Predictor.load(card, "cpu", precision) for precision in ("auto", "float32"))
     turns = np.array([[within(fast), bare(fast, store)] for _ in range(repeats)]).min(0) # (within, bare) by (clock, processor)
-    exact, rows = within(slow)[0], sum(len(window) for window in predict.windows(store, fast.length))
+    exact, rows = within(slow)[0], sum(len(window) for window in windows(store, fast.length))
     (inside, inside_work), (alone, alone_work) = turns
     return dict(precision=fast.precision.name, network_within_per_s=round(rows/inside, 1), network_bare_per_s=round(rows/alone, 1), within_against_bare=round(alone/inside, 3),
                 within_against_bare_of_processor_time=round(alone_work/inside_work, 3), network_float32_per_s=round(rows/exact, 1), times_float32=round(exact/inside, 2))

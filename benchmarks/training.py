@@ -22,8 +22,9 @@ from fastai.callback.core import Callback, CancelValidException
 
 from affect_nb.core.losses import ccc_loss
 from affect_nb.models import create_model
-from affect_nb.train.precision import Precision, choose_precision, keep_freed_memory
+from affect_nb.train.callbacks import keep_freed_memory
 from affect_nb.train.learner import affect_learner
+from affect_nb.train.precision import Precision, choose_precision
 from affect_nb.train.toy import toy_dataloaders
 
 HERE = Path(__file__).resolve()

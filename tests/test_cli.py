@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 import affect_nb
 from affect_nb.analysis.compound import COMPOUND_COLUMNS, COMPOUND_SETS, score_compounds
 from affect_nb.apps.cli import main
-from affect_nb.apps.predict import CSV_COLUMNS, strip_height
+from affect_nb.analysis.annotated_film import strip_height
+from affect_nb.apps.predict import CSV_COLUMNS
 from affect_nb.files.film import write_film
 from affect_nb.models.backbones import VGG16
 from affect_nb.models.registry import create_model
@@ -437,6 +438,17 @@ def test_train_starts_from_members(trained):
     assert [one["file"] for one in read_card(trained/"run"/"weights"/"fusion_fc").notes["weights"]] == ["cnn_1rnn.safetensors", "cnn_3rnn.safetensors"]
 
 
+def test_train_a_network_of_timm(trained, tmp_path):
+    "The colon of its name stays out of the file names."
+    pytest.importorskip("timm")
+    small = ("--recipe", "smoke", "--width", 1, "--epochs", 1, "--length", 4, "--device", "cpu")
+    said = affect("train", "aff-wild", trained/"twin", "--out", tmp_path/"run", *small, "--arch", "timm:test_resnet")
+    said.does("ccc_mean: ", "precision: ", tmp_path/"run"/"weights"/"timm_test_resnet.json")
+    card = read_card(tmp_path/"run"/"weights"/"timm_test_resnet")
+    assert card.architecture == "timm:test_resnet" and f"precision: {card.notes['precision']}" in said.out
+    assert not [path for path in tmp_path.rglob("*") if ":" in path.name]
+
+
 def test_train_on_utterances(trained, tmp_path):
     "OMG-Emotion has its own recipe and its own validation part."
     write_database("omg-emotion", tmp_path/"omg", train=4, validation=3, test=1, frames_per_clip=12, progress=False)
@@ -581,10 +593,21 @@ def test_train_joint_refuses(two, tmp_path):
     assert not (tmp_path/"run").exists()
 
 
+@pytest.mark.parametrize("options, workers", [((), 2), (("--workers", 3), 3)])
+def test_run_takes_as_many_notebooks_at_a_time(tmp_path, monkeypatch, options, workers):
+    from affect_nb.apps import run
+    given = []
+    monkeypatch.setattr(run, "load_preset", lambda name: run.Preset(title="small", notebooks={}, workers=2))
+    monkeypatch.setattr(run, "run_book", lambda preset, out, force: given.append(preset) or run.BookRun(out, {}, [], [], out/"report.html"))
+    affect("run", "small", "--out", tmp_path, *options).does("0 notebooks run")
+    assert [preset.workers for preset in given] == [workers]
+
+
 # predict
 
 def test_predict_writes_table_film_and_plot(media, model, tmp_path):
     said = affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path)
+    assert said.err.startswith("precision: ")
     said.does(*(tmp_path/f"good.{suffix}" for suffix in ("csv", "mp4", "png")))
     assert "Warning" not in said.err
     table = pd.read_csv(tmp_path/"good.csv")

@@ -61,6 +61,14 @@ def test_core_needs_torch_and_numpy_alone():
     assert done.stdout.split() == []
 
 
+def test_prediction_imports_no_training_and_no_plots():
+    "A prediction of two seconds must not wait for what it does not use."
+    look = ("import sys, affect_nb.apps.predict; "
+            "print(*{'fastai', 'matplotlib.pyplot', 'sklearn', 'torchvision.models'} & set(sys.modules))")
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
+
+
 def test_every_module_has_its_notebook():
     modules = {str(path.relative_to(ROOT/"affect_nb").with_suffix("")).replace("/", ".") for path in (ROOT/"affect_nb").rglob("*.py")}
     written = {name for name in modules if not name.endswith("__init__") and name != "_modidx"}

@@ -157,7 +157,7 @@ def test_a_training_of_one_database_holds_out_the_photographs_of_the_study(world
     source, faces = world.sources["affectnet"], world.faces/"affectnet"
     plan = adapt_recipe(mt_vgg_recipe("smoke", width=1/16, batch_size=4, seed=3, **PLAIN), source)
     alone = database_loaders(plan, source, faces, device="cpu", valid_share=.25)
-    study = study_loaders(source, study_division(source)[0], faces, plan, device="cpu", valid_share=.25)
+    study = study_loaders(plan, source, study_division(source)[0], faces, device="cpu", valid_share=.25)
     assert shown(alone.valid.dataset) == shown(study.valid.dataset) and shown(alone.train.dataset) == shown(study.train.dataset)
     assert len(alone.valid.dataset) == round(.25*24) and len(source.select("train")) == 1 and alone.split_hash == study.split_hash
 

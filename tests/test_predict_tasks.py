@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from affect_nb.analysis.evaluate import evaluate
-from affect_nb.analysis.annotated_film import EXPRESSION_COLUMNS, plot_predictions, prediction_columns, write_annotated
+from affect_nb.analysis.annotated_film import plot_predictions, write_annotated
+from affect_nb.analysis.columns import EXPRESSION_COLUMNS, prediction_columns
 from affect_nb.analysis.inferred import annotated_relatedness
 from affect_nb.train.precision import choose_precision
+from affect_nb.apps import predictor as predictor_module
 from affect_nb.apps.predict import CLIP_COLUMNS, CSV_COLUMNS, Predictor, csv_columns, predict_files, write_predictions
 from affect_nb.core.labels import AUS8, AUS17, EXPRESSIONS
 from affect_nb.databases.base import open_database
@@ -211,8 +213,8 @@ def test_sound_can_be_switched_off(cards, stores):
 
 
 def test_the_visual_network_is_loaded_once(cards, stores, monkeypatch):
-    loads, load = [], predict_files.__globals__["load_checkpoint"]
-    monkeypatch.setitem(predict_files.__globals__, "load_checkpoint", lambda path, *args: loads.append(path) or load(path, *args))
+    loads, load = [], predictor_module.load_checkpoint
+    monkeypatch.setattr(predictor_module, "load_checkpoint", lambda path, *args: loads.append(path) or load(path, *args))
     predictor = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32")
     for _ in range(2): quiet(lambda: replace(predictor, batch=2).predict_store(stores["mute"]))
     assert [path.name for path in loads] == ["av_mt_vgg_gru", "mt_vgg_gru"]

@@ -17,7 +17,7 @@ from scipy.io.matlab import MatlabObject
 from torch import nn
 
 from affect_nb import __version__
-from affect_nb.models import create_model, pretrained
+from affect_nb.models import create_model, pretrained, weight_files
 from affect_nb.models.backbones import VGG16
 from affect_nb.models.pretrained import FORMATS, convert_pretrained, fold_input, import_pretrained
 from affect_nb.models.resnet import ResNet50
@@ -197,7 +197,7 @@ def test_vggface2_pickle_of_python_2_at_full_width(tmp_path, faces):
 def test_pickles_of_every_protocol(tmp_path, protocol):
     arrays = {"order": np.asfortranarray(np.arange(6, dtype=">f8").reshape(2, 3)), "row": np.arange(4, dtype="f4"), "one": np.float32(2), "none": np.zeros((0, 3), "f4")}
     (tmp_path/"net.pkl").write_bytes(pickle.dumps(arrays, protocol=protocol))
-    found = pretrained._pickle_arrays(tmp_path/"net.pkl")
+    found = weight_files._pickle_arrays(tmp_path/"net.pkl")
     assert all(np.array_equal(found[name], array) and found[name].shape == array.shape for name, array in arrays.items())
 
 
@@ -329,7 +329,7 @@ def test_caffes_weights_do_not_enter_torchvisions_layout(tmp_path):
 def test_the_caller_may_know_channels_and_mean_better(tmp_path, vgg):
     torch.save(torch_tensors(vgg, "conv_{block}_{index}"), tmp_path/"port.pth")
     seen = import_pretrained(tmp_path/"port.pth", channels="RGB", mean=(1, 2, 3), width=NARROW).input
-    assert (seen.channels, seen.mean) == ("RGB", (1., 2., 3.)) and "as the caller said" in seen.remark
+    assert (seen.channels, seen.mean) == ("RGB", (1., 2., 3.)) and "given by the caller" in seen.remark
     for wrong in (dict(channels="rgb"), dict(mean=(1, 2)), dict(format="caffe")):
         with pytest.raises(ValueError, match="must be|allowed are"): import_pretrained(tmp_path/"port.pth", width=NARROW, **wrong)
 
@@ -389,7 +389,7 @@ def test_archives_that_unpack_to_more_are_refused(tmp_path, vgg, monkeypatch):
     with pytest.raises(ValueError, match="packed.pth.*compressed"): import_pretrained(tmp_path/"packed.pth")
     savemat(tmp_path/"packed.mat", dict(layers=np.zeros(2**20)), do_compression=True)
     assert (tmp_path/"packed.mat").stat().st_size < 2**15
-    monkeypatch.setattr(pretrained, "_LARGEST", 2**20)
+    monkeypatch.setattr(weight_files, "_LARGEST", 2**20)
     with pytest.raises(ValueError, match="packed.mat.*would unpack to more than"): import_pretrained(tmp_path/"packed.mat")
 
 

@@ -160,11 +160,13 @@ def _va_report(tracks):
     return report
 
 def _expression_report(tracks):
+    "Kappas and accuracy of expressions."
     return {"Fleiss' kappa": fleiss_kappa(rating_counts(tracks)),
             "pairwise Cohen's kappa": mean_pair(pairwise_kappa(tracks)),
             'pairwise accuracy': mean_pair(pairwise_accuracy(tracks))}
 
 def _au_report(tracks):
+    "F1 and kappa of action units."
     units = zip(*(values.T for values in tracks.values()))
     kappas = [fleiss_kappa(rating_counts(dict(zip(tracks, unit)), 2)) for unit in units]
     return {'pairwise F1': mean_pair(pairwise_mean_f1(tracks)),
@@ -300,7 +302,9 @@ class Consensus:
     report:pd.DataFrame   # measures x as noted, aligned, without outliers
 
     @property
-    def left_out(self)->list[str]: return self.outliers.index[self.outliers.outlier].tolist()
+    def left_out(self)->list[str]:
+        "The names of the outliers."
+        return self.outliers.index[self.outliers.outlier].tolist()
 
 def consensus(
     annotations:Annotations, # two annotators or more

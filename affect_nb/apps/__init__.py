@@ -1,13 +1,15 @@
-"""What one runs and looks at: prediction, scores, pictures, the book and its report. Names are imported when they are used."""
+"""What one runs and looks at: prediction, scores, pictures, the book and its report; names are imported when used."""
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
-    "apps.predict": ["Predictor", "plot_predictions", "predict_files"],
+    "apps.predictor": ["Predictor"],
+    "apps.predict": ["predict_files"],
     "apps.explore": ["AU_NAMES", "AUStudio", "emotion_scores"],
     "apps.run": ["load_preset", "run_book"],
     "apps.report": ["write_report"],
     "apps.bench": ["run_benchmarks"],
     # of the room below: what one looks at
+    "analysis.annotated_film": ["plot_predictions"],
     "analysis.evaluate": ["evaluate", "per_clip"],
     "analysis.scores": ["prediction_table"],
     "analysis.plots": ["label_histograms", "plot_va_points", "plot_va_trace", "va_density", "va_plane"],

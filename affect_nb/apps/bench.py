@@ -30,20 +30,28 @@ def run_script(
 )->dict:       # figure -> number or text
     "Run one benchmark script in a fresh process; what it prints before its result goes to the terminal's error stream."
     done = subprocess.run([sys.executable, "-c", _RUN, str(path)], stdout=subprocess.PIPE, text=True)
-    if done.returncode: raise RuntimeError(f"{path.name} ended with exit code {done.returncode}; its message is above")
+    if done.returncode:
+        raise RuntimeError(f"{path.name} ended with exit code {done.returncode}; its message is above")
     *printed, result = done.stdout.strip().splitlines()
     if printed: print("\n".join(printed), file=sys.stderr)
     return json.loads(result)
 
 # %% ../../nbs/70_apps/35_bench.ipynb #ee54b7ff
+def _is_table(value)->bool:
+    "Is a figure a list of rows?"
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
 def flat_figures(
     figures:dict, # figure -> number, text, or a list of rows that are dictionaries with the same keys
 )->dict:          # figure -> number or text; of a table 'row: column'
     "Figures one by one, those of tables too."
     flat = {}
     for figure, value in figures.items():
-        if not (isinstance(value, list) and value and all(isinstance(row, dict) for row in value)): flat[figure] = value; continue
-        for title, *cells in (list(row.items()) for row in value): flat |= {f"{title[1]}: {column}": cell for column, cell in cells}
+        if not _is_table(value):
+            flat[figure] = value
+            continue
+        for (_, title), *cells in (row.items() for row in value):
+            flat |= {f"{title}: {column}": cell for column, cell in cells}
     return flat
 
 # %% ../../nbs/70_apps/35_bench.ipynb #240cb0ce
@@ -54,7 +62,8 @@ def run_benchmarks(
     out:str|Path="runs/bench",   # where `<name>.json` with figures and machine goes
 )->pd.DataFrame:                 # columns benchmark, figure, value
     "Run benchmarks one after the other and keep their figures with the machine, the versions and the date."
-    rows, paths = [], {name: find_file("benchmarks", name, ".py") for name in names or [name for name in list_benchmarks() if name not in LONG]}
+    rows, names = [], names or [name for name in list_benchmarks() if name not in LONG]
+    paths = {name: find_file("benchmarks", name, ".py") for name in names}
     for name, path in paths.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         figures = run_script(path)

@@ -9,34 +9,35 @@ __all__ = ['AU_NAMES', 'STUDIO_TABLES', 'PRESET_INTENSITY', 'emotion_scores', 's
 from io import BytesIO
 
 import ipywidgets as widgets
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 from PIL import Image
 
-from ..analysis.plots import EXPRESSION_COLOURS
+from ..core.colours import EXPRESSION_COLOURS
 from ..core.labels import EXPRESSIONS
-from ..core.relatedness import AFFWILD2, COGNITIVE, Relatedness
+from ..core.relatedness import AFFWILD2, COGNITIVE, Relatedness, read_relatedness
 from ..synth.action_units import DRAWN_AUS, au_vector, expression_aus
 from ..synth.episodes import ACTIVE_FROM
 from ..synth.faces import Identity, Scene, render_face
 
 # %% ../../nbs/70_apps/10_explore.ipynb #be9041b9
 AU_NAMES = {
-    1: 'inner brow raiser', 2: 'outer brow raiser', 4: 'brow lowerer', 5: 'upper lid raiser', 6: 'cheek raiser', 7: 'lid tightener',
-    9: 'nose wrinkler', 10: 'upper lip raiser', 11: 'nasolabial deepener', 12: 'lip corner puller', 14: 'dimpler',
-    15: 'lip corner depressor', 17: 'chin raiser', 20: 'lip stretcher', 23: 'lip tightener', 24: 'lip pressor', 25: 'lips part', 26: 'jaw drop'}
+    1: 'inner brow raiser', 2: 'outer brow raiser', 4: 'brow lowerer', 5: 'upper lid raiser', 6: 'cheek raiser',
+    7: 'lid tightener', 9: 'nose wrinkler', 10: 'upper lip raiser', 11: 'nasolabial deepener', 12: 'lip corner puller',
+    14: 'dimpler', 15: 'lip corner depressor', 17: 'chin raiser', 20: 'lip stretcher', 23: 'lip tightener',
+    24: 'lip pressor', 25: 'lips part', 26: 'jaw drop'}
 
 # %% ../../nbs/70_apps/10_explore.ipynb #b4f3d5af
 def emotion_scores(
     aus,                                # {au: intensity 0-5}, or (18,) in the order of `DRAWN_AUS`, or None for neutral
-    relatedness:Relatedness=COGNITIVE,  # which AUs belong to which emotion
+    relatedness:Relatedness|str='cognitive', # which AUs belong to which emotion, as `read_relatedness` takes it
     active_from:float=ACTIVE_FROM,      # intensity from which an AU is active, above 0 and at most 5
 )->dict:                                # emotion -> score in [0, 1], in the order of the table
-    "How much of each emotion is in a face: the weighted share of its AUs that are active (Section VI, soft co-annotation, before the softmax)."
-    if not 0 < active_from <= 5: raise ValueError(f"active_from is {active_from}, it must be above 0 and at most 5")
-    table = relatedness.restrict(DRAWN_AUS)
+    "The weighted share of each emotion's AUs that are active (Section VI, soft co-annotation, before the softmax)."
+    if not 0 < active_from <= 5:
+        raise ValueError(f"active_from is {active_from}, it must be above 0 and at most 5")
+    table = read_relatedness(relatedness).restrict(DRAWN_AUS)
     scores = table.shares @ (au_vector(aus) >= active_from)
     scores[table.weights.sum(1) == 0] = 1 - scores.max(initial=0)
     return dict(zip(table.emotions, scores.tolist()))
@@ -50,13 +51,21 @@ def score_table(
     "The scores of a face by both halves of Table V."
     return pd.DataFrame({name: emotion_scores(aus, table) for name, table in STUDIO_TABLES.items()})
 
-def _bar(colour, share, opacity): return f'<div style="background:{colour};opacity:{opacity};width:{share:.0%};min-width:1px;height:7px"></div>'
+def _bar(colour, share, opacity):
+    "One bar, as wide as `share` of its cell."
+    style = f'background:{colour};opacity:{opacity};width:{share:.0%};min-width:1px;height:7px'
+    return f'<div style="{style}"></div>'
+
+def _bar_row(name, strong, pale):
+    "The bars and numbers of one emotion."
+    colour = EXPRESSION_COLOURS[name]
+    return (f'<tr><td style="padding:0 8px 0 0;line-height:1.2">{name}</td>'
+            f'<td style="width:180px">{_bar(colour, strong, 1)}{_bar(colour, pale, .4)}</td>'
+            f'<td style="padding-left:8px;line-height:1.2">{strong:.2f} / {pale:.2f}</td></tr>')
 
 def _bars_html(scores):
     "A `score_table` as bars, for a widget."
-    row = '<tr><td style="padding:0 8px 0 0;line-height:1.2">{}</td><td style="width:180px">{}{}</td><td style="padding-left:8px;line-height:1.2">{:.2f} / {:.2f}</td></tr>'
-    lines = [row.format(name, _bar(EXPRESSION_COLOURS[name], first, 1), _bar(EXPRESSION_COLOURS[name], second, .4), first, second)
-             for name, (first, second) in zip(scores.index, scores.to_numpy())]
+    lines = [_bar_row(name, *both) for name, both in zip(scores.index, scores.to_numpy())]
     heading = f'<b>Score by Table V</b>: {" / ".join(scores.columns)} (pale)'
     return f'{heading}<table>{"".join(lines)}</table>'
 
@@ -65,8 +74,12 @@ PRESET_INTENSITY = 4. # of the prototypical AUs of an expression's button; obser
 
 def _slider(au):
     "The slider of one AU."
-    return widgets.FloatSlider(min=0, max=5, step=.1, description=f'AU{au}', description_tooltip=AU_NAMES[au], readout_format='.1f',
-                               layout=widgets.Layout(width='230px', height='24px'))
+    return widgets.FloatSlider(min=0, max=5, step=.1, readout_format='.1f', description=f'AU{au}',
+                               description_tooltip=AU_NAMES[au], layout=_layout(230, height='24px'))
+
+def _layout(width, **more):
+    "The layout of a widget that is `width` px wide."
+    return widgets.Layout(width=f'{width}px', **more)
 
 def _jpeg(image):
     "The bytes of an (H, W, 3) uint8 image."
@@ -74,23 +87,25 @@ def _jpeg(image):
     Image.fromarray(image).save(buffer, 'JPEG', quality=90)
     return buffer.getvalue()
 
-def _person(seed):
-    "The seed of a person, checked."
-    if not (isinstance(seed, (int, np.integer)) and 0 <= seed <= 9999): raise ValueError(f"seed is {seed!r}, it must be a whole number from 0 to 9999")
+def _check_seed(seed):
+    "The seed of a person, or a `ValueError`."
+    if not (isinstance(seed, (int, np.integer)) and 0 <= seed <= 9999):
+        raise ValueError(f"seed is {seed!r}, it must be a whole number from 0 to 9999")
     return int(seed)
 
 # %% ../../nbs/70_apps/10_explore.ipynb #9f634b51
 class AUStudio:
-    "Sliders for the 18 AUs, the face that they draw, and Table V's scores for it; display it in a notebook, or drive it from code."
+    "Sliders for the 18 AUs, the face that they draw, and Table V's scores for it: a widget, also moved by code."
     def __init__(self,
-        aus=None,          # intensities to begin with: {au: 0-5}, or (18,) in the order of `DRAWN_AUS`, or None for neutral
+        aus=None,          # first intensities: {au: 0-5}, or (18,) in the order of `DRAWN_AUS`; None: neutral
         seed:int=3,        # of the person, 0 to 9999
         size:int=256,      # px, sides of the picture
     ):
         self.size, self._waiting, self._scene = size, True, Scene(noise=0, clutter=0, background=18)
         self.sliders = {au: _slider(au) for au in DRAWN_AUS}      # .value: intensity 0-5
-        self.buttons = {name: widgets.Button(description=name, layout=widgets.Layout(width='92px')) for name in EXPRESSIONS}
-        self.seed = widgets.BoundedIntText(value=_person(seed), min=0, max=9999, description='person', layout=widgets.Layout(width='180px'))
+        self.buttons = {name: widgets.Button(description=name, layout=_layout(92)) for name in EXPRESSIONS}
+        self.seed = widgets.BoundedIntText(value=_check_seed(seed), min=0, max=9999, description='person',
+                                           layout=_layout(180))
         self.picture = widgets.Image(format='jpeg', width=size, height=size)
         self.bars = widgets.HTML()
         for slider in (*self.sliders.values(), self.seed): slider.observe(self._changed, 'value')
@@ -98,7 +113,9 @@ class AUStudio:
         self.set(aus)
 
     @property
-    def aus(self): return {au: slider.value for au, slider in self.sliders.items()} # {au: intensity 0-5}, all 18
+    def aus(self)->dict: # {au: intensity 0-5}, all 18
+        "What the sliders are set to."
+        return {au: slider.value for au, slider in self.sliders.items()}
 
     def set(self,
         aus,               # as in the constructor
@@ -111,32 +128,31 @@ class AUStudio:
     def show(self,
         expression:str,                    # a name of `EXPRESSIONS`
         intensity:float=PRESET_INTENSITY,  # 0-5, of the prototypical AUs
-        relatedness:Relatedness=COGNITIVE, # which AUs belong to it
+        relatedness:Relatedness|str='cognitive', # which AUs belong to it, as `read_relatedness` takes it
     ):
         "What the button of an expression does."
-        self.set(expression_aus(expression, intensity, relatedness))
+        self.set(expression_aus(expression, intensity, read_relatedness(relatedness)))
+
+    def _changed(self, change):
+        "Follow a slider, unless more of them are about to move."
+        if not self._waiting: self._draw()
+
+    def _draw(self):
+        "The face as `image` (size, size, 3) uint8 RGB and `landmarks` (68, 2) px; `scores` as from `score_table`."
+        self._waiting = False
+        drawn = render_face(self.aus, Identity.draw(self.seed.value), scene=self._scene, size=self.size)
+        self.image, self.landmarks, self.scores = drawn.image, drawn.landmarks, score_table(self.aus)
+        self.picture.value, self.bars.value = _jpeg(self.image), _bars_html(self.scores)
 
 # %% ../../nbs/70_apps/10_explore.ipynb #96dc7fc5
-@patch
-def _changed(self:AUStudio, change):
-    "Follow a slider, unless more of them are about to move."
-    if not self._waiting: self._draw()
-
-@patch
-def _draw(self:AUStudio):
-    "Draw the face, compute the scores: `image` (size, size, 3) uint8 RGB, `landmarks` (68, 2) px, `scores` as in `score_table`."
-    self._waiting = False
-    drawn = render_face(self.aus, Identity.draw(self.seed.value), scene=self._scene, size=self.size)
-    self.image, self.landmarks, self.scores = drawn.image, drawn.landmarks, score_table(self.aus)
-    self.picture.value, self.bars.value = _jpeg(self.image), _bars_html(self.scores)
-
 @patch(as_prop=True)
 def panel(self:AUStudio)->widgets.Widget:
     "The widgets, laid out: expressions on top, face and scores, two columns of sliders."
     half = len(DRAWN_AUS)//2
     sliders = [widgets.HBox([slider, widgets.Label(AU_NAMES[au])]) for au, slider in self.sliders.items()]
-    seen = widgets.HBox([self.picture, widgets.VBox([self.seed, self.bars])])
-    return widgets.VBox([widgets.HBox(list(self.buttons.values())), seen, widgets.HBox([widgets.VBox(sliders[:half]), widgets.VBox(sliders[half:])])])
+    columns = widgets.HBox([widgets.VBox(sliders[:half]), widgets.VBox(sliders[half:])])
+    face = widgets.HBox([self.picture, widgets.VBox([self.seed, self.bars])])
+    return widgets.VBox([widgets.HBox(list(self.buttons.values())), face, columns])
 
 @patch
 def _repr_mimebundle_(self:AUStudio, **kwargs): return self.panel._repr_mimebundle_(**kwargs)
@@ -147,11 +163,19 @@ def plot(self:AUStudio,
     axes=None, # two axes, for the face and for the bars; new ones if not given
 ):             # the two axes
     "The face and its scores as a figure: strong bars by the cognitive half of Table V, pale ones by Aff-Wild2's."
-    if axes is None: axes = plt.subplots(1, 2, figsize=(5.6, 2.4), dpi=72, width_ratios=(1, 1.3), layout='constrained')[1]
+    if axes is None: axes = _studio_axes()
     face, bars = axes
-    face.imshow(self.image); face.axis('off')
+    face.imshow(self.image)
+    face.axis('off')
     colours, places = [EXPRESSION_COLOURS[name] for name in self.scores.index], np.arange(len(self.scores))
-    for (name, values), shift, alpha in zip(self.scores.items(), (-.2, .2), (1, .4)): bars.barh(places + shift, values, .38, color=colours, alpha=alpha, label=name)
-    bars.set(yticks=places, yticklabels=self.scores.index, xlim=(0, 1), xlabel='score by Table V'); bars.invert_yaxis()
+    for (name, values), shift, alpha in zip(self.scores.items(), (-.2, .2), (1, .4)):
+        bars.barh(places + shift, values, .38, color=colours, alpha=alpha, label=name)
+    bars.set(yticks=places, yticklabels=self.scores.index, xlim=(0, 1), xlabel='score by Table V')
+    bars.invert_yaxis()
     bars.spines[['top', 'right']].set_visible(False)
     return axes
+
+def _studio_axes():
+    "New axes for a face and for bars."
+    import matplotlib.pyplot as plt
+    return plt.subplots(1, 2, figsize=(5.6, 2.4), dpi=72, width_ratios=(1, 1.3), layout='constrained')[1]

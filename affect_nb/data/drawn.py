@@ -20,7 +20,8 @@ from ..synth.photo_twins import PhotoPlan, draw_photo, moment
 # %% ../../nbs/30_data/54_drawn.ipynb #a1f12053
 def _photo_plan(size, difficulty, seed):
     "One set of photographs, as a twin would have it, larger than the crop by a third."
-    return PhotoPlan(database='drawn', kind='', split='train', number=1, position=0, start=0, n_images=1, size=size*4//3,
+    return PhotoPlan(database='drawn', kind='', split='train', number=1, position=0, start=0, n_images=1,
+                     size=size*4//3,
                      difficulty=difficulty, seed=seed)
 
 class DrawnFaces:
@@ -38,16 +39,19 @@ class DrawnFaces:
         photos = [moment(plan, number) for number in range(first, first + people)]
         drawn = [draw_photo(plan, photo) for photo in photos]
         crops = np.stack([aligned_crop(face.image, face.landmarks, size) for face in drawn])
-        intensities = np.array([[photo.aus[DRAWN_AUS.index(au)] if au in DRAWN_AUS else 0. for au in au_names] for photo in photos])
+        intensities = np.array([[photo.aus[DRAWN_AUS.index(au)] if au in DRAWN_AUS else 0. for au in au_names]
+                                for photo in photos])
         self.first, self.faces = first, torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()
-        self.targets = AffectTargets(va=np.stack([photo.va for photo in photos]), expression=np.array([photo.expression for photo in photos]),
+        self.targets = AffectTargets(va=np.stack([photo.va for photo in photos]),
+                                     expression=np.array([photo.expression for photo in photos]),
                                      aus=(intensities >= ACTIVE_FROM).astype(np.float32), au_names=au_names)
 
     def __len__(self): return len(self.faces)
     def __repr__(self): return f"DrawnFaces({len(self)} people from number {self.first})"
 
     def __getitem__(self, index:int)->Sequence:
-        return Sequence(self.faces[index][None], torch.zeros(1, 68, 2), self.targets[index:index + 1], torch.ones(1, dtype=torch.bool))
+        return Sequence(self.faces[index][None], torch.zeros(1, 68, 2), self.targets[index:index + 1],
+                        torch.ones(1, dtype=torch.bool))
 
     @property
     def people(self)->list[dict]:
@@ -71,5 +75,6 @@ def describe_start(
 )->str:
     "What networks start from, for the notes of a record."
     if not weights: return 'Every CNN starts from random weights; those of the paper from VGG-FACE.'
-    if weights == FIRST_LOOK: return "Every CNN starts from the first look's, which has seen drawn faces only; those of the paper from VGG-FACE."
+    if weights == FIRST_LOOK:
+        return "Every CNN starts from the first look's (drawn faces only); the paper's from VGG-FACE."
     return f'Every CNN starts from {weights}.'

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pandas as pd
 import psutil
 
 # %% ../../nbs/05_files/00_atomic.ipynb #cb337511
@@ -79,6 +78,7 @@ class Skipped:
     source: str # file, folder or clip
     reason: str # what was wrong, with the value and what is allowed
 
-def skipped_table(skipped:Iterable[Skipped])->pd.DataFrame:
+def skipped_table(skipped:Iterable[Skipped])->"pandas.DataFrame":
     "What a batch left out, as a table with columns `source` and `reason`."
+    import pandas as pd # here, as writing a file needs no tables
     return pd.DataFrame([asdict(entry) for entry in skipped], columns=["source", "reason"])

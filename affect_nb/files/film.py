@@ -36,8 +36,10 @@ def _even(
 # %% ../../nbs/05_files/10_film.ipynb #513ac83c
 def _check_film(path, width, height, fps):
     "A `ValueError` unless such a film can be written."
-    if width < 2 or height < 2: raise ValueError(f"{path}: a film of {width}x{height} px, both must be 2 or more")
-    if not 0 < fps < 1000: raise ValueError(f"{path}: fps is {fps}, it must be above 0 and below 1000")
+    if width < 2 or height < 2:
+        raise ValueError(f"{path}: a film of {width}x{height} px, both must be 2 or more")
+    if not 0 < fps < 1000:
+        raise ValueError(f"{path}: fps is {fps}, it must be above 0 and below 1000")
 
 def _check_frame(frame, width, height):
     "A `ValueError` unless `frame` is (height, width, 3) uint8."
@@ -48,8 +50,11 @@ def _check_frame(frame, width, height):
 def _check_sound(sound):
     "Mono float32 samples in [-1, 1] from `sound`; louder ones are clipped."
     sound = np.asarray(sound, np.float32)
-    if sound.ndim != 1: raise ValueError(f"sound has shape {sound.shape}: it must be mono, (n,)")
-    if not np.isfinite(sound).all(): raise ValueError(f"sound sample {int(np.argmin(np.isfinite(sound)))} is not finite: samples must lie in [-1, 1]")
+    if sound.ndim != 1:
+        raise ValueError(f"sound has shape {sound.shape}: it must be mono, (n,)")
+    if not np.isfinite(sound).all():
+        raise ValueError(f"sound sample {int(np.argmin(np.isfinite(sound)))} is not finite: samples must lie in [-1, "
+                         "1]")
     return sound.clip(-1, 1)
 
 # %% ../../nbs/05_files/10_film.ipynb #2fc5c8e7
@@ -58,7 +63,8 @@ def _add_picture(container, width, height, fps, crf, threads):
     stream = container.add_stream(video_encoder(), rate=Fraction(fps).limit_denominator(1001))
     stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     stream.codec_context.thread_count = threads
-    stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0"}  # with mbtree, x264's bytes differ from run to run on AVX-512
+    # with mbtree, x264's bytes differ from run to run on AVX-512
+    stream.options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0"}
     return stream
 
 def _packed_frame(frame, number, stream):
@@ -90,7 +96,8 @@ class FilmWriter:
 
     def __enter__(self):
         with ExitStack() as opened:
-            self._container = opened.enter_context(av.open(str(opened.enter_context(whole(self.path))), "w", format="mp4"))
+            self._container = opened.enter_context(av.open(str(opened.enter_context(whole(self.path))), "w",
+                                                           format="mp4"))
             self._video = _add_picture(self._container, self.width, self.height, self.fps, self.crf, self.threads)
             self._audio = self._container.add_stream("aac", rate=self.rate, layout="mono") if self.rate else None
             self._opened = opened.pop_all()
@@ -104,7 +111,8 @@ class FilmWriter:
 
     def add_sound(self, samples:np.ndarray):
         "Append any number of samples, (n,) float in [-1, 1]."
-        if self._audio is None: raise ValueError(f"{self.path}: opened as a silent film, give FilmWriter a rate to add sound")
+        if self._audio is None:
+            raise ValueError(f"{self.path}: opened as a silent film, give FilmWriter a rate to add sound")
         samples = _check_sound(samples)
         if len(samples): self._container.mux(self._audio.encode(_packed_sound(samples, self.n_samples, self.rate)))
         self.n_samples += len(samples)
@@ -112,8 +120,10 @@ class FilmWriter:
     def __exit__(self, *error):
         if error[0] is not None: return self._opened.__exit__(*error)
         with self._opened:
-            if not self.n_frames: raise ValueError(f"{self.path}: a film needs at least one frame, none was added")
-            for stream in (self._video, self._audio) if self.n_samples else (self._video,): self._container.mux(stream.encode(None))
+            if not self.n_frames:
+                raise ValueError(f"{self.path}: a film needs at least one frame, none was added")
+            for stream in (self._video, self._audio) if self.n_samples else (self._video,):
+                self._container.mux(stream.encode(None))
 
 # %% ../../nbs/05_files/10_film.ipynb #fe6856c6
 def write_film(
@@ -127,7 +137,8 @@ def write_film(
     "Write `frames` and `sound` as an .mp4; the frames may be a generator of any length."
     frames = iter(frames)
     first = next(frames, None)
-    if first is None: raise ValueError(f"{path}: a film needs at least one frame, the iterator was empty")
+    if first is None:
+        raise ValueError(f"{path}: a film needs at least one frame, the iterator was empty")
     height, width = np.shape(first)[:2]
     with FilmWriter(path, width, height, fps, None if sound is None else rate, **kwargs) as film:
         film.add(first)

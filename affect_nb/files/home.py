@@ -17,7 +17,8 @@ def home()->Path:
     places = [Path(affect_nb.__file__).resolve().parent.parent, Path(sys.prefix)/"share"/"affect_nb"]
     for place in places:
         if (place/"configs").is_dir(): return place
-    raise FileNotFoundError(f"configs/ is neither in {places[0]} nor in {places[1]}: install affect_nb from its wheel or from a checkout")
+    raise FileNotFoundError(f"configs/ is neither in {places[0]} nor in {places[1]}: install affect_nb from its wheel "
+                            "or from a checkout")
 
 # %% ../../nbs/05_files/20_home.ipynb #a602015b
 def find_file(

@@ -36,6 +36,13 @@ def _follow_parent():
     threading.Thread(target=wait, daemon=True).start()
 
 # %% ../../nbs/05_files/15_workers.ipynb #b910cf6f
+def _start_worker(start:Callable|None):
+    "What each process does first."
+    _follow_parent()
+    # the usual one is a semaphore of the system, which a stopped process would leave behind
+    tqdm.set_lock(threading.RLock())
+    if start: start()
+
 def _order_of(items, needs):
     "The places of `items`, each after those of what it needs."
     places = {item: place for place, item in enumerate(items)} if needs else {}
@@ -43,6 +50,18 @@ def _order_of(items, needs):
                                for place, item in enumerate(items)})
     order.prepare()
     return order
+
+# %% ../../nbs/05_files/15_workers.ipynb #24c0aafe
+def _results(pool, work, items, order):
+    "Place and future of each item, as they get ready; what needs it is handed out then."
+    futures = {}
+    while order.is_active():
+        with _interrupts_are_not_inherited():
+            futures |= {pool.submit(work, items[place]): place for place in order.get_ready()}
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            place = futures.pop(future)
+            yield place, future
+            order.done(place)
 
 def in_parallel(
     work:Callable,  # of one item; a function that can be pickled
@@ -53,29 +72,14 @@ def in_parallel(
 )->Iterator[tuple[object, Future]]: # item and its future, as they get ready
     "Run `work` on each item; closing the iterator early stops all of it."
     order, others = _order_of(items, needs), set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(max(1, min(workers, len(items))), multiprocessing.get_context("spawn"), _start_worker, (start,))
-
-    def submit():
-        with _interrupts_are_not_inherited(): return {pool.submit(work, items[place]): place for place in order.get_ready()}
-
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max(1, min(workers, len(items))), context, _start_worker, (start,))
     try:
-        futures = submit()
-        while futures:
-            for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                place = futures.pop(future)
-                yield items[place], future
-                order.done(place)
-            futures |= submit()
+        for place, future in _results(pool, work, items, order): yield items[place], future
     except BaseException:
         for process in set(multiprocessing.active_children()) - others: process.terminate()
         raise
     finally: pool.shutdown(cancel_futures=True)
-
-def _start_worker(start:Callable|None):
-    "What each process does first."
-    _follow_parent()
-    tqdm.set_lock(threading.RLock()) # the usual one is a semaphore of the system, which a stopped process would leave behind
-    if start: start()
 
 # %% ../../nbs/05_files/15_workers.ipynb #d658d33d
 def run_commands(
@@ -87,7 +91,8 @@ def run_commands(
     try:
         for command in commands:
             while len(running) >= processes: running = _still_running(running)
-            running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL))
+            running.append(subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"},
+                                            stdout=subprocess.DEVNULL))
         while running: running = _still_running(running)
     except BaseException:
         for process in running: process.terminate()
@@ -97,5 +102,7 @@ def _still_running(running:list)->list:
     "Wait for one to end."
     while all(process.poll() is None for process in running): time.sleep(.1)
     failed = [process for process in running if process.poll() not in (None, 0)]
-    if failed: raise RuntimeError(f"{' '.join(map(str, failed[0].args))[:200]} ended with {failed[0].returncode}; its message is above")
+    if failed:
+        raise RuntimeError(f"{' '.join(map(str, failed[0].args))[:200]} ended with {failed[0].returncode}; its "
+                           "message is above")
     return [process for process in running if process.poll() is None]

@@ -51,7 +51,7 @@ class FrameNetwork(nn.Module):
         self.output = AffectLayer(units[-1] if units else features, tasks, au_names)
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio:Tensor=None)->AffectOutput:
-        check_inputs(faces, landmarks, audio, wants_landmarks=False, wants_audio=self.modality == 'audio')
+        check_inputs(faces, landmarks, audio, with_landmarks=False, with_audio=self.modality == 'audio')
         images = read_images(self.modality, faces, audio)
         features = self.cnn(scale_pixels(images.flatten(0, 1)))['last-pool'].flatten(1)
         if hasattr(self, 'fc'): features = self.fc(features)
@@ -81,5 +81,5 @@ def resnet50(width=1.0, caffe=False, size=FACE_SIZE):
 def timm(variant, width=1.0, size=FACE_SIZE, pretrained=False):
     "Any network of timm on single frames, as `timm:resnet18`; its size is fixed, so width must be 1."
     if width != 1:
-        raise ValueError(f"width is {width}: timm:{variant} has the size that its name says, width must be 1")
+        raise ValueError(f"width is {width}: timm:{variant} has a fixed size, width must be 1")
     return FrameNetwork(cnn=f'timm:{variant}', units=(), size=size, pretrained=pretrained)

@@ -96,8 +96,8 @@ class DecisionFusion(nn.Module):
             return AffectOutput(va=sum(terms)), [after for _, after in results]
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio=None)->AffectOutput:
-        wants_landmarks = any(getattr(member, 'landmarks', False) for member in self.members)
-        check_inputs(faces, landmarks, audio, wants_landmarks=wants_landmarks, wants_audio=False)
+        with_landmarks = any(getattr(member, 'landmarks', False) for member in self.members)
+        check_inputs(faces, landmarks, audio, with_landmarks=with_landmarks, with_audio=False)
         return self.continued(faces, landmarks)[0]
 
     def load_members(self, paths:list)->'DecisionFusion':
@@ -164,7 +164,7 @@ class ModelFusion(nn.Module):
 
     def continued(self, faces:Tensor, landmarks:Tensor=None, state:dict=None)->tuple[AffectOutput, dict]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
-        check_inputs(faces, landmarks, None, wants_landmarks=self.landmarks, wants_audio=False)
+        check_inputs(faces, landmarks, None, with_landmarks=self.landmarks, with_audio=False)
         state = state or dict(members=[None]*len(self.members), rnn1=None)
         shape, parts = faces.shape[:2], zip(self.members, self.features(faces), state['members'])
         results = [member.run_rnns(features, landmarks, shape, before) for member, features, before in parts]
@@ -176,7 +176,7 @@ class ModelFusion(nn.Module):
             return AffectOutput(va=self.output(joined)), dict(members=list(states), rnn1=last)
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio=None)->AffectOutput:
-        check_inputs(faces, landmarks, audio, wants_landmarks=self.landmarks, wants_audio=False)
+        check_inputs(faces, landmarks, audio, with_landmarks=self.landmarks, with_audio=False)
         return self.continued(faces, landmarks)[0]
 
     def load_members(self, paths:list)->'ModelFusion':

@@ -73,8 +73,8 @@ def check_modality(modality:str):
 
 def _check_audio(faces, audio):
     if audio is None:
-        raise ValueError("this network hears: give audio (batch, time, 1, 96, 96), the spectrogram at each frame, "
-                         "0 (or -1 if scaled) where there is no sound")
+        raise ValueError("this network reads sound: give audio (batch, time, 1, 96, 96), the spectrogram "
+                         "at each frame, 0 (or -1 if scaled) where there is no sound")
     if audio.ndim != 5 or audio.shape[2] not in (1, 3) or audio.shape[:2] != faces.shape[:2]:
         raise ValueError(f"audio has shape {tuple(audio.shape)}, faces {tuple(faces.shape)}: "
                          "audio must be (batch, time, 1, 96, 96) with the same batch and time")
@@ -92,15 +92,15 @@ def check_inputs(
     landmarks:Tensor|None,# (B, T, 68, 2)
     audio:Tensor|None,    # (B, T, 1 or 3, H, W)
     *,
-    wants_landmarks:bool, # does the network read them?
-    wants_audio:bool,     # does the network hear?
+    with_landmarks:bool, # does the network read them?
+    with_audio:bool,     # does the network read sound?
 ):
     "A `ValueError` for shapes that a network cannot read."
     if faces.ndim != 5 or faces.shape[2] != 3:
         raise ValueError(f"faces have shape {tuple(faces.shape)}, they must be (batch, time, 3, 96, 96)")
-    if wants_audio: _check_audio(faces, audio)
-    elif audio is not None: raise ValueError("this network hears nothing: audio must be None")
-    if wants_landmarks: _check_landmarks(faces, landmarks)
+    if with_audio: _check_audio(faces, audio)
+    elif audio is not None: raise ValueError("this network reads no sound: audio must be None")
+    if with_landmarks: _check_landmarks(faces, landmarks)
 
 # %% ../../nbs/40_models/16_inputs.ipynb #80198d10
 def full_precision(device:torch.device):

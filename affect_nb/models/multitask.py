@@ -64,7 +64,7 @@ class AudioVisual(nn.Module):
 
     def continued(self, faces, landmarks=None, state:dict=None, audio=None)->tuple[AffectOutput, dict]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
-        check_inputs(faces, None, audio, wants_landmarks=False, wants_audio=True)
+        check_inputs(faces, None, audio, with_landmarks=False, with_audio=True)
         state, shape, hidden, after = state or {}, faces.shape[:2], {}, {}
         for name, stream in (('visual', self.visual), ('audio', self.audio)):
             features = stream.features(read_images(name, faces, audio))

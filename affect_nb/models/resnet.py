@@ -7,12 +7,12 @@ __all__ = ['RESNET50_LAYOUT', 'resnet_stage', 'ResNet50']
 
 # %% ../../nbs/40_models/12_resnet.ipynb #1d9b56d6
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 from ..core.labels import FACE_SIZE
 from .backbones import LAST_POOL, TAPS, check_taps, scaled
 
 # %% ../../nbs/40_models/12_resnet.ipynb #4a7dbd4e
 RESNET50_LAYOUT = ((64, 3), (128, 4), (256, 6), (512, 3)) # channels inside the bottlenecks and how many, of each stage
+_EXPANSION = 4 # channels that a bottleneck returns, for each one inside
 
 def resnet_stage(
     channels_in:int,
@@ -22,7 +22,8 @@ def resnet_stage(
     caffe:bool=False,  # stride on the first 1x1 convolution
 )->nn.Sequential:      # (N, channels_in, H, W) -> (N, 4*channels, ceil(H/stride), ceil(W/stride))
     "Bottlenecks of one resolution, named as in torchvision."
-    channels_out = channels*Bottleneck.expansion
+    from torchvision.models.resnet import Bottleneck # here, as torchvision takes seconds to import
+    channels_out = channels*_EXPANSION
     shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1, stride, bias=False), nn.BatchNorm2d(channels_out))
     first = Bottleneck(channels_in, channels, stride, shortcut)
     if caffe: first.conv1.stride, first.conv2.stride = first.conv2.stride, first.conv1.stride
@@ -41,7 +42,7 @@ class ResNet50(nn.Module):
         check_taps(taps)
         self.taps, self.caffe = tuple(taps), caffe
         inner = [scaled(channels, width) for channels, _ in RESNET50_LAYOUT]
-        self.channels = (inner[0], *(channels*Bottleneck.expansion for channels in inner))
+        self.channels = (inner[0], *(channels*_EXPANSION for channels in inner))
         self.conv1, self.bn1 = nn.Conv2d(3, inner[0], 7, 2, padding=3, bias=False), nn.BatchNorm2d(inner[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=0, ceil_mode=True) if caffe else nn.MaxPool2d(3, 2, padding=1)

@@ -185,18 +185,18 @@ def _describe_model(model):
     if not hasattr(model, 'architecture'): return type(model).__name__
     return f"'{model.architecture}' with {model.arguments}"
 
-def _check_parts(model, wanted, present, weights, parts):
+def _check_parts(model, tensors, weights, parts):
     "A `ValueError` where the model or the checkpoint lacks one of `parts`."
     for part in parts:
-        if not _tensors_of(wanted, [part]):
+        if not _tensors_of(model.state_dict(), [part]):
             children = ', '.join(name for name, _ in model.named_children())
             raise ValueError(f"{_describe_model(model)} has no part '{part}'; it has {children}")
-        if not _tensors_of(present, [part]):
-            raise ValueError(f"{weights} has no part '{part}'; it holds {_describe_parts(present)}")
+        if not _tensors_of(tensors, [part]):
+            raise ValueError(f"{weights} has no part '{part}'; it holds {_describe_parts(tensors)}")
 
 def _check_fit(model, tensors, weights, parts=()):
     "A `ValueError` that lists tensors that are missing, unknown or of another shape."
-    _check_parts(model, model.state_dict(), tensors, weights, parts)
+    _check_parts(model, tensors, weights, parts)
     wanted = {name: tuple(tensor.shape) for name, tensor in _tensors_of(model.state_dict(), parts).items()}
     present = {name: tuple(tensor.shape) for name, tensor in _tensors_of(tensors, parts).items()}
     wrong = [f"{name} is missing" for name in wanted.keys() - present.keys()]

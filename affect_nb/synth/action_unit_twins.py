@@ -38,23 +38,29 @@ class NamedTwin(VideoTwin):
     def _piece(self, size, difficulty, seed, position, name, subject, clips):
         identity, own = plan_seed(seed, self.name, "subject", subject), plan_seed(seed, self.name, name)
         people = tuple(Person(clip, subject, identity, own) for clip in clips)
-        return replace(self._plan(size, difficulty, seed, "train", position, position + 1, name, people), width=size.width)
+        return replace(self._plan(size, difficulty, seed, "train", position, position + 1, name, people),
+                       width=size.width)
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #571c7549
-_DISFA = ("SN002", "SN013", "SN003", "SN010", "SN018", "SN029", "SN001", "SN011", "SN023", "SN026", "SN028", "SN025", "SN027", "SN012",
-          "SN008", "SN032", "SN006", "SN005", "SN030", "SN031", "SN007", "SN009", "SN021", "SN017", "SN016", "SN024", "SN004")
+_DISFA = ("SN002", "SN013", "SN003", "SN010", "SN018", "SN029", "SN001", "SN011", "SN023", "SN026", "SN028", "SN025",
+          "SN027", "SN012",
+          "SN008", "SN032", "SN006", "SN005", "SN030", "SN031", "SN007", "SN009", "SN021", "SN017", "SN016", "SN024",
+          "SN004")
 _CAMERA_YAW = {"Left": 9., "Right": -9.} # degrees
 
 def _seen_from(plan, yaw):
     "The frames of a piece as a camera `yaw` degrees beside the person has them."
     person, size = plan.people[0], min(plan.width, plan.height)
-    identity, aus, rest = Identity.draw(person.identity), episode_of(plan, person).aus, Pose.draw(person.seed, plan.difficulty, size)
-    middle = replace(rest, yaw=.4*rest.yaw + yaw, roll=.4*rest.roll, x=rest.x + (plan.width - size)/2, y=rest.y + (plan.height - size)/2)
+    identity, aus, rest = Identity.draw(person.identity), episode_of(plan, person).aus, Pose.draw(person.seed,
+                                                                                                  plan.difficulty, size)
+    middle = replace(rest, yaw=.4*rest.yaw + yaw, roll=.4*rest.roll, x=rest.x + (plan.width - size)/2,
+                     y=rest.y + (plan.height - size)/2)
     scene = Scene.draw(plan_seed(plan.seed, yaw), plan.difficulty)
     for frame in range(plan.n_frames):
         sway = np.sin(2*np.pi*frame/plan.fps/np.array([5., 7.])) # both cameras see the same movement
         pose = replace(middle, yaw=float(middle.yaw + 4*sway[0]), roll=float(middle.roll + 3*sway[1]))
-        yield render_frame([Actor(identity, aus[frame], pose)], scene, plan.width, plan.height, seed=plan_seed(plan.seed, yaw, frame)).image
+        yield render_frame([Actor(identity, aus[frame], pose)], scene, plan.width, plan.height,
+                           seed=plan_seed(plan.seed, yaw, frame)).image
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #69e1af3e
 _SHORTER_EVERY, _SHORTER_AU = 3, 4
@@ -66,7 +72,8 @@ class DisfaTwin(NamedTwin):
     aus, active_from = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26), 2
 
     def cast(self, count): # two videos a subject; an odd number gets one more
-        return [(subject, subject, [f"{side}Video{subject}_comp" for side in _CAMERA_YAW]) for subject in _names(_DISFA, "SN", -(-count//len(_CAMERA_YAW)))]
+        return [(subject, subject, [f"{side}Video{subject}_comp" for side in _CAMERA_YAW])
+                for subject in _names(_DISFA, "SN", -(-count//len(_CAMERA_YAW)))]
     def _piece(self, *arguments): return replace(super()._piece(*arguments), absent=(0, 0))
 
     def intensities(self, plan):
@@ -79,15 +86,19 @@ class DisfaTwin(NamedTwin):
     def write(self, root, plan, face_files, media):
         for au, levels in zip(self.aus, self.intensities(plan).T):
             path = root/"ActionUnit_Labels"/plan.name/f"{plan.name}_au{au}.txt"
-            if not path.exists(): write_text(path, "".join(f"{frame},{level}\n" for frame, level in enumerate(levels[:self.rows(plan, au)], 1)))
-        videos = {side: root/f"Videos_{side}Camera"/f"{side}Video{plan.name}_comp.mp4" for side in _CAMERA_YAW} if media else {}
+            if not path.exists():
+                write_text(path,
+                           "".join(f"{frame},{level}\n" for frame, level in enumerate(levels[:self.rows(plan, au)], 1)))
+        videos = {side: root/f"Videos_{side}Camera"/f"{side}Video{plan.name}_comp.mp4"
+                  for side in _CAMERA_YAW} if media else {}
         lacking = {side: path for side, path in videos.items() if not path.exists()}
         for side, path in lacking.items(): write_film(path, _seen_from(plan, _CAMERA_YAW[side]), plan.fps, threads=1)
         return bool(lacking)
 
     def labels(self, plan, person):
         frames, active = np.arange(plan.n_frames), self.intensities(plan) >= self.active_from
-        columns = {f"au{au}": np.where(frames < self.rows(plan, au), active[:, place], np.nan).astype(np.float32) for place, au in enumerate(self.aus)}
+        columns = {f"au{au}": np.where(frames < self.rows(plan, au), active[:, place], np.nan).astype(np.float32)
+                   for place, au in enumerate(self.aus)}
         return pd.DataFrame(dict(frame=frames) | columns)
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #1a0cbefd
@@ -106,7 +117,8 @@ class CodedTwin(NamedTwin):
     def codes(self, plan, aus)->np.ndarray:
         "(n, A) 0, 1 or 9, a row for each coded frame."
         shown, (start, stop) = episode_of(plan, plan.people[0]), self.coded(plan)
-        codes = np.stack([shown.activations((au,))[:, 0] if au in DRAWN_AUS else np.full(plan.n_frames, _NO_CODE) for au in aus], 1)
+        codes = np.stack([shown.activations((au,))[:, 0] if au in DRAWN_AUS else np.full(plan.n_frames, _NO_CODE)
+                          for au in aus], 1)
         codes[~present(plan)] = _NO_CODE
         codes[(np.arange(plan.n_frames)[:, None] + 3*np.array(aus) + plan.seed) % _SINGLE_EVERY == 0] = _NO_CODE
         return codes[start:stop]
@@ -118,31 +130,40 @@ class CodedTwin(NamedTwin):
     def lost_image(self, plan)->int: # frame, or -1
         return sum(self.coded(plan))//2 if plan.number % _LOST_IMAGE_EVERY == 2 else -1
 
+    def write(self, root, plan, face_files, media): return _write_coded(self, root, plan, face_files, media)
+    def labels(self, plan, person): return _coded_labels(self, plan, person)
+
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #10380e87
-def _write(self, root, plan, face_files, media):
+def _write_coded(twin, root, plan, face_files, media):
     "The table, then all images at once."
-    table, folder, start = root/self.table(plan), root/self.folder(plan), self.coded(plan)[0]
+    table, folder, start = root/twin.table(plan), root/twin.folder(plan), twin.coded(plan)[0]
     if not table.exists():
-        sheet = self.sheet(plan)
+        sheet = twin.sheet(plan)
         rows = with_extra_rows(np.stack([*sheet.values()], 1), plan.extra_rows).tolist()
-        write_text(table, "".join(",".join(map(str, row)) + "\n" for row in [(self.frame_name, *sheet), *((frame, *codes) for frame, codes in enumerate(rows, start + 1))]))
+        write_text(table,
+                   "".join(",".join(map(str, row)) + "\n"
+                           for row in [(twin.frame_name, *sheet),
+                                       *((frame, *codes) for frame, codes in enumerate(rows, start + 1))]))
     if not media or folder.exists(): return False
     with whole(folder) as aside:
         aside.mkdir()
-        film_frames(plan, aside, lambda frame: None if frame == self.lost_image(plan) else f"{frame + 1:0{self.digits(plan)}d}.jpg")
+        film_frames(plan, aside,
+                    lambda frame: None if frame == twin.lost_image(plan) else f"{frame + 1:0{twin.digits(plan)}d}.jpg")
     return True
 
-def _labels(self, plan, person):
+def _coded_labels(twin, plan, person):
     "All frames up to the last coded one; those before the first have no label."
-    codes, start = with_extra_rows(self.codes(plan, self.aus), plan.extra_rows), self.coded(plan)[0]
-    values = np.concatenate([np.full((start, len(self.aus)), np.nan), np.where(codes == _NO_CODE, np.nan, codes)]).astype(np.float32)
-    return pd.DataFrame({"frame": np.arange(len(values))} | {f"au{au}": values[:, place] for place, au in enumerate(self.aus)})
-
-CodedTwin.write, CodedTwin.labels = _write, _labels
+    codes, start = with_extra_rows(twin.codes(plan, twin.aus), plan.extra_rows), twin.coded(plan)[0]
+    values = np.concatenate([np.full((start, len(twin.aus)), np.nan),
+                             np.where(codes == _NO_CODE, np.nan, codes)]).astype(np.float32)
+    return pd.DataFrame({"frame": np.arange(len(values))} | {f"au{au}": values[:, place]
+                                                             for place, au in enumerate(twin.aus)})
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #786f0003
 _FIRST_BP4D = ("F001", "F002", "F004", "M001", "M003", "M002")
-_BP4D = (*_FIRST_BP4D, *(name for name in (*(f"F{number:03d}" for number in range(1, 24)), *(f"M{number:03d}" for number in range(1, 19))) if name not in _FIRST_BP4D))
+_BP4D = (*_FIRST_BP4D,
+         *(name for name in (*(f"F{number:03d}" for number in range(1, 24)),
+                             *(f"M{number:03d}" for number in range(1, 19))) if name not in _FIRST_BP4D))
 
 @register_twin
 class Bp4dTwin(CodedTwin):
@@ -177,8 +198,10 @@ _SIDED_AU = 12
 class Bp4dPlusTwin(Bp4dTwin):
     "AUCoding/AU_OCC/F001_T1.csv, 2D+3D/F001/T1/001.jpg; the header names the AUs."
     name = database = "bp4d-plus"
-    image_root, subjects, tasks_of_subject, four_digits_every = "2D+3D", tuple(f"{letter}{number:03d}" for number in range(1, 59) for letter in "FM"), (1, 6, 7, 8), 3
-    aus = columns = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39)
+    image_root, tasks_of_subject, four_digits_every = "2D+3D", (1, 6, 7, 8), 3
+    subjects = tuple(f"{letter}{number:03d}" for number in range(1, 59) for letter in "FM")
+    aus = columns = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 27, 28, 29, 30, 31,
+                     32, 33, 34, 35, 36, 37, 38, 39)
     frame_name = "Frame"
 
     def sheet(self, plan):
@@ -186,8 +209,10 @@ class Bp4dPlusTwin(Bp4dTwin):
         if plan.number % 2: return sheet
         both = sheet[f"AU{_SIDED_AU}"]
         turn = np.arange(len(both))//4 % 3 # left, right, both
-        sides = {f"{side}{_SIDED_AU}": np.where((both == 1) & (turn == other), 0, both) for side, other in zip("LR", (1, 0))}
-        return {name: codes for au in sheet for name, codes in (sides if au == f"AU{_SIDED_AU}" else {au: sheet[au]}).items()}
+        sides = {f"{side}{_SIDED_AU}": np.where((both == 1) & (turn == other), 0, both)
+                 for side, other in zip("LR", (1, 0))}
+        return {name: codes for au in sheet
+                for name, codes in (sides if au == f"AU{_SIDED_AU}" else {au: sheet[au]}).items()}
 
 # %% ../../nbs/10_synth/36_action_unit_twins.ipynb #4b95fcb1
 @register_twin
@@ -203,4 +228,5 @@ class GftTwin(CodedTwin):
 
     def table(self, plan): return f"AUCoding/{plan.name}.csv"
     def folder(self, plan): return f"images/{plan.name}"
-    def sheet(self, plan): return {f"{'AU'*(plan.number % 2)}{name}": codes for name, codes in super(GftTwin, self).sheet(plan).items()}
+    def sheet(self, plan):
+        return {f"{'AU'*(plan.number % 2)}{name}": codes for name, codes in super(GftTwin, self).sheet(plan).items()}

@@ -38,18 +38,24 @@ class FilmTwin(VideoTwin):
         for person in plan.people:
             for task in plan.tasks:
                 path = self.annotation(plan, person.clip, task)
-                if path is not None: yield path, [*filter(None, [self.header(task)]), *with_extra_rows(self.rows(plan, person, task), plan.extra_rows)]
+                if path is not None:
+                    yield path, [*filter(None, [self.header(task)]),
+                                 *with_extra_rows(self.rows(plan, person, task), plan.extra_rows)]
 
     def write(self, root, plan, face_files, media):
         for path, lines in self.texts(plan):
             if not (root/path).exists(): write_text(root/path, "\n".join(lines) + "\n")
-        folders = [(root/folder, kind, place) for place, person in enumerate(plan.people) for kind, folder in self.face_folders(plan, person.clip).items()] if face_files else []
-        if not media or all(path.exists() for path in (root/self.video(plan), *(folder for folder, _, _ in folders))): return False
+        folders = [(root/folder, kind, place) for place, person in enumerate(plan.people)
+                   for kind, folder in self.face_folders(plan, person.clip).items()] if face_files else []
+        if not media or all(path.exists() for path in (root/self.video(plan), *(folder for folder, _, _ in folders))):
+            return False
         with ExitStack() as stack:
             asides = [(stack.enter_context(whole(folder)), kind, place) for folder, kind, place in folders]
             for folder, _, _ in asides: folder.mkdir(parents=True)
-            film_video(plan, root/self.video(plan), lambda number, frame: [_write_face(kind, folder/f"{number:05d}", frame.image, frame.faces[place])
-                                                                          for folder, kind, place in asides if frame.faces])
+            def write_faces(number, frame):
+                for folder, kind, place in asides if frame.faces else ():
+                    _write_face(kind, folder/f"{number:05d}", frame.image, frame.faces[place])
+            film_video(plan, root/self.video(plan), write_faces)
         return True
 
     def finish(self, root, plans):
@@ -67,7 +73,8 @@ class AffWildTwin(FilmTwin):
     def video(self, plan): return f"videos/{plan.split}/{plan.name}.mp4"
     def annotation(self, plan, clip, task): return f"annotations/{plan.split}/{task}/{clip}.txt"
     def face_folders(self, plan, clip): return {kind: f"{kind}/{plan.split}/{clip}" for kind in ("bboxes", "landmarks")}
-    def rows(self, plan, person, task): return [f"{value:.4f}" for value in episode_of(plan, person).va[:, self.tasks(0).index(task)]]
+    def rows(self, plan, person, task):
+        return [f"{value:.4f}" for value in episode_of(plan, person).va[:, self.tasks(0).index(task)]]
 
     def labels(self, plan, person):
         va = with_extra_rows(as_written(episode_of(plan, person).va), plan.extra_rows)
@@ -75,7 +82,8 @@ class AffWildTwin(FilmTwin):
 
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #a0ba1f3c
 _TWO_PEOPLE_EVERY, _OLD_NAME_EVERY, _OTHER_EVERY = 8, 6, 9
-_SEEN = (("va", "expression", "aus"), ("va", "expression", "aus"), ("va", "expression"), ("va", "expression", "aus"), ("expression",), ("va", "aus"))
+_SEEN = (("va", "expression", "aus"), ("va", "expression", "aus"), ("va", "expression"), ("va", "expression", "aus"),
+         ("expression",), ("va", "aus"))
 
 @register_twin
 class AffWild2Twin(FilmTwin):
@@ -94,55 +102,64 @@ class AffWild2Twin(FilmTwin):
 
     def tasks(self, position): return _SEEN[position % len(_SEEN)]
     def video(self, plan): return f"videos/batch{1 + plan.number % 2}/{plan.name}.mp4"
-    def annotation(self, plan, clip, task): return f"annotations/{self.sets[task]}/{self.folders[plan.split]}/{clip}.txt" if plan.split in self.folders else None
+    def annotation(self, plan, clip, task):
+        if plan.split not in self.folders: return None
+        return f"annotations/{self.sets[task]}/{self.folders[plan.split]}/{clip}.txt"
     def face_folders(self, plan, clip): return {"cropped_aligned": f"cropped_aligned/{clip}"}
-    def header(self, task): return {"va": "valence,arousal", "expression": ",".join(self.classes), "aus": ",".join(f"AU{au}" for au in self.aus)}[task]
+    def header(self, task):
+        return {"va": "valence,arousal", "expression": ",".join(self.classes),
+                "aus": ",".join(f"AU{au}" for au in self.aus)}[task]
     def shown(self, plan, person): return episode_of(plan, person).expression
     def active(self, plan, person): return episode_of(plan, person).activations(self.aus)
 
+    def rows(self, plan, person, task): return _affwild2_rows(self, plan, person, task)
+    def labels(self, plan, person): return _affwild2_labels(self, plan, person)
+
+    def finish(self, root, plans): return _write_affwild2_lists(self, root, plans)
+
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #73234c6c
-def _rows(self, plan, person, task):
+def _affwild2_rows(twin, plan, person, task):
     "Lines of an annotation file; sentinels where nobody is."
     values = {"va": lambda: [f"{valence:.4f},{arousal:.4f}" for valence, arousal in episode_of(plan, person).va],
-              "expression": lambda: [str(shown) for shown in self.shown(plan, person)],
-              "aus": lambda: [",".join(map(str, active)) for active in self.active(plan, person)]}[task]()
-    sentinel = {"va": "-5,-5", "expression": "-1", "aus": ",".join(["-1"]*len(self.aus))}[task]
+              "expression": lambda: [str(shown) for shown in twin.shown(plan, person)],
+              "aus": lambda: [",".join(map(str, active)) for active in twin.active(plan, person)]}[task]()
+    sentinel = {"va": "-5,-5", "expression": "-1", "aus": ",".join(["-1"]*len(twin.aus))}[task]
     return [value if there else sentinel for value, there in zip(values, present(plan))]
 
-def _labels(self, plan, person):
+def _affwild2_labels(twin, plan, person):
     "What an adapter must read: nothing of the test set, and NaN or -1 where a task is not annotated."
-    here = present(plan) & (plan.split in self.folders)
-    va = np.where((here & ("va" in plan.tasks))[:, None], as_written(episode_of(plan, person).va), np.nan).astype(np.float32)
-    aus = np.where((here & ("aus" in plan.tasks))[:, None], self.active(plan, person), np.nan).astype(np.float32)
-    shown = np.where(here & ("expression" in plan.tasks), self.shown(plan, person), -1)
+    here = present(plan) & (plan.split in twin.folders)
+    va = np.where((here & ("va" in plan.tasks))[:, None], as_written(episode_of(plan, person).va),
+                  np.nan).astype(np.float32)
+    aus = np.where((here & ("aus" in plan.tasks))[:, None], twin.active(plan, person), np.nan).astype(np.float32)
+    shown = np.where(here & ("expression" in plan.tasks), twin.shown(plan, person), -1)
     expression = np.where(shown < len(EXPRESSIONS), shown, -1).astype(np.int16)
-    table = pd.DataFrame(dict(valence=va[:, 0], arousal=va[:, 1], expression=expression) | {f"au{au}": aus[:, place] for place, au in enumerate(self.aus)})
-    if len(self.classes) > len(EXPRESSIONS): table["category"] = shown.astype(np.int16)
-    table = with_extra_rows(table, plan.extra_rows) if plan.split in self.folders else table[:0]
+    table = pd.DataFrame(dict(valence=va[:, 0], arousal=va[:, 1],
+                              expression=expression) | {f"au{au}": aus[:, place] for place, au in enumerate(twin.aus)})
+    if len(twin.classes) > len(EXPRESSIONS): table["category"] = shown.astype(np.int16)
+    table = with_extra_rows(table, plan.extra_rows) if plan.split in twin.folders else table[:0]
     return table.assign(frame=np.arange(len(table)))
 
-AffWild2Twin.rows, AffWild2Twin.labels = _rows, _labels
-
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #5264b0f7
-def _finish(self, root, plans):
+def _write_affwild2_lists(twin, root, plans):
     "The lists of the test set, and who plays where."
-    FilmTwin.finish(self, root, plans)
-    for task, path in self.lists.items():
+    FilmTwin.finish(twin, root, plans)
+    for task, path in twin.lists.items():
         clips = [person.clip for plan in plans if plan.split == "test" and task in plan.tasks for person in plan.people]
         write_text(root/path, "".join(f"{clip}\n" for clip in clips))
-
-AffWild2Twin.finish = _finish
 
 # %% ../../nbs/10_synth/32_affwild_twins.ipynb #6e855add
 @register_twin
 class AffWild2ChallengeTwin(AffWild2Twin):
     "Where Aff-Wild2 keeps its files since 2021."
     name, aus, classes = "aff-wild2-2021", (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26), (*EXPRESSIONS, "Other")
-    sets = {"va": "VA_Estimation_Challenge", "expression": "EXPR_Classification_Challenge", "aus": "AU_Detection_Challenge"}
+    sets = {"va": "VA_Estimation_Challenge", "expression": "EXPR_Classification_Challenge",
+            "aus": "AU_Detection_Challenge"}
     folders = {"train": "Train_Set", "validation": "Validation_Set"}
     lists = {"va": "VA_test_set.txt", "expression": "EXPR_test_set.txt", "aus": "AU_test_set.txt"}
 
     def shown(self, plan, person):
         "(n,) class ids 0 to 7; the eighth comes in stretches of five frames."
         frames = np.arange(plan.n_frames)//5
-        return np.where((frames + person.seed) % _OTHER_EVERY == 0, len(EXPRESSIONS), episode_of(plan, person).expression)
+        return np.where((frames + person.seed) % _OTHER_EVERY == 0, len(EXPRESSIONS),
+                        episode_of(plan, person).expression)

@@ -82,9 +82,11 @@ def affect_aus(
 )->dict:                                # AU: intensity 0-5, zeros left out
     "The typical face of a feeling, as AU intensities for `synth.faces.render_face`."
     va = np.array([valence, arousal], float)
-    if not (np.abs(va) <= 1).all(): raise ValueError(f"valence, arousal are {valence}, {arousal}: both must lie in [-1, 1]")
+    if not (np.abs(va) <= 1).all():
+        raise ValueError(f"valence, arousal are {valence}, {arousal}: both must lie in [-1, 1]")
     if expression is None: expression = EXPRESSIONS[emotion_probabilities(va).argmax()]
-    if expression not in EXPRESSIONS: raise ValueError(f"expression is {expression!r}, it must be one of {', '.join(EXPRESSIONS)}")
+    if expression not in EXPRESSIONS:
+        raise ValueError(f"expression is {expression!r}, it must be one of {', '.join(EXPRESSIONS)}")
     drawn = _au_chances(relatedness)[EXPRESSIONS.index(expression)] >= .5
     intensities = np.maximum(_traces(va), drawn*_drawn_intensities(va))
     return {au: float(intensity) for au, intensity in zip(DRAWN_AUS, intensities) if intensity > 0}
@@ -97,8 +99,10 @@ def draw_va_path(
     excursion:float=1.6,   # mean stay with one goal, s
 )->np.ndarray:             # (n_frames, 2) float32 valence, arousal in [-1, 1]
     "A smooth random path through the valence-arousal plane, which it covers well."
-    if n_frames < 1: raise ValueError(f"n_frames is {n_frames}, it must be 1 or more")
-    if not fps > 0: raise ValueError(f"fps is {fps}, it must be above 0")
+    if n_frames < 1:
+        raise ValueError(f"n_frames is {n_frames}, it must be 1 or more")
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}, it must be above 0")
     rng = np.random.default_rng([seed, 1])
     stays = np.maximum(1, (excursion*fps*rng.uniform(.5, 1.5, int(n_frames/(.5*excursion*fps)) + 1)).astype(int))
     goals = np.repeat([_draw_goal(rng) for _ in stays], stays, axis=0)[:n_frames]
@@ -140,7 +144,8 @@ class Episode:
     )->np.ndarray:                   # (n, A) int64, 1 where the intensity is `ACTIVE_FROM` or more
         "Which AUs are active, as the databases annotate them."
         unknown = [au for au in aus if au not in DRAWN_AUS]
-        if unknown: raise ValueError(f"AU {unknown} is not drawn: choose from {DRAWN_AUS}")
+        if unknown:
+            raise ValueError(f"AU {unknown} is not drawn: choose from {DRAWN_AUS}")
         return (self.aus[:, [DRAWN_AUS.index(au) for au in aus]] >= ACTIVE_FROM).astype(np.int64)
 
 # %% ../../nbs/10_synth/20_episodes.ipynb #002133b9
@@ -176,7 +181,8 @@ def make_episode(
     "Draw an episode: path, emotions, action units."
     va = draw_va_path(n_frames, fps, seed, **kwargs) if va is None else np.asarray(va, np.float32)
     if va.ndim != 2 or va.shape[1] != 2 or not (np.abs(va) <= 1).all():
-        raise ValueError(f"va has shape {va.shape} and largest value {np.abs(va).max()}: it must be (n, 2) within [-1, 1]")
+        raise ValueError(f"va has shape {va.shape} and largest value {np.abs(va).max()}: it must be (n, 2) within "
+                         "[-1, 1]")
     rng = np.random.default_rng([seed, 2])
     holding, expressions = _draw_segments(va, fps, rng)
     drawn = rng.random((len(expressions), len(DRAWN_AUS))) < _au_chances(relatedness)[expressions]

@@ -14,7 +14,8 @@ from .identity import Identity
 from .action_units import AU_REGION, DRAWN_AUS, FACE_REGIONS, au_vector, displaced, expression_aus
 from .skin import bend_map, lit_skin
 from .scene import DEFAULT_DIFFICULTY, Scene, background, expose
-from .features import (Outline, Pose, disc, draw_body, draw_eye, draw_hair, draw_mouth, draw_scalp, fill, ink_layer, light_on_face,
+from .features import (Outline, Pose, disc, draw_body, draw_eye, draw_hair, draw_mouth, draw_scalp,
+                                      fill, ink_layer, light_on_face,
                                       project, ribbon, shade)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #ae5d07a1
@@ -58,7 +59,8 @@ def _skin_layer(points, aus, identity, pose, scene, window):
     left, top, right, bottom = window
     face = Outline(points, pose, (left, top))
     paint = lit_skin(identity, aus, light_on_face(scene.light, pose), scene.ambient, scene.exposure)
-    skin = cv2.remap(paint, bend_map(face.points, right - left, bottom - top), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    skin = cv2.remap(paint, bend_map(face.points, right - left, bottom - top), None, cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REPLICATE)
     skin = cv2.multiply(skin, ink_layer(face, identity, right - left, bottom - top), scale=1/255)
     for side in ('', '_right'): draw_eye(skin, face, side, identity, scene.exposure)
     draw_mouth(skin, face, scene.exposure)
@@ -100,8 +102,10 @@ def _draw_actor(image, actor, scene):
 def _glasses(image, face, identity, scene, rng):
     colour, radius = shade(rng.uniform(20, 110, 3), scene.exposure), .17 + .03*rng.random()
     t = np.linspace(0, 2*np.pi, 25)[:, None]
-    rims = [face.at(iris, down=.02) + np.cos(t)*radius*face.right*1.08 + np.sin(t)*radius*.8*face.down for iris in ('iris', 'iris_right')]
-    bars = [np.array([rims[0][0], rims[1][12]]), np.array([rims[0][12], face.points[0]]), np.array([rims[1][0], face.points[16]])]
+    rims = [face.at(iris, down=.02) + np.cos(t)*radius*face.right*1.08 + np.sin(t)*radius*.8*face.down
+            for iris in ('iris', 'iris_right')]
+    bars = [np.array([rims[0][0], rims[1][12]]), np.array([rims[0][12], face.points[0]]),
+            np.array([rims[1][0], face.points[16]])]
     lines = [np.round(line*16).astype(np.int32) for line in rims + bars]
     cv2.polylines(image, lines, False, colour, max(1, round(.022*face.scale)), cv2.LINE_AA, 4)
 
@@ -109,7 +113,9 @@ def _hair_strands(image, face, identity, scene, rng):
     side = rng.choice((-1, 1))
     for _ in range(int(3 + 12*scene.occlusion_size)):
         start, reach = rng.uniform(.2, .75), rng.uniform(.25, .5 + .5*scene.occlusion_size)
-        path = np.array([face.at('hair_top', side*start, .12*start), face.at('hair_top', side*(start + .06), .12*start + reach/2), face.at('hair_top', side*(start + rng.uniform(-.05, .15)), .12*start + reach)])
+        path = np.array([face.at('hair_top', side*start, .12*start),
+                         face.at('hair_top', side*(start + .06), .12*start + reach/2),
+                         face.at('hair_top', side*(start + rng.uniform(-.05, .15)), .12*start + reach)])
         width = np.linspace(.030, .004, 3)[:, None]*face.right
         ribbon(image, path, -width, width, shade(identity.hair, scene.exposure*rng.uniform(.8, 1.2)))
 
@@ -119,7 +125,8 @@ def _hand(image, face, identity, scene, rng):
     for finger in range(4):
         foot = root + side*.15*finger*face.right
         tip = foot - (.35 + .5*scene.occlusion_size - .05*abs(finger - 1.5))*face.down - side*.10*face.right
-        ribbon(image, np.array([foot, (foot + tip)/2, tip]), -.075*face.right, .075*face.right, shade(identity.skin, tone*(1 - .05*finger)))
+        ribbon(image, np.array([foot, (foot + tip)/2, tip]), -.075*face.right, .075*face.right,
+               shade(identity.skin, tone*(1 - .05*finger)))
         disc(image, tip, .075*face.scale, shade(identity.skin, tone*(1 - .05*finger)))
     disc(image, root + side*.22*face.right + .2*face.down, .36*face.scale, shade(identity.skin, tone*.9))
 
@@ -139,7 +146,8 @@ def draw_occlusion(
     scene:Scene,
 ):
     "What hides a part of the face: it moves with the face and is the same in each frame of a scene."
-    if scene.occlusion != 'none': _OCCLUDERS[scene.occlusion](image, face, identity, scene, np.random.default_rng([scene.occlusion_seed, 33]))
+    if scene.occlusion != 'none':
+        _OCCLUDERS[scene.occlusion](image, face, identity, scene, np.random.default_rng([scene.occlusion_seed, 33]))
 
 # %% ../../nbs/10_synth/06_faces.ipynb #64dd03ca
 def render_frame(
@@ -149,7 +157,8 @@ def render_frame(
     seed:int=0,        # of the camera's noise: another one for each frame of a video
 )->DrawnFrame:
     "Draw people in a scene."
-    if not (width >= 16 and height >= 16): raise ValueError(f"frame of {width}x{height} pixels: at least 16x16 is needed")
+    if not (width >= 16 and height >= 16):
+        raise ValueError(f"frame of {width}x{height} pixels: at least 16x16 is needed")
     scene = Scene() if scene is None else scene
     image = background(scene, int(width), int(height)).copy()
     faces = [_draw_actor(image, actor, scene) for actor in actors]
@@ -173,7 +182,8 @@ def draw_aus(
 )->np.ndarray: # (18,) intensities in the order of DRAWN_AUS
     "Half of the time an expression at some intensity, else up to five unrelated action units."
     rng = np.random.default_rng([seed, 34])
-    if rng.random() < .5: return au_vector(expression_aus(EXPRESSIONS[rng.integers(len(EXPRESSIONS))], rng.uniform(1, 5)))
+    if rng.random() < .5:
+        return au_vector(expression_aus(EXPRESSIONS[rng.integers(len(EXPRESSIONS))], rng.uniform(1, 5)))
     aus, chosen = np.zeros(len(DRAWN_AUS)), rng.choice(len(DRAWN_AUS), rng.integers(0, 6), replace=False)
     aus[chosen] = rng.uniform(0, 5, len(chosen))
     return aus
@@ -184,7 +194,8 @@ def draw_face(
     size:int=256,                        # pixels of the image's sides
 )->DrawnFrame:                           # with one face
     "A random face: person, action units, pose, scene and noise of one seed."
-    return render_face(draw_aus(seed), Identity.draw(seed), Pose.draw(seed, difficulty, size), Scene.draw(seed, difficulty), size, seed)
+    return render_face(draw_aus(seed), Identity.draw(seed), Pose.draw(seed, difficulty, size),
+                       Scene.draw(seed, difficulty), size, seed)
 
 # %% ../../nbs/10_synth/06_faces.ipynb #88050cd7
 def contact_sheet(
@@ -196,7 +207,8 @@ def contact_sheet(
     "Images in rows, with labels."
     tiles = []
     for i, image in enumerate(images):
-        if side: image = cv2.resize(image, (round(image.shape[1]*side/image.shape[0]), side), interpolation=cv2.INTER_AREA)
+        if side:
+            image = cv2.resize(image, (round(image.shape[1]*side/image.shape[0]), side), interpolation=cv2.INTER_AREA)
         if labels is not None: image = _labelled(image, str(labels[i]))
         tiles.append(image)
     tiles += [np.full_like(tiles[0], 255)]*(-len(tiles) % columns)
@@ -217,7 +229,8 @@ def region_mask(
 )->np.ndarray:  # (height, width) bool
     "Pixels of a named region of a face in this pose."
     left, top, right, bottom = FACE_REGIONS[region]
-    corners = project(np.array([(left, top, 0), (right, top, 0), (right, bottom, 0), (left, bottom, 0)], float), pose, np.zeros(4, bool))
+    corners = project(np.array([(left, top, 0), (right, top, 0), (right, bottom, 0), (left, bottom, 0)], float), pose,
+                      np.zeros(4, bool))
     mask = np.zeros(drawn.image.shape[:2], np.uint8)
     fill(mask, corners, 255)
     return mask > 127

@@ -27,8 +27,11 @@ class Pose:
 
     def __post_init__(self):
         for name in ('yaw', 'roll'):
-            if not abs(getattr(self, name)) <= MAX_ANGLE: raise ValueError(f"{name} {getattr(self, name)}: -{MAX_ANGLE:.0f} to {MAX_ANGLE:.0f} degrees are allowed")
-        if not (np.isfinite([self.x, self.y]).all() and 8 <= self.height < 1e5): raise ValueError(f"{self}: x and y must be finite and height at least 8 pixels")
+            if not abs(getattr(self, name)) <= MAX_ANGLE:
+                raise ValueError(f"{name} {getattr(self, name)}: -{MAX_ANGLE:.0f} to {MAX_ANGLE:.0f} degrees are "
+                                 "allowed")
+        if not (np.isfinite([self.x, self.y]).all() and 8 <= self.height < 1e5):
+            raise ValueError(f"{self}: x and y must be finite and height at least 8 pixels")
 
     @classmethod
     def draw(cls, seed:int, difficulty:float=DEFAULT_DIFFICULTY, size:int=256):
@@ -75,10 +78,14 @@ def light_on_face(light, pose):
 
 # %% ../../nbs/10_synth/05_features.ipynb #47111d32
 _CURVES = {
-    'outline': list(range(17)) + [POINTS[n] for n in ('temple_right', 'hair_out_right', 'hair_in_right', 'hair_top', 'hair_in', 'hair_out', 'temple')] + [0],
-    'lid_top': [36, 37, 38, 39], 'lid_low': [39, 40, 41, 36], 'lid_top_right': [42, 43, 44, 45], 'lid_low_right': [45, 46, 47, 42],
+    'outline': list(range(17)) + [POINTS[n]
+                                  for n in ('temple_right', 'hair_out_right', 'hair_in_right', 'hair_top', 'hair_in',
+                                            'hair_out', 'temple')] + [0],
+    'lid_top': [36, 37, 38, 39], 'lid_low': [39, 40, 41, 36], 'lid_top_right': [42, 43, 44, 45],
+    'lid_low_right': [45, 46, 47, 42],
     'brow': [17, 18, 19, 20, 21], 'brow_right': [26, 25, 24, 23, 22], 'nose_base': [31, 32, 33, 34, 35],
-    'lip_top': list(range(48, 55)), 'lip_low': [54, 55, 56, 57, 58, 59, 48], 'mouth_top': [60, 61, 62, 63, 64], 'mouth_low': [64, 65, 66, 67, 60]}
+    'lip_top': list(range(48, 55)), 'lip_low': [54, 55, 56, 57, 58, 59, 48], 'mouth_top': [60, 61, 62, 63, 64],
+    'mouth_low': [64, 65, 66, 67, 60]}
 
 def _curves():
     "Matrix from points to all curves, and the slice of each curve."
@@ -131,7 +138,8 @@ def _brow(ink, face, side, identity):
     t = np.linspace(0, 1, len(curve))[:, None]
     thick = (.055 + .014*identity.shape[6])*np.sqrt(np.clip(.25 + t*1.1, 0, 1))*(1 - .25*np.clip(t - .8, 0, 1)/.2)
     dark = np.clip(np.mean(identity.hair)/np.mean(identity.skin), .16, .48)*255
-    ribbon(ink, curve, -.35*thick*face.down, 1.0*thick*face.down, shade((dark, dark, dark), 1.) if dark < 50 else shade((1.06, .97, .92), dark))
+    ribbon(ink, curve, -.35*thick*face.down, 1.0*thick*face.down,
+           shade((dark, dark, dark), 1.) if dark < 50 else shade((1.06, .97, .92), dark))
 
 def _lid_crease(ink, face, side):
     "The fold above the upper lid and the bag below the lower one."
@@ -152,7 +160,8 @@ def _nose(ink, face):
         across = (face.points[inner] - face.points[wing])*.42
         t = np.linspace(0, 2*np.pi, 13)[:, None]
         fill(ink, centre + np.cos(t)*across + np.sin(t)*.022*face.down, (70, 48, 46))
-        outer = np.array([face.points[wing] + .035*side*face.right*k - y*face.down for k, y in ((.2, -.01), (1., .03), (1.1, .08), (.5, .12))])
+        outer = np.array([face.points[wing] + .035*side*face.right*k - y*face.down
+                          for k, y in ((.2, -.01), (1., .03), (1.1, .08), (.5, .12))])
         ribbon(ink, curve_matrix(4, 4) @ outer, -.010*side*face.right, .012*side*face.right, (186, 158, 150))
 
 def _lips(ink, face, identity):
@@ -219,12 +228,15 @@ def draw_mouth(skin, face, exposure):
     bow = np.sin(np.linspace(0, np.pi, len(top)))[:, None]
     def inside(patch, origin):
         patch[:] = shade((58, 22, 24), exposure)
-        disc(patch, face.points[66] - origin + .02*face.down, min(.14, .45*gap)*face.scale, shade((160, 78, 78), exposure))
+        disc(patch, face.points[66] - origin + .02*face.down, min(.14, .45*gap)*face.scale,
+             shade((160, 78, 78), exposure))
         teeth = min(.07, .62*gap)
         ribbon(patch, top - origin, -.01*face.down, (teeth*(.55 + .45*bow))*face.down, shade((232, 226, 214), exposure))
     if gap > .012: through_hole(skin, face.mouth(), inside)
     line = max(0., .010 - .06*gap)
-    if line: ribbon(skin, (top + low)/2, -line*(.4 + .6*bow)*face.down, line*(.4 + .6*bow)*face.down, shade((84, 40, 40), exposure))
+    if line:
+        ribbon(skin, (top + low)/2, -line*(.4 + .6*bow)*face.down, line*(.4 + .6*bow)*face.down,
+               shade((84, 40, 40), exposure))
 
 # %% ../../nbs/10_synth/05_features.ipynb #bd28b76d
 _HAIR_OUTER = np.array([(-.88, .10), (-.95, -.30), (-.88, -.70), (-.62, -1.02), (-.25, -1.17), (0, -1.19)])
@@ -241,7 +253,8 @@ def _arch(half, lift=0.):
     path = curve_matrix(2*len(half) - 1, 8) @ (np.vstack([half, (half*[-1, 1])[::-1][1:]]) + [0, lift])
     return path[np.linspace(0, len(path) - 1, 41).round().astype(int)]
 
-_HAIR_ARCHES = {style: (_arch(_HAIR_OUTER, .06 if style == 'receding' else 0), _arch(inner)) for style, inner in _HAIR_INNER.items()}
+_HAIR_ARCHES = {style: (_arch(_HAIR_OUTER, .06 if style == 'receding' else 0), _arch(inner))
+                for style, inner in _HAIR_INNER.items()}
 _CURTAIN = np.array([(-.92, -.3), (-1.04, .4), (-1.0, 1.3), (-.5, 1.5), (.5, 1.5), (1.0, 1.3), (1.04, .4), (.92, -.3)])
 
 def _raised(points, depth, pose, rim=False):
@@ -275,7 +288,8 @@ def draw_hair(
     outer, inner = _raised(outer, -.5, pose, True), _raised(inner, -.15, pose)
     fill(image, np.vstack([outer, inner[::-1]]), colour)
     sheen = slice(7, -7)
-    fill(image, np.vstack([(outer + (inner - outer)*.28)[sheen], (outer + (inner - outer)*.55)[sheen][::-1]]), shade(colour, 1.13))
+    fill(image, np.vstack([(outer + (inner - outer)*.28)[sheen], (outer + (inner - outer)*.55)[sheen][::-1]]),
+         shade(colour, 1.13))
     start, end, part = _strands(identity)
     lines = outer[start, None] + (inner[end] - outer[start])[:, None]*part[..., None]
     lines = np.round(lines*16).astype(np.int32)
@@ -289,7 +303,8 @@ def _trunk(image, face, identity, exposure):
     def place(*corners): return neck + np.array(corners)*unit  # interocular distances from the middle of the jaw
     tone = shade(identity.skin, .74*exposure)
     fill(image, place((-.47, 0), (-.50, .75), (0, .93), (.50, .75), (.47, 0)), tone)
-    fill(image, place((-.42, .65), (-1.5, 1.1), (-1.75, 3.75), (1.75, 3.75), (1.5, 1.1), (.42, .65)), shade(identity.cloth, exposure))
+    fill(image, place((-.42, .65), (-1.5, 1.1), (-1.75, 3.75), (1.75, 3.75), (1.5, 1.1), (.42, .65)),
+         shade(identity.cloth, exposure))
     fill(image, place((-.45, .63), (0, .97), (.45, .63)), tone)
     jaw = face.points[3:14]
     fill(image, jaw + .10*face.down + (face.points[8] - jaw)*.12, shade(identity.skin, .56*exposure))

@@ -83,8 +83,10 @@ def poses_of(plan, person)->list: # of `Pose`, one a frame
     centre = np.array([share*(place + .5), .5*plan.height]) + rng.uniform(-.04, .04, 2)*share
     yaw, roll, *shift = _wander(plan.n_frames, plan.fps, rng, 4).T
     rest, reach = Pose.draw(plan_seed(person.seed, "pose"), plan.difficulty), 4 + 8*plan.difficulty
-    return [Pose(yaw=float(np.clip(rest.yaw + reach*yaw[frame], -25, 25)), roll=float(np.clip(rest.roll + .6*reach*roll[frame], -25, 25)),
-                 x=float(centre[0] + .015*share*shift[0][frame]), y=float(centre[1] + .015*share*shift[1][frame]), height=float(height))
+    return [Pose(yaw=float(np.clip(rest.yaw + reach*yaw[frame], -25, 25)),
+                 roll=float(np.clip(rest.roll + .6*reach*roll[frame], -25, 25)),
+                 x=float(centre[0] + .015*share*shift[0][frame]), y=float(centre[1] + .015*share*shift[1][frame]),
+                 height=float(height))
             for frame in range(plan.n_frames)]
 
 # %% ../../nbs/10_synth/28_films.ipynb #6fe1add9
@@ -97,7 +99,8 @@ def draw_video(
     poses = [poses_of(plan, person) for person in plan.people]
     scene = Scene.draw(plan.seed, plan.difficulty)
     for frame, there in enumerate(present(plan)):
-        actors = [Actor(identity, units[frame], path[frame]) for identity, units, path in zip(identities, aus, poses)] if there else []
+        actors = [Actor(identity, units[frame], path[frame])
+                  for identity, units, path in zip(identities, aus, poses)] if there else []
         yield render_frame(actors, scene, plan.width, plan.height, seed=plan.seed + frame)
 
 def sound_of(
@@ -130,8 +133,10 @@ def write_image(
     quality:int=92,       # of a JPEG, 1-100
 ):
     "One image file."
-    done = cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality] if str(path).endswith(".jpg") else [])
-    if not done: raise ValueError(f"{path} could not be written; allowed are .jpg and .png in a folder that is there")
+    done = cv2.imwrite(str(path), image[..., ::-1],
+                       [cv2.IMWRITE_JPEG_QUALITY, quality] if str(path).endswith(".jpg") else [])
+    if not done:
+        raise ValueError(f"{path} could not be written; allowed are .jpg and .png in a folder that is there")
 
 def film_frames(
     plan:VideoPlan,
@@ -146,7 +151,8 @@ def film_frames(
         seen(number + 1, frame)
 
 # %% ../../nbs/10_synth/28_films.ipynb #a72ad06f
-_FIVE_POINTS = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32)  # in 112x112
+_FIVE_POINTS = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655],
+                         [70.7299, 92.2041]], np.float32)  # in 112x112
 
 def write_pts(
     path:str|os.PathLike, # gets the suffix .pts
@@ -162,5 +168,6 @@ def aligned_crop(
     size:int=112,         # px
 )->np.ndarray:            # (size, size, 3) uint8 RGB
     "The face as a release crops it."
-    five = np.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48], landmarks[54]]).astype(np.float32)
+    five = np.stack([landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48],
+                     landmarks[54]]).astype(np.float32)
     return cv2.warpAffine(image, cv2.estimateAffinePartial2D(five, _FIVE_POINTS*(size/112))[0], (size, size))

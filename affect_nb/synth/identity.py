@@ -12,21 +12,33 @@ import numpy as np
 
 # %% ../../nbs/10_synth/00_identity.ipynb #3cf6c6b2
 _LEFT = {  # landmark: x, y, z of the left half
-    0:(-.83,.02,-.62), 1:(-.82,.23,-.58), 2:(-.79,.45,-.52), 3:(-.745,.66,-.43), 4:(-.66,.86,-.30), 5:(-.53,1.03,-.16), 6:(-.375,1.17,-.02), 7:(-.20,1.275,.08),
+    0:(-.83,.02,-.62), 1:(-.82,.23,-.58), 2:(-.79,.45,-.52), 3:(-.745,.66,-.43), 4:(-.66,.86,-.30), 5:(-.53,1.03,
+                                                                                                       -.16),
+                                                                                                       6:(-.375,1.17,
+                                                                                                          -.02),
+                                                                                                          7:(-.20,
+                                                                                                             1.275,.08),
     17:(-.66,-.15,-.05), 18:(-.56,-.235,.06), 19:(-.42,-.262,.14), 20:(-.275,-.245,.20), 21:(-.135,-.19,.24),
     31:(-.165,.50,.22), 32:(-.087,.53,.28),
-    36:(-.50,.005,.0), 37:(-.41,-.055,.08), 38:(-.305,-.055,.11), 39:(-.21,.02,.08), 40:(-.31,.043,.10), 41:(-.415,.043,.07),
-    48:(-.31,.775,.12), 49:(-.20,.72,.22), 50:(-.083,.695,.28), 58:(-.09,.90,.27), 59:(-.205,.855,.21), 60:(-.27,.778,.14), 61:(-.085,.775,.25), 67:(-.085,.779,.25)}
-_MIDDLE = {8:(1.315,.12), 27:(-.02,.22), 28:(.12,.31), 29:(.26,.41), 30:(.40,.50), 33:(.552,.31), 51:(.71,.30), 57:(.912,.29), 62:(.782,.27), 66:(.786,.27)}
-_MORE_LEFT = {'ear_top':(-.84,-.16,-.62), 'temple':(-.82,-.36,-.50), 'hair_out':(-.73,-.62,-.30), 'hair_in':(-.42,-.82,-.05),
-    'forehead':(-.38,-.52,.12), 'cheek':(-.42,.42,.10), 'cheek_out':(-.64,.40,-.12), 'under_eye':(-.36,.18,.10), 'fold':(-.33,.60,.14),
+    36:(-.50,.005,.0), 37:(-.41,-.055,.08), 38:(-.305,-.055,.11), 39:(-.21,.02,.08), 40:(-.31,.043,.10),
+    41:(-.415,.043,.07),
+    48:(-.31,.775,.12), 49:(-.20,.72,.22), 50:(-.083,.695,.28), 58:(-.09,.90,.27), 59:(-.205,.855,.21),
+    60:(-.27,.778,.14), 61:(-.085,.775,.25), 67:(-.085,.779,.25)}
+_MIDDLE = {8:(1.315,.12), 27:(-.02,.22), 28:(.12,.31), 29:(.26,.41), 30:(.40,.50), 33:(.552,.31), 51:(.71,.30),
+           57:(.912,.29), 62:(.782,.27), 66:(.786,.27)}
+_MORE_LEFT = {'ear_top':(-.84,-.16,-.62), 'temple':(-.82,-.36,-.50), 'hair_out':(-.73,-.62,-.30),
+              'hair_in':(-.42,-.82,-.05),
+    'forehead':(-.38,-.52,.12), 'cheek':(-.42,.42,.10), 'cheek_out':(-.64,.40,-.12), 'under_eye':(-.36,.18,.10),
+    'fold':(-.33,.60,.14),
     'chin_side':(-.28,1.05,.10), 'iris':(-.358,-.008,.07), 'wing':(-.20,.46,.18)}
-_MORE_MIDDLE = {'hair_top':(-.88,.02), 'glabella':(-.17,.23), 'forehead_mid':(-.52,.20), 'chin':(1.10,.22), 'under_lip':(.985,.22)}
+_MORE_MIDDLE = {'hair_top':(-.88,.02), 'glabella':(-.17,.23), 'forehead_mid':(-.52,.20), 'chin':(1.10,.22),
+                'under_lip':(.985,.22)}
 
 # %% ../../nbs/10_synth/00_identity.ipynb #d67eb5c8
 def _landmark_mirror():
     "For each of the 68 landmarks the index of its mirror image."
-    runs = [range(16, -1, -1), range(26, 16, -1), range(27, 31), range(35, 30, -1), (45, 44, 43, 42, 47, 46), (39, 38, 37, 36, 41, 40),
+    runs = [range(16, -1, -1), range(26, 16, -1), range(27, 31), range(35, 30, -1), (45, 44, 43, 42, 47, 46),
+            (39, 38, 37, 36, 41, 40),
             range(54, 47, -1), range(59, 54, -1), range(64, 59, -1), range(67, 64, -1)]
     return [i for run in runs for i in run]
 
@@ -49,8 +61,10 @@ TOP, CHIN = TEMPLATE[POINTS['hair_top'], 1], TEMPLATE[8, 1]
 FACE_HEIGHT = CHIN - TOP  # hairline to chin, in interocular distances
 
 # %% ../../nbs/10_synth/00_identity.ipynb #8d8fb635
-_PROPORTIONS = ('width', 'jaw', 'chin', 'eye_size', 'eye_distance', 'brow_height', 'brow_thickness', 'nose_length', 'nose_width', 'mouth_width', 'lips')
-_SKINS = np.array([(244, 208, 184), (234, 188, 158), (219, 168, 134), (196, 142, 106), (162, 111, 78), (124, 82, 58)], float)
+_PROPORTIONS = ('width', 'jaw', 'chin', 'eye_size', 'eye_distance', 'brow_height', 'brow_thickness', 'nose_length',
+                'nose_width', 'mouth_width', 'lips')
+_SKINS = np.array([(244, 208, 184), (234, 188, 158), (219, 168, 134), (196, 142, 106), (162, 111, 78), (124, 82, 58)],
+                  float)
 _HAIRS = np.array([(34, 26, 22), (58, 40, 28), (96, 62, 38), (150, 108, 62), (120, 60, 34), (142, 138, 134)], float)
 _IRISES = np.array([(84, 56, 34), (62, 42, 28), (92, 104, 70), (86, 112, 138), (110, 100, 84)], float)
 HAIR_STYLES = ('short', 'parted', 'fringe', 'long', 'receding')
@@ -78,9 +92,11 @@ class Identity:
         dark = rng.random() < tone/4
         hair = _HAIRS[0 if dark else rng.integers(len(_HAIRS))] + rng.normal(0, 5, 3)
         iris = _IRISES[rng.integers(2 if dark else len(_IRISES))]
-        return cls(int(seed), tuple(np.clip(rng.normal(0, .7, len(_PROPORTIONS)), -1.5, 1.5).round(3).tolist()), _rgb(skin), _rgb(hair), _rgb(iris),
+        return cls(int(seed), tuple(np.clip(rng.normal(0, .7, len(_PROPORTIONS)), -1.5, 1.5).round(3).tolist()),
+                   _rgb(skin), _rgb(hair), _rgb(iris),
                    round(float(rng.beta(1.2, 2)), 3), HAIR_STYLES[rng.integers(len(HAIR_STYLES))],
-                   round(float(max(0, rng.uniform(-1.2, 1))), 3), round(float(np.clip(rng.normal(0, .4), -1, 1)), 3), _rgb(rng.uniform(30, 220, 3)))
+                   round(float(max(0, rng.uniform(-1.2, 1))), 3), round(float(np.clip(rng.normal(0, .4), -1, 1)), 3),
+                   _rgb(rng.uniform(30, 220, 3)))
 
 def _blend(table, position):
     "Linear interpolation between the rows of `table`."

@@ -18,7 +18,8 @@ from .films import episode_of, present
 # %% ../../nbs/10_synth/40_own_twin.ipynb #41f0f85f
 _NAMELESS_EVERY, _SPARSE_EVERY, _PAIR_EVERY = 3, 2, 4 # videos
 _ADJECTIVES = ("neutral", "angry", "Disgusted", "fearful", "HAPPY", "sad", "Surprised")
-_HEADER = " Video,clip,Frame,subject,split,Valence,arousal,Expression," + ",".join(f"AU{unit:02d}" for unit in AUS8) + ",rater,"
+_HEADER = " Video,clip,Frame,subject,split,Valence,arousal,Expression," + ",".join(f"AU{unit:02d}"
+                                                                                   for unit in AUS8) + ",rater,"
 
 @register_twin
 class OwnTwin(FilmTwin):
@@ -27,7 +28,8 @@ class OwnTwin(FilmTwin):
 
     def titles(self, size, number, position):
         name = f"talk {number}"
-        return name, [f"talk_{number}_left", f"talk_{number}_right"] if position % _PAIR_EVERY == 1 else [f"talk_{number}"]
+        return name, [f"talk_{number}_left",
+                      f"talk_{number}_right"] if position % _PAIR_EVERY == 1 else [f"talk_{number}"]
     def tasks(self, position): return ("va", "expression", "aus")
     def video(self, plan): return f"films/{plan.name}.mp4"
 
@@ -36,7 +38,8 @@ class OwnTwin(FilmTwin):
         here, episode = present(plan), episode_of(plan, person)
         va = np.where(here[:, None], as_written(episode.va), np.nan).astype(np.float32)
         aus = np.where(here[:, None], episode.activations(AUS8), np.nan).astype(np.float32)
-        table = pd.DataFrame(dict(frame=np.arange(plan.n_frames, dtype=np.int32), valence=va[:, 0], arousal=va[:, 1], expression=np.where(here, episode.expression, -1).astype(np.int16))
+        table = pd.DataFrame(dict(frame=np.arange(plan.n_frames, dtype=np.int32), valence=va[:, 0], arousal=va[:, 1],
+                                  expression=np.where(here, episode.expression, -1).astype(np.int16))
                              | {f"au{unit}": aus[:, place] for place, unit in enumerate(AUS8)})
         table = with_extra_rows(table, plan.extra_rows)
         table["frame"] = np.arange(len(table), dtype=np.int32)
@@ -46,22 +49,26 @@ class OwnTwin(FilmTwin):
         table = super().truth(plan)
         return table.assign(subject=table["clip"]) if plan.number % _NAMELESS_EVERY == 0 else table
 
+    def finish(self, root, plans): _write_table(self, root, plans)
+
 # %% ../../nbs/10_synth/40_own_twin.ipynb #c5c9bf38
 def _cells(table):
     "The rows of a label table as lists of cells; what is missing is an empty cell, or NaN in a third of the rows."
     gap = np.where(table["frame"] % 3 == 0, "NaN", "")
     number = lambda name, digits: np.where(table[name].isna(), gap, [f"{value:.{digits}f}" for value in table[name]])
-    words = np.where(table["frame"] % 2, np.array(EXPRESSIONS)[table["expression"]], np.array(_ADJECTIVES)[table["expression"]])
+    words = np.where(table["frame"] % 2, np.array(EXPRESSIONS)[table["expression"]],
+                     np.array(_ADJECTIVES)[table["expression"]])
     expression = np.where(table["expression"] < 0, "", words)
-    return zip(table["frame"].astype(str), number("valence", 4), number("arousal", 4), expression, *(number(f"au{unit}", 0) for unit in AUS8))
+    return zip(table["frame"].astype(str), number("valence", 4), number("arousal", 4), expression,
+               *(number(f"au{unit}", 0) for unit in AUS8))
 
-def _finish(self, root, plans):
+def _write_table(twin, root, plans):
     "The table, in the order of the videos."
-    lines = [_HEADER]
-    for plan in plans:
-        for person in plan.people:
-            subject, split = "" if plan.number % _NAMELESS_EVERY == 0 else person.subject, {"validation": "val"}.get(plan.split, plan.split)
-            lines += [f"{self.video(plan)},{person.clip},{frame},{subject},{split},{','.join(labels)},{1 + plan.number % 2}," for frame, *labels in _cells(self.labels(plan, person))]
+    lines, named = [_HEADER], {"validation": "val"}
+    for plan, person in [(plan, person) for plan in plans for person in plan.people]:
+        subject = "" if plan.number % _NAMELESS_EVERY == 0 else person.subject
+        split = named.get(plan.split, plan.split)
+        for frame, *labels in _cells(twin.labels(plan, person)):
+            cells = [twin.video(plan), person.clip, frame, subject, split, *labels, str(1 + plan.number % 2), ""]
+            lines.append(",".join(cells))
     write_text(root/"labels.csv", "\n".join(lines) + "\n")
-
-OwnTwin.finish = _finish

@@ -10,6 +10,7 @@ __all__ = ['PhotoPlan', 'Photo', 'moment', 'compound_aus', 'posed', 'landmarks_o
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -92,17 +93,23 @@ class PhotoTwin(Twin):
     def kinds(self, split): return ("",)
     def plans(self, size, difficulty, seed):
         positions, starts, plans = Counter(), Counter(), []
-        for split, kind in [(split, kind) for split, count in self.counts(size).items() for _ in range(count) for kind in self.kinds(split)]:
-            own_seed, side = plan_seed(seed, self.name, kind, split, positions[split, kind]), min(size.width, size.height)
-            n_images = int(np.random.default_rng(own_seed).integers(size.frames_per_clip, int(1.15*size.frames_per_clip) + 1))
-            plans.append(PhotoPlan(self.name, kind, split, len(plans) + 1, positions[split, kind], starts[split, kind], n_images, side, difficulty, own_seed))
+        sets = [(split, kind) for split, count in self.counts(size).items()
+                for _ in range(count) for kind in self.kinds(split)]
+        for split, kind in sets:
+            own_seed = plan_seed(seed, self.name, kind, split, positions[split, kind])
+            least, most = size.frames_per_clip, int(1.15*size.frames_per_clip)
+            n_images = int(np.random.default_rng(own_seed).integers(least, most + 1))
+            plans.append(PhotoPlan(database=self.name, kind=kind, split=split, number=len(plans) + 1,
+                                   position=positions[split, kind], start=starts[split, kind], n_images=n_images,
+                                   size=min(size.width, size.height), difficulty=difficulty, seed=own_seed))
             positions[split, kind] += 1
             starts[split, kind] += n_images
         return plans
 
     def photo(self, plan, number)->Photo: return moment(plan, number)
     def photos(self, plan): return (self.photo(plan, number) for number in range(plan.n_images))
-    def files(self, plan, photo)->list[str]: raise NotImplementedError(f"{type(self).__name__} does not say how its images are called")
+    def files(self, plan, photo)->list[str]:
+        raise NotImplementedError(f"{type(self).__name__} does not say how its images are called")
     def pictures(self, plan, photo)->list: return [draw_photo(plan, photo).image]
     def there(self, photo)->bool: return not (self.gaps and photo.number % _GONE_EVERY == _GONE_EVERY - 1)
 
@@ -116,7 +123,8 @@ class PhotoTwin(Twin):
             drawn = True
         return drawn
 
-    def labels(self, plan, photos)->dict: raise NotImplementedError(f"{type(self).__name__} does not say what is annotated")
+    def labels(self, plan, photos)->dict:
+        raise NotImplementedError(f"{type(self).__name__} does not say what is annotated")
     def truth(self, plan):
         table = pd.DataFrame(self.labels(plan, list(self.photos(plan)))).assign(split=plan.split)
         return table.assign(subject=table["clip"])
@@ -125,7 +133,8 @@ class PhotoTwin(Twin):
 def write_lines(path:Path, lines):
     "A text file, line by line, whole or not at all; one that is there stays."
     if path.exists(): return
-    with whole(path) as aside, open(aside, "w", encoding="utf-8") as file: file.writelines(f"{line}\n" for line in lines)
+    with whole(path) as aside, open(aside, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 # %% ../../nbs/10_synth/34_photo_twins.ipynb #9fbe4ca2
 _AFFECTNET = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger")
@@ -143,42 +152,46 @@ class AffectNetTwin(PhotoTwin):
         photo, (round_, place) = moment(plan, number), divmod(number, _OTHER_EVERY)
         other = self.others[(round_ + 2*plan.position) % len(self.others)] if place == _OTHER_EVERY - 1 else None
         aus = au_vector({12: 2., 14: 4.}) if other == _CONTEMPT else photo.aus
-        return Photo(number, photo.seed, photo.va, photo.expression, aus, _AFFECTNET.index(EXPRESSIONS[photo.expression]) if other is None else other)
+        return Photo(number, photo.seed, photo.va, photo.expression, aus,
+                     _AFFECTNET.index(EXPRESSIONS[photo.expression]) if other is None else other)
 
-    def _listed(self, plan, photo):
+    def listed(self, plan, photo):
         suffix = {4: "JPG", 7: "png"}.get(photo.number % 9, "jpg")
         return f"{plan.position + 1}/{hashlib.sha224(f'{photo.seed}'.encode()).hexdigest()}.{suffix}"
-    def files(self, plan, photo): return [f"Manually_Annotated_Images/{self._listed(plan, photo)}"]
+    def files(self, plan, photo): return [f"Manually_Annotated_Images/{self.listed(plan, photo)}"]
     def pictures(self, plan, photo): return [draw_photo(plan, photo, photo.category == _NO_FACE).image]
     def annotated(self, photo): return photo.category < _NO_FACE - 1
+    def labels(self, plan, photos): return _affectnet_labels(self, plan, photos)
+    def finish(self, root, plans): _write_affectnet_lists(self, root, plans)
 
 # %% ../../nbs/10_synth/34_photo_twins.ipynb #7910412c
-def _labels(self, plan, photos):
-    "What the lists say; contempt and what follows is no expression."
-    va = np.array([as_written(photo.va, 6) if self.annotated(photo) else (np.nan, np.nan) for photo in photos], np.float32)
+def _affectnet_labels(twin, plan, photos):
+    "What an adapter must read of the lists; contempt and what follows is no expression."
+    unknown = (np.nan, np.nan)
+    va = np.array([as_written(photo.va, 6) if twin.annotated(photo) else unknown for photo in photos], np.float32)
     return dict(clip=f"{plan.split}_{plan.position + 1}", frame=np.arange(len(photos))) | dict(
-        valence=va[:, 0], arousal=va[:, 1], expression=[photo.expression if photo.category < _CONTEMPT else -1 for photo in photos],
-        category=[photo.category for photo in photos], image=[self.files(plan, photo)[0] for photo in photos])
-
-AffectNetTwin.labels = _labels
+        valence=va[:, 0], arousal=va[:, 1],
+        expression=[photo.expression if photo.category < _CONTEMPT else -1 for photo in photos],
+        category=[photo.category for photo in photos], image=[twin.files(plan, photo)[0] for photo in photos])
 
 # %% ../../nbs/10_synth/34_photo_twins.ipynb #25e6ae2b
-def _row(self, plan, photo):
+def _affectnet_row(twin, plan, photo):
     "A line of the list: file, box, 68 points, class, valence, arousal."
     points = landmarks_of(plan, photo)
     left, top, right, bottom = np.round(true_box(points)).astype(int)
-    va = "{:.6f},{:.6f}".format(*photo.va) if self.annotated(photo) else "-2,-2"
-    return f"{self._listed(plan, photo)},{left},{top},{right - left},{bottom - top},{';'.join(f'{value:.2f}' for value in points.ravel())},{photo.category},{va}"
+    va = "{:.6f},{:.6f}".format(*photo.va) if twin.annotated(photo) else "-2,-2"
+    landmarks = ";".join(f"{value:.2f}" for value in points.ravel())
+    return f"{twin.listed(plan, photo)},{left},{top},{right - left},{bottom - top},{landmarks},{photo.category},{va}"
 
-def _finish(self, root, plans):
+def _write_affectnet_lists(twin, root, plans):
     "The lists, one row of each folder in turn."
     for split, file in (("train", "training.csv"), ("validation", "validation.csv")):
         sets = [plan for plan in plans if plan.split == split]
-        turns = ((plan, number) for number in range(max((plan.n_images for plan in sets), default=0)) for plan in sets if number < plan.n_images)
-        rows = (_row(self, plan, self.photo(plan, number)) for plan, number in turns)
-        if sets: write_lines(root/"Manually_Annotated_file_lists"/file, (line for part in (([_COLUMNS] if split in self.headers else []), rows) for line in part))
-
-AffectNetTwin.finish = _finish
+        turns = ((plan, number) for number in range(max((plan.n_images for plan in sets), default=0))
+                 for plan in sets if number < plan.n_images)
+        rows = (_affectnet_row(twin, plan, twin.photo(plan, number)) for plan, number in turns)
+        header = [_COLUMNS] if split in twin.headers else []
+        if sets: write_lines(root/"Manually_Annotated_file_lists"/file, chain(header, rows))
 
 @register_twin
 class AffectNetWithoutHeaderTwin(AffectNetTwin):
@@ -194,7 +207,8 @@ class AffectNetArraysTwin(AffectNetTwin):
 
     def plans(self, size, difficulty, seed):
         plans = super().plans(size, difficulty, seed)
-        reach = -(-6*max((plan.n_images for plan in plans), default=0)//5000)*1000 # each set begins with a thousand of its own
+        # each set begins with a thousand of its own
+        reach = -(-6*max((plan.n_images for plan in plans), default=0)//5000)*1000
         return [replace(plan, size=self.side, start=plan.position*reach) for plan in plans]
     def _number(self, plan, photo): return plan.start + photo.number + photo.number//5 # of six numbers one is not there
     def files(self, plan, photo): return [f"{self.folders[plan.split]}/images/{self._number(plan, photo)}.jpg"]
@@ -203,7 +217,9 @@ class AffectNetArraysTwin(AffectNetTwin):
         for photo in self.photos(plan):
             beside = root/self.folders[plan.split]/"annotations"/str(self._number(plan, photo))
             texts = (str, "{:.6f}".format, "{:.6f}".format) if photo.number % 3 else (int, float, float)
-            values = {kind: np.array(text(value)) for kind, text, value in zip(("exp", "val", "aro"), texts, (photo.category, *as_written(photo.va, 6).tolist()))}
+            values = {kind: np.array(text(value))
+                      for kind, text, value in zip(("exp", "val", "aro"), texts,
+                                                   (photo.category, *as_written(photo.va, 6).tolist()))}
             for kind, value in (values | dict(lnd=landmarks_of(plan, photo).ravel())).items():
                 if (file := beside.with_name(f"{beside.name}_{kind}.npy")).exists(): continue
                 with whole(file) as aside: np.save(aside, value)
@@ -212,7 +228,8 @@ class AffectNetArraysTwin(AffectNetTwin):
 
     def labels(self, plan, photos):
         numbers = np.array([self._number(plan, photo) for photo in photos])
-        return super().labels(plan, photos) | dict(clip=[f"{plan.split}_{number//1000:03d}" for number in numbers], frame=numbers % 1000)
+        return super().labels(plan, photos) | dict(clip=[f"{plan.split}_{number//1000:03d}" for number in numbers],
+                                                   frame=numbers % 1000)
 
 # %% ../../nbs/10_synth/34_photo_twins.ipynb #4f71e2ba
 _RAF = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
@@ -229,7 +246,9 @@ class RAFDBTwin(PhotoTwin):
         if plan.kind == "basic": return replace(photo, category=1 + _RAF.index(EXPRESSIONS[photo.expression]))
         return replace(photo, category=1 + compound, aus=compound_aus(COMPOUND_RAFDB[compound], photo.seed))
 
-    def _name(self, plan, photo): return f"{plan.split}_{plan.start + photo.number + 1:0{5 if (plan.kind, plan.split) == ('basic', 'train') else 4}d}"
+    def _name(self, plan, photo):
+        digits = 5 if (plan.kind, plan.split) == ("basic", "train") else 4
+        return f"{plan.split}_{plan.start + photo.number + 1:0{digits}d}"
     def files(self, plan, photo):
         name = self._name(plan, photo)
         return [f"{plan.kind}/Image/original/{name}.jpg", f"{plan.kind}/Image/aligned/{name}_aligned.jpg"]
@@ -239,13 +258,15 @@ class RAFDBTwin(PhotoTwin):
 
     def finish(self, root, plans):
         for kind in self.kinds("train"):
-            lines = (f"{self._name(plan, photo)}.jpg {photo.category}" for plan in plans if plan.kind == kind for photo in self.photos(plan))
+            lines = (f"{self._name(plan, photo)}.jpg {photo.category}" for plan in plans if plan.kind == kind
+                     for photo in self.photos(plan))
             write_lines(root/kind/"EmoLabel"/"list_patition_label.txt", lines)
 
     def labels(self, plan, photos):
         places = plan.start + np.arange(len(photos))
         basic, unknown = plan.kind == "basic", [-1]*len(photos)
-        shown = dict(expression=[photo.expression for photo in photos] if basic else unknown, compound=unknown if basic else [photo.category - 1 for photo in photos])
+        shown = dict(expression=[photo.expression for photo in photos] if basic else unknown,
+                     compound=unknown if basic else [photo.category - 1 for photo in photos])
         clips = [f"{plan.kind}_{plan.split}_{place//2000 + 1:02d}" for place in places]
         return dict(clip=clips, frame=places % 2000, **shown, image=[self.files(plan, photo)[0] for photo in photos])
 
@@ -263,10 +284,12 @@ class EmotioNetTwin(PhotoTwin):
     def kinds(self, split): return ({"train": "automatic", "validation": "manual", "test": "compound"}[split],)
     def photo(self, plan, number):
         photo, compound = moment(plan, number), (plan.start + number) % len(COMPOUND_EMOTIONET)
-        return replace(photo, category=compound, aus=compound_aus(COMPOUND_EMOTIONET[compound], photo.seed)) if plan.kind == "compound" else photo
+        return replace(photo, category=compound,
+                       aus=compound_aus(COMPOUND_EMOTIONET[compound], photo.seed)) if plan.kind == "compound" else photo
 
     def files(self, plan, photo): return [f"N_{plan.number:010d}/N_{plan.number:010d}_{photo.number + 1:05d}.jpg"]
-    def _addresses(self, plan, photo): return f"http://example.org/images/{self.files(plan, photo)[0]}", f"http://example.org/{photo.seed}/photo.jpg"
+    def _addresses(self, plan, photo):
+        return f"http://example.org/images/{self.files(plan, photo)[0]}", f"http://example.org/{photo.seed}/photo.jpg"
 
     def active(self, plan, photo)->np.ndarray:
         "(60,) 0, 1, or 999 where nobody looked."
@@ -277,33 +300,41 @@ class EmotioNetTwin(PhotoTwin):
         return values
 
     def write(self, root, plan, face_files, media):
-        rows = ("\t".join([*self._addresses(plan, photo), *map(str, self.active(plan, photo))]) for photo in self.photos(plan))
+        rows = ("\t".join([*self._addresses(plan, photo), *map(str, self.active(plan, photo))])
+                for photo in self.photos(plan))
         if plan.kind == "automatic": write_lines(root/f"dataFile_{plan.position + 1:04d}.txt", rows)
         return super().write(root, plan, face_files, media)
 
+    def finish(self, root, plans): return _write_emotionet_sheets(self, root, plans)
+    def labels(self, plan, photos): return _emotionet_labels(self, plan, photos)
+
 # %% ../../nbs/10_synth/34_photo_twins.ipynb #85ebe4b1
-def _manual_row(self, plan, photo):
+def _manual_row(twin, plan, photo):
     "A row of the manual sheet, with what has crept into it."
     quoted = ("'{}'", "{}", " '{}' ")[photo.number % 3]
-    return ",".join([*map(quoted.format, self._addresses(plan, photo)), *map(str, self.active(plan, photo))])
+    return ",".join([*map(quoted.format, twin._addresses(plan, photo)), *map(str, twin.active(plan, photo))])
 
-def _category_row(self, plan, photo):
-    return ",".join([*self._addresses(plan, photo), *("1" if place == photo.category else "0" for place in range(len(COMPOUND_EMOTIONET)))])
+def _category_row(twin, plan, photo):
+    return ",".join([*twin._addresses(plan, photo),
+                     *("1" if place == photo.category else "0" for place in range(len(COMPOUND_EMOTIONET)))])
 
-def _finish(self, root, plans):
+def _write_emotionet_sheets(twin, root, plans):
     "The two sheets."
-    names = [f"'AU {au}'" if au % 3 else f" 'AU {au}'" for au in range(1, 61)], [name.replace(" ", "_") for name in COMPOUND_EMOTIONET]
-    for kind, sheet, columns, row in zip(("manual", "compound"), (_MANUAL_SHEET, _CATEGORY_SHEET), names, (_manual_row, _category_row)):
-        rows = [row(self, plan, photo) for plan in plans if plan.kind == kind for photo in self.photos(plan)]
+    units = [f"'AU {au}'" if au % 3 else f" 'AU {au}'" for au in range(1, 61)]
+    categories = [name.replace(" ", "_") for name in COMPOUND_EMOTIONET]
+    sheets = (("manual", _MANUAL_SHEET, units, _manual_row), ("compound", _CATEGORY_SHEET, categories, _category_row))
+    for kind, sheet, columns, row in sheets:
+        rows = [row(twin, plan, photo) for plan in plans if plan.kind == kind for photo in twin.photos(plan)]
         if rows: write_lines(root/f"{sheet}.csv", [",".join(["URL", "URL orig", *columns]), *rows])
 
-def _labels(self, plan, photos):
+def _emotionet_labels(twin, plan, photos):
     "All AUs from 1 to 60, most of them missing."
-    places, sheet = plan.start + np.arange(len(photos)), dict(manual=_MANUAL_SHEET, compound=_CATEGORY_SHEET).get(plan.kind)
+    places = plan.start + np.arange(len(photos))
+    sheet = dict(manual=_MANUAL_SHEET, compound=_CATEGORY_SHEET).get(plan.kind)
     clips = [f"{sheet}_{place//2000 + 1:02d}" if sheet else f"dataFile_{plan.position + 1:04d}" for place in places]
-    values = np.array([self.active(plan, photo) for photo in photos], np.float32)
-    aus = {f"au{au}": np.where(values[:, au - 1] == 999, np.nan, values[:, au - 1]).astype(np.float32) for au in range(1, 61)}
+    values = np.array([twin.active(plan, photo) for photo in photos], np.float32)
+    aus = {f"au{au}": np.where(values[:, au - 1] == 999, np.nan, values[:, au - 1]).astype(np.float32)
+           for au in range(1, 61)}
     frames = places % 2000 if sheet else np.arange(len(photos))
-    return dict(clip=clips, frame=frames, **aus, expression=-1, compound=[photo.category for photo in photos], image=[self.files(plan, photo)[0] for photo in photos])
-
-EmotioNetTwin.finish, EmotioNetTwin.labels = _finish, _labels
+    return dict(clip=clips, frame=frames, **aus, expression=-1, compound=[photo.category for photo in photos],
+                image=[twin.files(plan, photo)[0] for photo in photos])

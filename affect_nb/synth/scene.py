@@ -16,7 +16,8 @@ OCCLUSIONS = ('none', 'glasses', 'hair', 'hand', 'block')
 
 def check_difficulty(difficulty):
     "Refuse a difficulty outside 0..1."
-    if not 0 <= difficulty <= 1: raise ValueError(f"difficulty {difficulty}: 0 to 1 is allowed")
+    if not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty {difficulty}: 0 to 1 is allowed")
 
 def _kinds(difficulty):
     "Probabilities of glasses, hair, hand and block: the harsh ones come with difficulty."
@@ -39,7 +40,8 @@ class Scene:
     noise: float = 2.                # grey levels, standard deviation
 
     def __post_init__(self):
-        if self.occlusion not in OCCLUSIONS: raise ValueError(f"occlusion {self.occlusion!r} is unknown: {OCCLUSIONS} are allowed")
+        if self.occlusion not in OCCLUSIONS:
+            raise ValueError(f"occlusion {self.occlusion!r} is unknown: {OCCLUSIONS} are allowed")
 
     @classmethod
     def draw(cls, seed:int, difficulty:float=DEFAULT_DIFFICULTY):
@@ -50,7 +52,8 @@ class Scene:
         light = (np.sin(side)*np.cos(height), -np.sin(height), np.cos(side)*np.cos(height))
         hidden = rng.random() < .45*d
         kind = str(rng.choice(OCCLUSIONS[1:], p=_kinds(d)))
-        return cls(tuple(np.round(light, 4).tolist()), round(float(rng.uniform(.42, .62) - .25*d), 4), round(float(np.exp(rng.normal(-.02, .04 + .22*d))), 4),
+        return cls(tuple(np.round(light, 4).tolist()), round(float(rng.uniform(.42, .62) - .25*d), 4),
+                   round(float(np.exp(rng.normal(-.02, .04 + .22*d))), 4),
                    int(seed), d, kind if hidden else 'none', int(seed), round(float(d*rng.uniform(.4, 1)), 4),
                    round(float(d*rng.uniform(0, 2.2)), 4), round(float(1 + d*rng.uniform(0, 18)), 4))
 
@@ -63,7 +66,8 @@ def background(
     "The background of a scene; painted once and kept."
     rng = np.random.default_rng([scene.background, 22])
     half_width, half_height = (width + 1)//2, (height + 1)//2  # out of focus: half the pixels are enough
-    corners = rng.uniform(50, 210) + rng.uniform(-30, 30, 3) + rng.uniform(-35, 35, (2, 2, 1)) + rng.uniform(-8, 8, (2, 2, 3))
+    corners = rng.uniform(50, 210) + rng.uniform(-30, 30, 3) + rng.uniform(-35, 35, (2, 2, 1)) + rng.uniform(-8, 8,
+                                                                                                             (2, 2, 3))
     wall = cv2.resize(corners.astype(np.float32), (half_width, half_height), interpolation=cv2.INTER_LINEAR)
     image = np.clip(wall, 0, 255).astype(np.uint8)
     for _ in range(int(rng.integers(1, 4) + 14*scene.clutter)): _thing(image, rng)

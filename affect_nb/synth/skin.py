@@ -10,11 +10,14 @@ __all__ = ['PAINT_SIZE', 'WARP_POINTS', 'head_relief', 'relief_layers', 'au_laye
 from functools import lru_cache
 import numpy as np, cv2
 from .identity import TEMPLATE, POINTS, Identity
-from .action_units import DRAWN_AUS, MAP_SIZE, MAP_SPAN, au_relief, au_vector, bulge, furrow, map_grid, to_map
+from .action_units import (DRAWN_AUS, MAP_SIZE, MAP_SPAN, au_relief, au_vector, bulge, furrow, map_grid,
+                                          to_map)
 
 # %% ../../nbs/10_synth/03_skin.ipynb #4860f45d
 _HILLS = [  # x (0 = midline, else mirrored), y, radius x, radius y, height
-    (-.125, .47, .065, .06, .07), (-.35, -.02, .20, .12, -.10), (-.36, .0, .14, .075, .05), (-.34, -.23, .26, .07, .04), (-.48, .34, .2, .18, .05),
+    (-.125, .47, .065, .06, .07), (-.35, -.02, .20, .12, -.10), (-.36, .0, .14, .075, .05), (-.34, -.23, .26, .07,
+                                                                                             .04),
+                                                                                             (-.48, .34, .2, .18, .05),
     (0, .80, .30, .19, .08), (0, 1.13, .21, .13, .07), (0, .995, .20, .05, -.035), (-.80, -.30, .2, .3, -.05)]
 
 def _nose(x, y):
@@ -66,7 +69,6 @@ def head_layers(identity:Identity)->np.ndarray: # (3*MAP_SIZE*MAP_SIZE,) float32
 
 # %% ../../nbs/10_synth/03_skin.ipynb #b64959b0
 PAINT_SIZE = 256  # pixels of the painted map's side
-
 def _spot(x, y, rx, ry):
     "Soft spot (PAINT_SIZE, PAINT_SIZE) between 0 and 1, mirrored when x is not 0."
     spot = bulge(x, y, rx, ry, 1.) + (bulge(-x, y, rx, ry, 1.) if x else 0)
@@ -76,8 +78,10 @@ def _spot(x, y, rx, ry):
 def _spots():
     "The places that are always redder, darker or bearded."
     red = _spot(-.45, .38, .22, .18) + .8*_spot(0, .42, .14, .1) + .3*_spot(0, 1.1, .25, .15)
-    dark = .7*_spot(-.36, .02, .22, .11) + .5*_spot(-.19, .12, .05, .14) + .9*_spot(0, .585, .16, .03) + .35*_spot(0, .98, .2, .03) + .5*_spot(-.17, .56, .08, .03)
-    beard = np.clip(1.2*_spot(0, 1.1, .6, .3) + _spot(-.6, .9, .2, .35) + .9*_spot(0, .62, .25, .06) - .5*_spot(-.3, .55, .2, .15) - _spot(0, .80, .27, .09), 0, 1)
+    dark = (.7*_spot(-.36, .02, .22, .11) + .5*_spot(-.19, .12, .05, .14) + .9*_spot(0, .585, .16, .03)
+            + .35*_spot(0, .98, .2, .03) + .5*_spot(-.17, .56, .08, .03))
+    beard = np.clip(1.2*_spot(0, 1.1, .6, .3) + _spot(-.6, .9, .2, .35) + .9*_spot(0, .62, .25, .06)
+                    - .5*_spot(-.3, .55, .2, .15) - _spot(0, .80, .27, .09), 0, 1)
     return [spot.astype(np.float32) for spot in (red, dark, beard)]
 
 @lru_cache(maxsize=64)
@@ -87,19 +91,23 @@ def skin_paint(
     "A person's skin before light falls on it."
     rng = np.random.default_rng([identity.seed, 12])
     red, dark, beard = _spots()
-    blotches = cv2.resize(rng.normal(0, .025, (24, 24)).astype(np.float32), (PAINT_SIZE, PAINT_SIZE), interpolation=cv2.INTER_CUBIC)[..., None]
+    blotches = cv2.resize(rng.normal(0, .025, (24, 24)).astype(np.float32), (PAINT_SIZE, PAINT_SIZE),
+                          interpolation=cv2.INTER_CUBIC)[..., None]
     pores = .012*rng.standard_normal((PAINT_SIZE, PAINT_SIZE, 1), np.float32)
     tone = (1 + blotches + pores)*(1 - dark*np.float32(.16 + .10*identity.age))
     tint = 1 + red*np.array([.04, -.09, -.09], np.float32)
     stubble = 1 - beard*(np.float32(identity.beard)*(.35 + 4*np.abs(pores)))*np.array([.9, .85, .75], np.float32)
     paint = np.clip(np.array(identity.skin, np.float32)*tone*tint*stubble, 0, 255).astype(np.uint8)
-    for x, y, r in _freckles(identity, rng): cv2.circle(paint, (x, y), r, tuple(int(c*.80) for c in identity.skin), -1, cv2.LINE_AA, 3)
+    for x, y, r in _freckles(identity, rng):
+        cv2.circle(paint, (x, y), r, tuple(int(c*.80) for c in identity.skin), -1, cv2.LINE_AA, 3)
     return np.ascontiguousarray(paint)
 
 def _freckles(identity, rng):
     "Positions and radii of freckles and moles in eighths of the map's pixels."
-    places = np.stack([rng.normal(0, .35, 40), rng.normal(.3, .2, 40)], 1)[:rng.integers(0, 40) if rng.random() < .3 else rng.integers(0, 4)]
-    return [(int(x), int(y), int(r)) for (x, y), r in zip(to_map(places, PAINT_SIZE)*8, rng.integers(7, 12, len(places)))]
+    places = np.stack([rng.normal(0, .35, 40), rng.normal(.3, .2, 40)], 1)
+    places = places[:rng.integers(0, 40) if rng.random() < .3 else rng.integers(0, 4)]
+    sizes = rng.integers(7, 12, len(places))
+    return [(int(x), int(y), int(r)) for (x, y), r in zip(to_map(places, PAINT_SIZE)*8, sizes)]
 
 # %% ../../nbs/10_synth/03_skin.ipynb #9355fc7e
 _ONE = 150  # grey level of the shading that leaves paint as it is
@@ -130,8 +138,10 @@ def lit_skin(
 )->np.ndarray:         # (PAINT_SIZE, PAINT_SIZE, 3) uint8 RGB
     "A person's skin map in this light, with the folds of these action units."
     layers = head_layers(identity).copy()
-    for i in np.flatnonzero(aus): layers += np.float32(aus[i])*au_layers()[i]  # few are active: cheaper than a matrix product
-    grey = np.clip(shading(layers, np.asarray(light, np.float32), np.float32(ambient))*(_ONE*exposure), 0, 255).astype(np.uint8)
+    for i in np.flatnonzero(aus):
+        layers += np.float32(aus[i])*au_layers()[i]  # few are active: cheaper than a matrix product
+    grey = np.clip(shading(layers, np.asarray(light, np.float32), np.float32(ambient))*(_ONE*exposure), 0,
+                   255).astype(np.uint8)
     grey = cv2.cvtColor(cv2.resize(grey, (PAINT_SIZE, PAINT_SIZE)), cv2.COLOR_GRAY2RGB)
     return cv2.multiply(skin_paint(identity), cv2.LUT(grey, _shadow_colours()), scale=1/_ONE)
 

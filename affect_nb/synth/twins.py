@@ -38,9 +38,11 @@ class SyntheticSize:
     fps:float=25.        # frames a second
 
     def __post_init__(self):
-        allowed = dict(train=(1, 10**6), validation=(0, 10**6), test=(0, 10**6), frames_per_clip=(12, 10**7), width=(96, 4096), height=(96, 4096), fps=(1, 240))
+        allowed = dict(train=(1, 10**6), validation=(0, 10**6), test=(0, 10**6), frames_per_clip=(12, 10**7),
+                       width=(96, 4096), height=(96, 4096), fps=(1, 240))
         for name, (low, high) in allowed.items():
-            if not low <= getattr(self, name) <= high: raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} is {getattr(self, name)}, allowed is {low} to {high}")
 
 SIZES = {"smoke": SyntheticSize(), "demo": SyntheticSize(train=36, validation=6, test=10, frames_per_clip=160)}
 
@@ -87,7 +89,8 @@ def get_twin(
     name:str, # one of `list_synthetic()`
 )->Twin:
     "The twin called `name`."
-    if name not in _TWINS: raise ValueError(f"there is no synthetic database {name!r}, there are {', '.join(list_synthetic())}")
+    if name not in _TWINS:
+        raise ValueError(f"there is no synthetic database {name!r}, there are {', '.join(list_synthetic())}")
     return _TWINS[name]
 
 # %% ../../nbs/10_synth/30_twins.ipynb #04500731
@@ -105,8 +108,10 @@ def _cast(database, seed, names, first_subject):
     "The `Person`s of each clip name list in `names`, one list a video, and the number of subjects used."
     n_main = -(-3*len(names)//4)
     guests = (first_subject + n_main + count for count in range(len(names)))
-    subjects = [[first_subject + position % n_main, *(next(guests) for _ in clips[1:])] for position, clips in enumerate(names)]
-    people = [tuple(Person(clip, f"S{subject:03d}", plan_seed(seed, database, "subject", subject), plan_seed(seed, database, clip))
+    subjects = [[first_subject + position % n_main, *(next(guests) for _ in clips[1:])]
+                for position, clips in enumerate(names)]
+    people = [tuple(Person(clip, f"S{subject:03d}", plan_seed(seed, database, "subject", subject),
+                           plan_seed(seed, database, clip))
                     for clip, subject in zip(clips, cast)) for clips, cast in zip(names, subjects)]
     return people, 1 + max((number for cast in subjects for number in cast), default=first_subject - 1)
 
@@ -116,7 +121,7 @@ class VideoTwin(Twin):
     uneven = True # annotations may be a row longer or shorter than the video
 
     def titles(self, size, number, position)->tuple[str, list]:
-        "Name of a video, and of the clips in it; `number` counts all videos from 1, `position` those of a split from 0."
+        "Name of a video, and of its clips; `number` counts all videos from 1, `position` those of a split from 0."
         return f"{number:03d}", [f"{number:03d}"]
     def tasks(self, position)->tuple:
         "What is annotated in a video."
@@ -135,14 +140,17 @@ class VideoTwin(Twin):
         own_seed = plan_seed(seed, self.name, "video", title)
         rng = np.random.default_rng(own_seed)
         n_frames = int(rng.integers(size.frames_per_clip, int(1.15*size.frames_per_clip) + 1))
-        return VideoPlan(self.name, title, number, split, people, n_frames, size.fps, size.width*len(people), size.height, difficulty, own_seed,
-                         self.uneven*_EXTRA_ROWS[position % len(_EXTRA_ROWS)], _absence(position, n_frames, rng), self.tasks(position))
+        return VideoPlan(self.name, title, number, split, people, n_frames, size.fps, size.width*len(people),
+                         size.height, difficulty, own_seed,
+                         self.uneven*_EXTRA_ROWS[position % len(_EXTRA_ROWS)], _absence(position, n_frames, rng),
+                         self.tasks(position))
 
     def labels(self, plan, person)->pd.DataFrame:
         "What an adapter must read of one person: frame, labels; as written, so with the file's digits."
         raise NotImplementedError(f"{type(self).__name__} does not say what is annotated")
     def truth(self, plan):
-        parts = [self.labels(plan, person).assign(clip=person.clip, subject=person.subject, split=plan.split) for person in plan.people]
+        parts = [self.labels(plan, person).assign(clip=person.clip, subject=person.subject, split=plan.split)
+                 for person in plan.people]
         return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/10_synth/30_twins.ipynb #c1fee174
@@ -161,7 +169,8 @@ def with_extra_rows(
     "One row more (the last one twice) or less than there are frames."
     if extra <= 0: return rows[:len(rows) + extra]
     if isinstance(rows, list): return rows + rows[-1:]*extra
-    return rows.iloc[[*range(len(rows)), *[-1]*extra]].reset_index(drop=True) if isinstance(rows, pd.DataFrame) else np.concatenate([rows, rows[-1:].repeat(extra, 0)])
+    if not isinstance(rows, pd.DataFrame): return np.concatenate([rows, rows[-1:].repeat(extra, 0)])
+    return rows.iloc[[*range(len(rows)), *[-1]*extra]].reset_index(drop=True)
 
 # %% ../../nbs/10_synth/30_twins.ipynb #dd1d82b9
 def plan_database(
@@ -195,11 +204,16 @@ def _claim(root, parameters):
     record = root/"synthetic.json"
     if not record.exists():
         strange = [path.name for path in root.iterdir() if not path.name.startswith(".part-")] if root.is_dir() else []
-        if strange: raise ValueError(f"{root} holds {strange[0]!r} and no synthetic.json: it may be a real database, give an empty or new folder")
+        if strange:
+            raise ValueError(f"{root} holds {strange[0]!r} and no synthetic.json: it may be a real database, give an "
+                             "empty or new folder")
         write_json(record, parameters)
     found = loads(record.read_text())
-    differing = [f"{key} {found.get(key)} there, {value} wanted" for key, value in parameters.items() if found.get(key) != value]
-    if differing: raise ValueError(f"{root} holds a twin with other parameters ({'; '.join(differing)}): give another folder, or remove this one")
+    differing = [f"{key} {found.get(key)} there, {value} wanted"
+                 for key, value in parameters.items() if found.get(key) != value]
+    if differing:
+        raise ValueError(f"{root} holds a twin with other parameters ({'; '.join(differing)}): give another folder, "
+                         "or remove this one")
     write_text(root/"SYNTHETIC.txt", _NOTICE.format(name=parameters["name"]))
 
 # %% ../../nbs/10_synth/30_twins.ipynb #dd97c16c
@@ -238,10 +252,14 @@ def write_database(
 )->Path:                     # `root`
     "Write a synthetic twin of a database; a run that was cut off goes on where it stopped."
     root, size = Path(root), _size(size, changes)
-    if not 0 <= difficulty <= 1: raise ValueError(f"difficulty is {difficulty}, allowed is 0 to 1")
-    if workers < 1: raise ValueError(f"workers is {workers}, at least 1 is needed")
+    if not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty is {difficulty}, allowed is 0 to 1")
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, at least 1 is needed")
     plans = plan_database(name, size, difficulty, seed)
-    _claim(root, dict(name=name, **asdict(size), difficulty=difficulty, seed=seed, face_files=face_files, media=media, generator=_GENERATOR))
+    _claim(root,
+           dict(name=name, **asdict(size), difficulty=difficulty, seed=seed, face_files=face_files, media=media,
+                generator=_GENERATOR))
     for folder in {root, *(path for path in root.rglob("*") if path.is_dir())}: sweep(folder)
     write = partial(write_piece, name, root, face_files, media)
     with closing(_each_written(write, plans, workers)) as written:
@@ -251,7 +269,10 @@ def write_database(
 
 def _size(size, changes):
     "`size` by name or as it is, with `changes`."
-    if isinstance(size, str) and size not in SIZES: raise ValueError(f"size is {size!r}, allowed are {', '.join(SIZES)} or a SyntheticSize")
+    if isinstance(size, str) and size not in SIZES:
+        raise ValueError(f"size is {size!r}, allowed are {', '.join(SIZES)} or a SyntheticSize")
     unknown = set(changes) - set(SyntheticSize.__dataclass_fields__)
-    if unknown: raise ValueError(f"unknown argument {sorted(unknown)[0]!r}: allowed are {', '.join(SyntheticSize.__dataclass_fields__)}")
+    if unknown:
+        raise ValueError(f"unknown argument {sorted(unknown)[0]!r}: allowed are "
+                         f"{', '.join(SyntheticSize.__dataclass_fields__)}")
     return replace(SIZES[size] if isinstance(size, str) else size, **changes)

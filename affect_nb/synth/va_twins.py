@@ -30,7 +30,14 @@ def true_landmarks(
 )->np.ndarray: # (n_frames, 68, 2) float64 px
     "Where a person's landmarks are in each frame, without drawing it."
     identity, aus = Identity.draw(person.identity), episode_of(plan, person).aus
-    return np.stack([project(displaced(identity, units), pose)[:68] for units, pose in zip(aus, poses_of(plan, person))])
+    return np.stack([project(displaced(identity, units), pose)[:68]
+                     for units, pose in zip(aus, poses_of(plan, person))])
+
+def _frame_entry(frame, valence, arousal, face):
+    "A frame of AFEW-VA's JSON file, laid out as in the release."
+    landmarks = json.dumps(face.round(3).tolist())
+    lines = [f'      "arousal": {arousal},', f'      "landmarks": {landmarks},', f'      "valence": {valence}']
+    return "\n".join([f'    "{frame:05d}": {{', *lines, "    }"])
 
 @register_twin
 class AfewVaTwin(VideoTwin):
@@ -38,16 +45,20 @@ class AfewVaTwin(VideoTwin):
     name = database = "afew-va"
     splits = ("train",)
 
-    def _plan(self, *arguments): return replace(super()._plan(*arguments), absent=(0, 0)) # film clips were chosen by their faces
-    def levels(self, plan): return with_extra_rows(np.rint(10*episode_of(plan, plan.people[0]).va).astype(int), plan.extra_rows)
+    def _plan(self, *arguments):
+        return replace(super()._plan(*arguments), absent=(0, 0)) # film clips were chosen by their faces
+    def levels(self, plan):
+        return with_extra_rows(np.rint(10*episode_of(plan, plan.people[0]).va).astype(int), plan.extra_rows)
     def has_image(self, plan, frame): return plan.number % _EVERY != 2 or frame != plan.n_frames//2
 
     def text(self, plan):
         "The JSON file: names in alphabetical order, as in the release."
-        points, number = with_extra_rows(true_landmarks(plan, plan.people[0]), plan.extra_rows), float if plan.number % _EVERY == 0 else int
-        frames = [f'    "{frame:05d}": {{\n      "arousal": {number(arousal)},\n      "landmarks": {json.dumps(face.round(3).tolist())},\n      "valence": {number(valence)}\n    }}'
-                  for frame, ((valence, arousal), face) in enumerate(zip(self.levels(plan), points))]
-        return f'{{\n  "actor": {json.dumps(plan.people[0].subject)},\n  "frames": {{\n' + ",\n".join(frames) + f'\n  }},\n  "video_id": "{plan.name}"\n}}\n'
+        points = with_extra_rows(true_landmarks(plan, plan.people[0]), plan.extra_rows)
+        number = float if plan.number % _EVERY == 0 else int
+        frames = ",\n".join(_frame_entry(frame, number(valence), number(arousal), face)
+                            for frame, ((valence, arousal), face) in enumerate(zip(self.levels(plan), points)))
+        actor = json.dumps(plan.people[0].subject)
+        return f'{{\n  "actor": {actor},\n  "frames": {{\n{frames}\n  }},\n  "video_id": "{plan.name}"\n}}\n'
 
     def write(self, root, plan, face_files, media):
         path = root/f"{(plan.number - 1)//_PART + 1:02d}"/plan.name
@@ -55,7 +66,8 @@ class AfewVaTwin(VideoTwin):
         with whole(path) as folder:
             folder.mkdir()
             write_text(folder/f"{plan.name}.json", self.text(plan))
-            if media: film_frames(plan, folder, lambda frame: f"{frame:05d}.png" if self.has_image(plan, frame) else None)
+            if media:
+                film_frames(plan, folder, lambda frame: f"{frame:05d}.png" if self.has_image(plan, frame) else None)
         return True
 
     def labels(self, plan, person):
@@ -79,13 +91,15 @@ class SewaTwin(FilmTwin):
         return values[:-1] if task == "arousal" and plan.number % _EVERY == 2 else values
 
     def labels(self, plan, person):
-        columns = {task: np.float32(with_extra_rows(self.rows(plan, person, task), plan.extra_rows)) for task in self.tasks(0)}
+        columns = {task: np.float32(with_extra_rows(self.rows(plan, person, task), plan.extra_rows))
+                   for task in self.tasks(0)}
         n = min(map(len, columns.values()))
         return pd.DataFrame(dict(frame=np.arange(n)) | {task: column[:n] for task, column in columns.items()})
 
 # %% ../../nbs/10_synth/38_va_twins.ipynb #efeddfc9
 _UTTERANCES, _VOTES = (1, 2, 4), ("Anger", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise")
-_LISTS = {"train": ("omg_TrainVideos.csv",), "validation": ("omg_ValidationVideos.csv",), "test": ("omg_TestVideos_WithoutLabels.csv", "omg_TestVideos_WithLabels.csv")}
+_LISTS = {"train": ("omg_TrainVideos.csv",), "validation": ("omg_ValidationVideos.csv",),
+          "test": ("omg_TestVideos_WithoutLabels.csv", "omg_TestVideos_WithLabels.csv")}
 
 @register_twin
 class OmgTwin(FilmTwin):
@@ -93,6 +107,7 @@ class OmgTwin(FilmTwin):
     name = database = "omg-emotion"
 
     def tasks(self, position): return () # the lists are written at the end
+    def finish(self, root, plans): _write_utterance_lists(self, root, plans)
     def video(self, plan): return "{}/{}/{}.mp4".format(plan.split, *_video_and_utterance(plan))
 
     def plans(self, size, difficulty, seed):
@@ -103,8 +118,10 @@ class OmgTwin(FilmTwin):
                 subject = f"{plan_seed(seed, self.name, recording) & 0xfffff:05x}{recording:04x}"
                 part = f"_{1 + min(place, 1)}" if recording % 2 else ""
                 clip = f"{subject}{part}_utterance_{_UTTERANCES[place]}"
-                person = Person(clip, subject, plan_seed(seed, self.name, "subject", recording), plan_seed(seed, self.name, clip))
-                plans.append(replace(self._plan(size, difficulty, seed, split, position, len(plans) + 1, clip, (person,)), extra_rows=0, absent=(0, 0)))
+                person = Person(clip, subject, plan_seed(seed, self.name, "subject", recording),
+                                plan_seed(seed, self.name, clip))
+                plans.append(replace(self._plan(size, difficulty, seed, split, position, len(plans) + 1, clip,
+                                                (person,)), extra_rows=0, absent=(0, 0)))
             recordings += -(-count//len(_UTTERANCES))
         return plans
 
@@ -116,27 +133,32 @@ class OmgTwin(FilmTwin):
 
     def labels(self, plan, person):
         valence, arousal, shown = self.label(plan)
-        return pd.DataFrame(dict(frame=[-1], valence=as_written([valence], 12), arousal=as_written([arousal], 12), expression=np.int16([EXPRESSIONS.index(shown)])))
+        return pd.DataFrame(dict(frame=[-1], valence=as_written([valence], 12), arousal=as_written([arousal], 12),
+                                 expression=np.int16([EXPRESSIONS.index(shown)])))
 
-def _video_and_utterance(plan): return plan.name[:plan.name.index("_utterance_")], plan.name[plan.name.index("_utterance_") + 1:]
+def _video_and_utterance(plan):
+    return plan.name[:plan.name.index("_utterance_")], plan.name[plan.name.index("_utterance_") + 1:]
 
 # %% ../../nbs/10_synth/38_va_twins.ipynb #b97fcdc0
-def _rows(self, plans, labelled):
-    "Header and one row an utterance; each recording starts at 0 s."
-    names, times = ["link", "start", "end", "video", "utterance"] + ["arousal", "valence", "EmotionMaxVote"]*labelled, {}
-    yield ",".join(names)
+def _utterance_rows(twin, plans, labelled):
+    "Header and one row per utterance; each recording starts at 0 s."
+    labels = ["arousal", "valence", "EmotionMaxVote"]*labelled
+    yield ",".join(["link", "start", "end", "video", "utterance", *labels])
+    times = {}
     for plan in plans:
-        (video, utterance), (valence, arousal, shown), subject = _video_and_utterance(plan), self.label(plan), plan.people[0].subject
+        (video, utterance), subject = _video_and_utterance(plan), plan.people[0].subject
+        valence, arousal, shown = twin.label(plan)
         start = times.get(subject, 0.)
         end = start + plan.n_frames/plan.fps
         times[subject] = end + .5
-        cells = [f"https://www.example.org/watch?v={subject}", f"{start:.10g}", f"{end:.10g}", video, f"{utterance}.mp4"]
+        address = f"https://www.example.org/watch?v={subject}"
+        cells = [address, f"{start:.10g}", f"{end:.10g}", video, f"{utterance}.mp4"]
         yield ",".join(cells + [f"{arousal:.12f}", f"{valence:.12f}", str(_VOTES.index(shown))]*labelled)
 
-def _finish(self, root, plans):
+def _write_utterance_lists(twin, root, plans):
+    "The lists of each part, with labels and without."
     for split, files in _LISTS.items():
         chosen = [plan for plan in plans if plan.split == split]
         for file in files if chosen else ():
-            if not (root/file).exists(): write_text(root/file, "\n".join(_rows(self, chosen, "WithoutLabels" not in file)) + "\n")
-
-OmgTwin.finish = _finish
+            rows = _utterance_rows(twin, chosen, "WithoutLabels" not in file)
+            if not (root/file).exists(): write_text(root/file, "\n".join(rows) + "\n")

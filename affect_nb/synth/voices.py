@@ -24,7 +24,8 @@ class Speaker:
         "A random speaker."
         rng = np.random.default_rng([seed, 3])
         height = rng.uniform(-1, 1)
-        return cls(float(150*2**(.6*height)), tuple(float(centre*2**(.2*height + rng.normal(0, .1))) for centre in (600, 1500)))
+        return cls(float(150*2**(.6*height)),
+                   tuple(float(centre*2**(.2*height + rng.normal(0, .1))) for centre in (600, 1500)))
 
 # %% ../../nbs/10_synth/10_voices.ipynb #38a9efd7
 def _affect_at_samples(va, fps, rate, n_samples):
@@ -66,10 +67,11 @@ def make_voice(
     rate:int=44100,  # samples a second, Hz
     seed:int=0,      # of the speaker; the same seed gives the same voice
 )->np.ndarray:       # (n frames/fps*rate,) float32 in [-1, 1]
-    "A voice-like mono track as long as `episode`, whose loudness, pitch and rate follow arousal, brightness and melody valence."
+    "A voice-like mono track as long as `episode`: loudness, pitch, rate follow arousal; brightness, melody valence."
     va = np.asarray(episode.va, float)
     if not len(va): raise ValueError("the episode has no frames, a voice needs at least one")
-    if rate < 8000: raise ValueError(f"rate is {rate} Hz, a voice needs 8000 or more")
+    if rate < 8000:
+        raise ValueError(f"rate is {rate} Hz, a voice needs 8000 or more")
     speaker, rng = Speaker.draw(seed), np.random.default_rng([seed, 4])
     valence, arousal = _affect_at_samples(va, episode.fps, rate, round(len(va)/episode.fps*rate))
     envelope, melody = _syllables(valence, arousal, rate, rng)

@@ -3,8 +3,8 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
     "train.learner": ["affect_learner"],
-    "train.recipes": ["Recipe", "affwildnet_recipe", "omg_recipe", "mt_vgg_recipe", "mt_vgg_gru_recipe", "av_mt_vgg_gru_recipe",
-                      "facebehaviornet_recipe", "fitting_arguments"],
+    "train.recipes": ["Recipe", "affwildnet_recipe", "omg_recipe", "mt_vgg_recipe", "mt_vgg_gru_recipe",
+                      "av_mt_vgg_gru_recipe", "facebehaviornet_recipe", "fitting_arguments"],
     "train.fit": ["create_learner"],
     "train.gradients": ["GradientConflict", "TaskLosses", "plot_conflict"],
     "train.jobs_database": ["adapt_recipe", "database_loaders", "train_database", "train_on"],

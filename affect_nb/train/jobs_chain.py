@@ -73,6 +73,12 @@ def _check_streams(streams, weights):
         raise ValueError(f"weights are given, for the first stage of faces, and streams are {', '.join(streams)}: "
                          "allowed with 'visual'")
 
+def _joined_stage(make):
+    "The stage that joins both streams."
+    ends = tuple(_STAGE_NAMES[modality][-1] for modality in STREAMS)
+    recipe = make('av_mt_vgg_gru', av_mt_vgg_gru_recipe)
+    return Stage('av_mt_vgg_gru', recipe, start=ends, notes=dict(visual=ends[0]))
+
 def mt_chain(
     preset:str='paper',     # 'paper', 'demo' or 'smoke'
     streams:tuple=STREAMS,  # 'visual', 'audio', or both: then also the network of both
@@ -92,10 +98,7 @@ def mt_chain(
 
     stages = [stage for modality in STREAMS if modality in streams for stage in _stream_stages(modality, make)]
     if weights: stages[0] = replace(stages[0], weights=dict(weights))
-    if set(streams) == set(STREAMS):
-        ends = tuple(_STAGE_NAMES[modality][-1] for modality in STREAMS)
-        both = make('av_mt_vgg_gru', av_mt_vgg_gru_recipe)
-        stages.append(Stage('av_mt_vgg_gru', both, start=ends, notes=dict(visual=ends[0])))
+    if set(streams) == set(STREAMS): stages.append(_joined_stage(make))
     if each:
         names = ', '.join(stage.name for stage in stages)
         raise ValueError(f"each has changes for {', '.join(each)}, the stages are {names}")

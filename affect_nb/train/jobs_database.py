@@ -118,7 +118,7 @@ def database_loaders(
         return SequenceDataset(faces, chosen, length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
 
     if validation == "official": sides = [dataset(clips) for clips in parts.values()]
-    else: sides = hold_out(source, parts["train"], dataset, valid_share, recipe.seed)
+    else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed,
                               allow_overlap=allow_overlap)
@@ -196,7 +196,7 @@ def train_database(
     device, recipe, splits = choose_device(device), adapt_recipe(recipe, source), splits_for(validation)
     weights_record(weights) # a missing file is an error before hours of preprocessing
     check_annotated(recipe, source, splits)
-    skipped = find_faces(source, out/"faces", recipe.tasks, splits, workers)
+    skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
     dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation)
     train_on(recipe, dls, out, *data_and_licence(source), weights=weights)
     return read_card(out/"weights"/checkpoint_name(recipe.arch)), skipped

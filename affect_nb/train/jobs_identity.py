@@ -32,9 +32,9 @@ from ..models.cnns import make_cnn
 from ..models.inputs import scale_pixels
 from ..models.registry import model_arguments
 from ..models.weights import Card, read_card, write_tensors
-from .callbacks import ResumeCallback
+from .callbacks import ResumeCallback, RunPrecision
 from .learner import affect_adam
-from .precision import PRECISIONS, RunPrecision, choose_device, choose_precision
+from .precision import PRECISIONS, choose_device, choose_precision
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #90a6ef35
 def _single_frames(sequences, every):

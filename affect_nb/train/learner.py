@@ -22,10 +22,10 @@ from ..models.inputs import hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model
 from ..models.starting import freeze_cnn, start_from
-from .callbacks import FrozenCNN, Multitask, ValenceArousal
+from .callbacks import FrozenCNN, Multitask, RunPrecision, ValenceArousal
 from .fastai_losses import MultitaskLoss, VALoss
 from .fastai_metrics import multitask_metrics, va_metrics
-from .precision import RunPrecision, choose_device, choose_precision
+from .precision import choose_device, choose_precision
 
 # %% ../../nbs/50_train/15_learner.ipynb #23a20633
 affect_adam = partial(OptimWrapper, opt=torch.optim.Adam, fused=True)
