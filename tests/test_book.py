@@ -10,8 +10,10 @@ from pathlib import Path
 
 import papermill
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+SMOKE = yaml.safe_load((ROOT/"tests"/"lessons.yaml").read_text())
 LESSONS = sorted((ROOT/"nbs"/"90_tutorials").glob("*.ipynb"))
 
 
@@ -53,7 +55,7 @@ def test_the_book_runs_at_smoke_size_and_is_kept(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_lesson_runs(lesson, tmp_path):
-    papermill.execute_notebook(str(lesson), str(tmp_path/lesson.name), kernel_name="python3", cwd=str(tmp_path), progress_bar=False)
+    papermill.execute_notebook(str(lesson), str(tmp_path/lesson.name), SMOKE.get(lesson.stem, {}), kernel_name="python3", cwd=str(tmp_path), progress_bar=False)
 
 
 @pytest.mark.full

@@ -187,7 +187,7 @@ def test_the_papers_recipes():
         assert (one.width, one.lr, one.arguments["dropout"], one.lambda_au, one.lambda_va, one.au_over) == (1., 1e-4, .5, 1., 1., "sum")
         assert one.network.output.out_features == 2 + 7 + len(AUS8)
     assert fitting_arguments("mt_vgg_gru_audio", dict(modality="audio", dropout=.1)) == dict(dropout=.1)
-    assert frame_network(mt_vgg_gru_recipe("smoke"))[0] == "mt_vgg"
+    assert frame_network(mt_vgg_gru_recipe("smoke").network)[0] == "mt_vgg"
 
 
 @pytest.mark.parametrize("preset", ["demo", "smoke"])

@@ -114,7 +114,7 @@ def test_the_splitter_still_gives_every_parameter():
     ("fusion_fc", {}, ("vgg_face", dict(size=32, norm=None)))], ids=str)
 def test_the_network_of_frames_has_the_same_cnn(arch, arguments, frames):
     plan = recipe(arch=arch, arguments=dict(size=32, **arguments))
-    assert frame_network(plan) == frames
+    assert frame_network(plan.network) == frames
     own, alone = create_model(arch, plan.width, **plan.arguments), create_model(frames[0], plan.width, **frames[1])
     for cnn in cnn_parts(own).values(): assert {name: tensor.shape for name, tensor in cnn.state_dict().items()} == {name: tensor.shape for name, tensor in alone.cnn.state_dict().items()}
 

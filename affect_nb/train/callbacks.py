@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'ResumeCallback', 'va_of', 'ValenceArousal',
-           'complete_targets', 'Multitask', 'FrozenCNN', 'keep_freed_memory', 'RunPrecision']
+           'complete_targets', 'Multitask', 'adapter_of_tasks', 'fit_callbacks', 'FrozenCNN', 'keep_freed_memory',
+           'RunPrecision']
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
 import ctypes
@@ -15,7 +16,8 @@ import random
 from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelEpochException
-from fastai.callback.tracker import TrackerCallback
+from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
+from fastai.callback.training import GradientClip
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import set_seed
 from safetensors import SafetensorError, safe_open
@@ -268,6 +270,23 @@ class Multitask(Callback):
 
     def after_loss(self): # what is gathered in validation does not fill a GPU
         if not self.training: self.learn.pred, self.learn.yb = self.pred.detach().cpu(), (self.yb[0].cpu(),)
+
+def adapter_of_tasks(
+    tasks:tuple,    # that a network learns
+    au_names:tuple, # the AUs it predicts
+)->Callback:
+    "What stands between fastai's loop and a network's containers."
+    return ValenceArousal() if tasks == ('va',) else Multitask(tasks, au_names)
+
+# %% ../../nbs/50_train/10_callbacks.ipynb #4eb01063
+def fit_callbacks(
+    recipe, # a `Recipe`: schedule, clip, patience
+)->list:
+    "What a recipe adds to fastai's loop."
+    decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
+    clip = [GradientClip(recipe.clip)] if recipe.clip else []
+    stop = [EarlyStoppingCallback(recipe.monitor, patience=recipe.patience)] if recipe.patience else []
+    return [*decay, *clip, *stop]
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #47ead95c
 class FrozenCNN(Callback):

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['TASK_WORDS', 'VALIDATIONS', 'tasks_in', 'labels_in', 'adapt_recipe', 'splits_for', 'clips_of', 'database_loaders',
-           'train_on', 'check_annotated', 'find_faces', 'data_and_licence', 'train_database']
+           'check_annotated', 'find_faces', 'data_and_licence', 'train_database']
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #ce0bf9d0
 import os
 from pathlib import Path
 
 from fastai.data.core import DataLoaders
-from fastai.learner import Learner
 
 from ..core.labels import AUS17, AUS17_TABLE5
 from ..data.index import index_database
@@ -24,8 +23,8 @@ from ..files.atomic import Skipped
 from ..models.outputs import TASKS
 from ..models.registry import model_arguments
 from ..models.starting import weights_record
-from ..models.weights import Card, checkpoint_name, read_card
-from .fit import copy_best, fit
+from ..models.weights import Card, read_card
+from .fit import train_on
 from .precision import choose_device
 from .recipes import Recipe
 
@@ -58,9 +57,9 @@ def adapt_recipe(
     source:Database, # an open database
 )->Recipe:
     "The recipe for a database, with its tasks and AUs; for photographs, batches of as many single frames."
-    recipe = recipe.replace(arguments=_arguments_for(recipe, source))
-    if not source.still or recipe.length == 1: return recipe
-    return recipe.replace(length=1, batch_size=recipe.batch_size*recipe.length)
+    entries = dict(arguments=_arguments_for(recipe, source))
+    if source.still: entries.update(length=1, batch_size=recipe.batch_size*recipe.length)
+    return recipe.replace(**entries)
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #9a569c7f
 VALIDATIONS = ("holdout", "official")
@@ -123,26 +122,6 @@ def database_loaders(
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed,
                               allow_overlap=allow_overlap)
 
-# %% ../../nbs/50_train/30_jobs_database.ipynb #d16b51cb
-def train_on(
-    recipe:Recipe,           # every number of the training
-    dls:DataLoaders,         # of `database_loaders`
-    out:str|os.PathLike,     # `training/<arch>/` with the state, `weights/<arch>.safetensors` and `.json`
-    data:str,                # the database, for the card
-    licence:str="not stated",# of the weights: it follows that of the data
-    transform:str="affine",  # how the faces were aligned
-    cbs=None,                # further callbacks
-    weights=None,            # checkpoints to start from, as `fit` takes them
-    notes:dict=None,         # further ones of the card
-)->Learner:                  # with the best epoch's weights
-    "Train, keep the best epoch by the validation part, and put it into `weights/` with its card."
-    out, name = Path(out), checkpoint_name(recipe.arch)
-    card = dict(data=data, licence=licence, preprocessing=dict(transform=transform),
-                notes=dict(split_hash=dls.split_hash, **(notes or {})))
-    learn = fit(recipe, dls, out/"training"/name, card=card, cbs=cbs, weights=weights)
-    copy_best(out/"training"/name, out/"weights"/name)
-    return learn
-
 # %% ../../nbs/50_train/30_jobs_database.ipynb #c8e705f5
 _PART_WORDS = dict(
     train="its training part",
@@ -199,4 +178,4 @@ def train_database(
     skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
     dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation)
     train_on(recipe, dls, out, *data_and_licence(source), weights=weights)
-    return read_card(out/"weights"/checkpoint_name(recipe.arch)), skipped
+    return read_card(out/"weights"/recipe.name), skipped

@@ -21,10 +21,11 @@ from ..data.sequences import SequenceDataset
 from ..databases.base import Database, open_database
 from ..files.atomic import Skipped
 from ..models.starting import weights_record
-from ..models.weights import Card, checkpoint_name, read_card
+from ..models.weights import Card, read_card
 from .fastai_losses import check_couples
-from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces, labels_in,
-                                           splits_for, tasks_in, train_on)
+from .fit import train_on
+from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces,
+                                           labels_in, splits_for, tasks_in)
 from .precision import choose_device
 from .recipes import Recipe
 
@@ -216,4 +217,4 @@ def train_joint(
     dls = joint_loaders(recipe, parts, device)
     notes = dict(parts=dls.parts.to_dict('records'), validation=validation, every=every)
     train_on(recipe, dls, out, *_joint_card(sources), cbs=cbs, weights=weights, notes=notes)
-    return read_card(out/'weights'/checkpoint_name(recipe.arch)), skipped
+    return read_card(out/'weights'/recipe.name), skipped

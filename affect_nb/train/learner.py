@@ -17,14 +17,14 @@ from fastai.optimizer import OptimWrapper
 from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import nn
-from ..core.losses import AU_OVER, pooled_ccc_loss
+from ..core.losses import AU_OVER
 from ..models.inputs import hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model
 from ..models.starting import freeze_cnn, start_from
-from .callbacks import FrozenCNN, Multitask, RunPrecision, ValenceArousal
-from .fastai_losses import MultitaskLoss, VALoss
-from .fastai_metrics import multitask_metrics, va_metrics
+from .callbacks import FrozenCNN, RunPrecision, adapter_of_tasks
+from .fastai_losses import loss_of_tasks
+from .fastai_metrics import metrics_of_tasks
 from .precision import choose_device, choose_precision
 
 # %% ../../nbs/50_train/15_learner.ipynb #23a20633
@@ -59,22 +59,6 @@ def _check_inputs(model, dls):
                          "make the datasets with sound=True")
 
 # %% ../../nbs/50_train/15_learner.ipynb #902952c5
-def _va_objective(loss_func, metrics, pool):
-    "Loss, metrics and callback where valence and arousal alone are learned."
-    if loss_func: loss = VALoss(loss_func)
-    else: loss = VALoss(pooled_ccc_loss, pool=pool) if pool else VALoss()
-    return loss, va_metrics(pool) if metrics is None else metrics, ValenceArousal()
-
-def _objective(model, loss_func, metrics, pool, **weights):
-    "Loss, metrics and callback by the tasks of a network."
-    tasks = tasks_of(model)
-    if tasks == ('va',): return _va_objective(loss_func, metrics, pool)
-    if pool:
-        raise ValueError(f"pool is {pool!r}, and the network learns {', '.join(tasks)}: "
-                         "one value per sequence is for valence and arousal alone")
-    metrics = multitask_metrics(tasks) if metrics is None else metrics
-    return loss_func or MultitaskLoss(**weights), metrics, Multitask(tasks, aus_of(model))
-
 class _AffectLearner(Learner):
     "A `Learner` whose predictions are `AffectOutput`: fastai can put tensors alone into another order."
     def get_preds(self, ds_idx=1, dl=None, reorder=True, **kwargs):
@@ -104,16 +88,17 @@ def affect_learner(
 )->Learner:                        # with `.precision`, the `Precision` it runs in
     "A fastai `Learner` for a network's tasks: the CCC loss (eq. 2) for valence and arousal alone, eq. 7 for several."
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
+    chosen = choose_precision(device, precision)
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
     start_from(model, weights)
     _check_inputs(model, dls)
-    loss, metrics, adapter = _objective(model, loss_func, metrics, pool,
-                                        lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
     if frozen: freeze_cnn(model)
-    chosen = choose_precision(device, precision)
-    learner = Learner if isinstance(adapter, ValenceArousal) else _AffectLearner
+    tasks, au_names = tasks_of(model), aus_of(model)
+    loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
+    cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)]
+    learner = Learner if tasks == ('va',) else _AffectLearner
     learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, path=path,
-                    metrics=metrics, splitter=trainable_groups if frozen else affect_splitter,
-                    cbs=[adapter, RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)])
+                    metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
+                    splitter=trainable_groups if frozen else affect_splitter)
     learn.precision = chosen
     return learn
