@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['beside', 'Record', 'record', 'load_records', 'gather_metrics', 'counted', 'paper_caption', 'spread_caption',
-           'labelled_rows', 'named_metrics', 'trained_in', 'training_note', 'seeds_note', 'data_note', 'left_out_notes']
+           'labelled_rows', 'named_metrics', 'cells_over_seeds', 'cell_metrics', 'trained_in', 'training_note',
+           'seeds_note', 'data_note', 'left_out_notes', 'save_figure', 'plot_rows', 'plot_cells']
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #2d824eb2
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
-from ..files.atomic import write_json
-from ..models.weights import read_card
+from ..files.atomic import whole, write_json
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #b6430a31
 def beside(
@@ -22,7 +23,7 @@ def beside(
     published:pd.DataFrame, # the paper's, indexed by method, with the same column names
     data:str,               # what ours were measured on, e.g. 'embedded world'
     paper_data:str="paper", # what the paper's were measured on, e.g. 'paper: Aff-Wild test'
-)->pd.DataFrame:            # one row a method; columns (data, measure)
+)->pd.DataFrame:            # one row per method; columns (data, measure)
     "The published table and ours, side by side; a method that only one of them has keeps an empty half."
     unknown = sorted(set(map(str, ours.columns)) - set(map(str, published.columns)))
     if unknown:
@@ -85,8 +86,8 @@ def gather_metrics(run_dir:str|Path)->dict:
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #7b79153d
 def counted(
-    number:int,
-    noun:str,  # in the singular
+    number:int, # how many
+    noun:str,   # in the singular
 )->str:
     "'1 seed', '3 seeds'."
     return f"{number} {noun}{'' if number == 1 else 's'}"
@@ -107,32 +108,56 @@ def spread_caption(
     return f"{what}: mean of {counted(seeds, 'seed')}, spread over seeds, 95% interval over {drawn_over}"
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #4e1c0f76
+def _row_names(frame, columns):
+    "The values of several columns as one name per row: 'database: method'."
+    return frame[list(columns)].astype(str).agg(": ".join, axis=1)
+
 def labelled_rows(
-    frame:pd.DataFrame,
+    frame:pd.DataFrame,  # a tidy table
     *columns:str,        # whose values name a row together
     keep:list|None=None, # columns of the result; None: all others
 )->pd.DataFrame:         # without columns that are empty throughout
     "A table for the report, its rows named 'database: method'."
-    names = frame[list(columns)].astype(str).agg(": ".join, axis=1).rename("row")
-    shown = frame.drop(columns=list(columns)) if keep is None else frame[keep]
-    return shown.set_axis(names, axis=0).dropna(axis=1, how="all")
+    kept = frame.drop(columns=list(columns)) if keep is None else frame[list(keep)]
+    return kept.set_axis(_row_names(frame, columns).rename("row"), axis=0).dropna(axis=1, how="all")
 
 def named_metrics(
-    frame:pd.DataFrame,
+    frame:pd.DataFrame,  # a tidy table
     *columns:str,        # whose values name a measure together
     value:str="value",   # the column with the number
 )->dict:                 # 'method: ccc_mean' -> number
-    "Measures of a record, a row of `frame` each."
-    names = frame[list(columns)].astype(str).agg(": ".join, axis=1)
-    return dict(zip(names, frame[value].astype(float).tolist()))
+    "Measures of a record, one per row of `frame`."
+    return dict(zip(_row_names(frame, columns), frame[value].astype(float).tolist()))
+
+# %% ../../nbs/60_analysis/30_tables.ipynb #b0e03aa1
+_CELL = ["database", "measure", "dimension"]
+_OVER_SEEDS = dict(value=("value", "mean"), spread=("value", "std"), low=("low", "mean"), high=("high", "mean"),
+                   n_frames=("n_frames", "first"), n_clips=("n_clips", "first"), n_lost=("n_lost", "first"),
+                   n_seeds=("seed", "nunique"))
+
+def cells_over_seeds(
+    scores:list,  # tables of `analysis.tasks.task_scores`, each with the columns database, method and seed
+    cells:list,   # (database, measure, dimension) of the table, in its order
+)->pd.DataFrame:  # database, measure, dimension, method, value, spread, low, high, n_frames, n_clips, n_lost, n_seeds
+    "The mean over seeds of each cell of a table and network, its spread, and the mean of its intervals."
+    printed = pd.DataFrame(cells, columns=_CELL).merge(pd.concat(scores, ignore_index=True), how="inner")
+    return printed.groupby([*_CELL, "method"], sort=False).agg(**_OVER_SEEDS).reset_index()
+
+def cell_metrics(
+    spread:pd.DataFrame, # of `cells_over_seeds`
+)->dict:                 # 'disfa: MT-VGG: f1 aus' -> mean over seeds
+    "The measures of a record, one per cell and network."
+    cell = spread["measure"] + " " + spread["dimension"]
+    return named_metrics(spread.assign(cell=cell), "database", "method", "cell")
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #c9a78de9
 def trained_in(
     cards,  # paths of checkpoints
 )->str:
     "The precisions in which networks were trained, by their cards."
-    precisions = [read_card(path).notes.get("precision", "a precision not recorded") for path in cards]
-    return " and ".join(dict.fromkeys(precisions))
+    from affect_nb.models.weights import read_card # here, because a report need not wait for torch
+    names = [read_card(path).notes.get("precision", "a precision not recorded") for path in cards]
+    return " and ".join(dict.fromkeys(names))
 
 def training_note(
     width:float,  # of the networks
@@ -143,20 +168,21 @@ def training_note(
     trained:str="", # in which precision: see `trained_in`
 )->str:
     "How networks were trained, in one sentence."
-    normalised = ["batch normalisation in the VGGs (the paper has none)"] if norm else []
-    parts = [f"Width {width}", *normalised, *details, f"{counted(seeds, 'seed')} from {seed}"]
-    return f"{', '.join(parts + [f'trained in {trained}']*bool(trained))}."
+    parts = [f"Width {width}", *details, f"{counted(seeds, 'seed')} from {seed}"]
+    if norm: parts.insert(1, "batch normalisation in the VGGs (the paper has none)")
+    if trained: parts.append(f"trained in {trained}")
+    return f"{', '.join(parts)}."
 
-# %% ../../nbs/60_analysis/30_tables.ipynb #1c98f43f
+# %% ../../nbs/60_analysis/30_tables.ipynb #7745f066
 def seeds_note(
     seeds:int, # trainings of each network
-    where:str="", # who has more of them
+    where:str="", # where there are more of them
 )->str:
     "What so many seeds can show."
-    if seeds > 1:
-        return f"Spread is the standard deviation over {seeds} seeds."
-    more = f"; {where}" if where else ""
-    return f"One seed shows that the road is passable, not that a method is better than another{more}."
+    many = f"Spread is the standard deviation over {seeds} seeds."
+    if seeds > 1: return many
+    one = "One seed shows that the pipeline works, not that a method is better than another"
+    return f"{one}; {where}." if where else f"{one}."
 
 def data_note(
     drawn,         # True, or names of the databases that are drawn twins; False or empty: none
@@ -166,12 +192,75 @@ def data_note(
     "What the data are: scores on drawn faces are not benchmark results."
     if not drawn: return measured
     easier = f"far easier than faces in the wild{also}"
-    if drawn is True:
-        return f"Drawn faces are {easier}: these scores are not benchmark results."
-    return f"The drawn twins ({', '.join(drawn)}) are {easier}: scores on them are not benchmark results."
+    faces = "Drawn faces" if drawn is True else f"The drawn twins ({', '.join(drawn)})"
+    return f"{faces} are {easier}: scores on them are not benchmark results."
 
 def left_out_notes(
-    skipped, # of `Skipped`
+    skipped, # of `files.atomic.Skipped`
 )->list[str]:
     "A note for each thing that was left out, once."
     return [f"Left out: {entry.source}: {entry.reason}" for entry in dict.fromkeys(skipped)]
+
+# %% ../../nbs/60_analysis/30_tables.ipynb #5ff6dfe4
+def save_figure(
+    figure:plt.Figure, # what is written
+    path:str|Path,     # of the PNG, in the run's folder `figures`
+    dpi:int=90,        # dots per inch: small enough for a report
+)->None:
+    "Write a picture, whole or not at all."
+    with whole(path) as aside: figure.savefig(aside, dpi=dpi)
+
+def _bars(rows):
+    "How far the interval reaches to both sides of the mean; 0 where there is none."
+    sides = rows["value"] - rows["low"], rows["high"] - rows["value"]
+    return [side.clip(lower=0).fillna(0) for side in sides]
+
+# %% ../../nbs/60_analysis/30_tables.ipynb #fa53ef87
+def plot_rows(
+    compared:pd.DataFrame, # of `analysis.compare.over_seeds`
+    each:pd.DataFrame,     # of `analysis.compare.seed_scores`
+    paper:pd.Series,       # method -> the paper's number
+    paper_data:str,        # what that was measured on, e.g. 'Aff-Wild'
+    drawn_over:str="test clips", # the interval
+    score:str="ccc_mean",  # which of `analysis.compare.SCORES`
+)->plt.Figure:
+    "One score of each network: ours with its interval, each seed, and the paper's."
+    rows, each = compared[compared["score"] == score], each.reset_index()
+    fig, ax = plt.subplots(figsize=(7.5, 1 + .4*len(rows)), layout="constrained")
+    ax.errorbar(rows["value"], rows["method"], xerr=_bars(rows), fmt="o", color="#336699", capsize=3,
+                label=f"ours: mean over seeds, 95% over {drawn_over}")
+    ax.plot(each[score], each["method"], "|", color="#336699", markersize=12, alpha=.6, label="ours: each seed")
+    ax.plot(paper.reindex(rows["method"]), rows["method"], "x", color="#cc6633", label=f"paper, on {paper_data}")
+    ax.set(xlabel="mean CCC of valence and arousal", xlim=(min(0, rows["low"].min()) - .05, 1))
+    ax.invert_yaxis()
+    fig.legend(fontsize=7, loc="outside lower center", ncols=3)
+    return fig
+
+# %% ../../nbs/60_analysis/30_tables.ipynb #143f026d
+def _plot_method(ax, method, rows, places, paper, colour):
+    "One network of `plot_cells`: ours at `places`, and the paper's numbers beside them, where it has some."
+    cells = zip(rows["database"], rows["measure"], rows["dimension"])
+    ax.errorbar(rows["value"], [places[cell] for cell in cells], xerr=_bars(rows), fmt="o", markersize=4, capsize=2,
+                color=colour, label=f"{method}, ours")
+    if paper is not None: ax.plot(paper[list(places)], list(places.values()), "x", color=colour, markersize=5)
+
+def plot_cells(
+    spread:pd.DataFrame,    # of `cells_over_seeds`
+    published:pd.DataFrame, # `published_table("IV")`, or of Table VI
+    methods:list,           # networks, in the order of the legend
+    columns:int=4,          # of the legend
+)->plt.Figure:
+    "Every cell of a table, a line each: ours with its interval, and the paper's number."
+    measured = set(zip(spread["database"], spread["measure"], spread["dimension"]))
+    cells = [cell for cell in published.columns if cell in measured]
+    fig, ax = plt.subplots(figsize=(9, 1.6 + .45*len(cells)), layout="constrained")
+    for number, method in enumerate(methods):
+        shift = min(.18, .78/len(methods))*(number - (len(methods) - 1)/2)
+        places = {cell: line + shift for line, cell in enumerate(cells)}
+        paper = published.loc[method] if method in published.index else None
+        _plot_method(ax, method, spread[spread["method"] == method], places, paper, f"C{number}")
+    ax.set_yticks(range(len(cells)), [" ".join(cell) for cell in cells], fontsize=8)
+    ax.set(xlabel="score; bars: 95% over test clips; crosses: the paper, on the real databases", xlim=(-.4, 1))
+    ax.invert_yaxis()
+    fig.legend(fontsize=7, loc="outside lower center", ncols=columns)
+    return fig

@@ -9,6 +9,7 @@ __all__ = ['environment', 'write_report']
 import base64
 import os
 import platform
+import re
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
@@ -35,31 +36,41 @@ def _version(package:str)->str:
 
 def _device()->str:
     "Name of the accelerator, or 'cpu'."
-    import torch # here, because a report of an old run shall not wait for torch
+    import torch # here, because a report of an old run need not wait for torch
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 def _processor()->str:
     "The processor's name as the system gives it."
     info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip()
-             for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/70_apps/20_report.ipynb #60698495
 _STYLE = """
-body {font: 17px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 1.5em auto; padding: 0 1em; color: #222}
-body {overflow-wrap: anywhere}
-h1 {line-height: 1.2} h2 {border-top: 2px solid #eee; padding-top: .8em; margin-top: 1.6em; line-height: 1.25}
+body {font: 17px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 1.5em auto; padding: 0 1em; color: #222;
+      overflow-wrap: anywhere}
+h1 {line-height: 1.2}
+h2 {border-top: 2px solid #eee; padding-top: .8em; margin-top: 1.6em; line-height: 1.25}
 .wide {overflow-x: auto; max-width: 100%; -webkit-overflow-scrolling: touch}
 table {border-collapse: collapse; margin: .3em 0 1em; font-size: 14px; overflow-wrap: normal}
 th, td {padding: .3em .5em; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap}
+td.words {text-align: left; white-space: normal; min-width: 16em}
 th {background: #f4f4f4}
+thead th {white-space: normal; vertical-align: bottom}
 tbody th {text-align: left; position: sticky; left: 0; white-space: normal; min-width: 8em; max-width: 45vw}
 .data {background: #fff6d6; padding: .5em .8em; border-left: 4px solid #e0b000}
-figure {margin: 1em 0} figure img {max-width: 100%; height: auto}
+.notes {padding-left: 1.2em} .notes li {margin: .25em 0}
+figure {margin: 1em 0}
+figure img {max-width: 100%; height: auto}
 figcaption, .note {color: #555; font-size: 15px; margin: .2em 0}
-details {margin: .6em 0} summary {cursor: pointer; color: #555}
-@media (max-width: 600px) {body {font-size: 16px; margin: .5em auto} h1 {font-size: 1.5em} h2 {font-size: 1.2em}}
+details {margin: .6em 0}
+summary {cursor: pointer; color: #555}
+@media (max-width: 600px) {
+  body {font-size: 16px; margin: .5em auto}
+  h1 {font-size: 1.5em} h2 {font-size: 1.2em}
+  table {font-size: 13px}
+}
 """
 
 # %% ../../nbs/70_apps/20_report.ipynb #18ebcd67
@@ -68,35 +79,41 @@ def _number(value:float)->str:
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}"
 
 def _table(caption:str, frame:pd.DataFrame)->str:
-    "A table with its caption; an empty cell where nothing was measured."
+    "A table with its caption, in a box that scrolls; an empty cell where nothing was measured, words to the left."
     body = frame.to_html(na_rep="", float_format=_number, border=0, escape=True)
-    return f'<div class="wide"><p class="note">{escape(caption)}</p>{body}</div>'
+    body = re.sub(r"<td>(?=[^<]{25,}<)", '<td class="words">', body)
+    return f'<p class="note">{escape(caption)}</p><div class="wide">{body}</div>'
 
 def _figure(caption:str, path:Path)->str:
     "A picture inside the page; a missing one is named, not hidden."
-    if not path.exists():
-        return f'<p class="note">The figure {escape(path.name)} is missing.</p>'
+    missing = f'<p class="note">The figure {escape(path.name)} is missing.</p>'
+    if not path.exists(): return missing
     data = base64.b64encode(path.read_bytes()).decode()
     image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
     return f'<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>'
 
 # %% ../../nbs/70_apps/20_report.ipynb #a3767182
+_LEFT_OUT = "Left out: "
+
+def _list(sentences:list)->str:
+    "A list of sentences; nothing where there is none."
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="notes">{items}</ul>' if items else ""
+
 def _notes(notes:list)->list[str]:
-    "The first notes as they are; what was left out, folded away where it is long."
-    left_out = [note for note in notes if note.startswith("Left out: ")]
-    parts = [f"<p>{escape(note)}</p>" for note in notes if note not in left_out]
-    if not left_out: return parts
-    entries = "".join(f"<li>{escape(note.removeprefix('Left out: '))}</li>" for note in left_out)
-    return [*parts, f"<details><summary>Left out: {len(left_out)}</summary><ul>{entries}</ul></details>"]
+    "The notes as a list; what was left out is folded away."
+    left_out = [note.removeprefix(_LEFT_OUT) for note in notes if note.startswith(_LEFT_OUT)]
+    folded = f"<details><summary>{_LEFT_OUT}{len(left_out)}</summary>{_list(left_out)}</details>"
+    return [_list([note for note in notes if not note.startswith(_LEFT_OUT)]), folded if left_out else ""]
 
 def _section(entry:Record, run_dir:Path)->str:
     "One experiment: what it was made on, its figures, tables and notes; its measures are in metrics.json."
     parts = [f'<h2 id="{escape(entry.notebook)}">{escape(entry.title)}</h2>']
     parts += [f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>']
     first, *others = [_figure(caption, run_dir/path) for caption, path in entry.figures.items()] or [""]
-    # a number belongs to its split
-    split = f" (split {entry.metrics['split_hash']})" if "split_hash" in entry.metrics else ""
-    tables = [_table(f"{caption}{split}", frame) for caption, frame in entry.tables.items()]
+    split = entry.metrics.get("split_hash") # a number belongs to its split
+    of_split = f" (split {split})" if split else ""
+    tables = [_table(f"{caption}{of_split}", frame) for caption, frame in entry.tables.items()]
     executed = run_dir/"notebooks"/f"{entry.notebook}.ipynb"
     link = f'Executed notebook: <a href="notebooks/{executed.name}">{executed.name}</a>; ' if executed.exists() else ""
     parts += [first, *_notes(entry.notes), *tables, *others]

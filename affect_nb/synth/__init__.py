@@ -1,6 +1,15 @@
 """The embedded world: importing this room makes the twin of every database known."""
-from . import affwild_twins, action_unit_twins, own_twin, photo_twins, va_twins
-from .faces import Identity, render_face
-from .twins import list_synthetic, write_database
+import lazy_loader
 
-__all__ = ["Identity", "list_synthetic", "render_face", "write_database"]
+from . import affwild_twins, action_unit_twins, own_twin, photo_twins, va_twins
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
+    "action_units": ["DRAWN_AUS", "au_vector"],
+    "episodes": ["ACTIVE_FROM", "PROTOTYPES", "affect_aus", "emotion_probabilities", "make_episode"],
+    "faces": ["Actor", "Identity", "Pose", "Scene", "expression_aus", "render_face", "render_frame"],
+    "films": ["Person", "VideoPlan", "aligned_crop", "draw_video", "episode_of", "film_video", "sound_of"],
+    "photo_twins": ["PhotoPlan", "compound_aus", "draw_photo", "moment"],
+    "raters": ["annotate_expression", "annotate_va", "draw_annotators"],
+    "twins": ["SIZES", "SyntheticSize", "get_twin", "list_synthetic", "plan_database", "write_database"],
+    "voices": ["make_voice"],
+})
