@@ -29,6 +29,7 @@ from affect_nb.synth.twins import write_database
 from affect_nb.synth.faces import Identity, expression_aus, render_face
 
 CPU, RATE, ALL = torch.device("cpu"), 44100, prediction_columns(("va", "expression", "aus"), AUS8)
+ROUNDING = 5e-5 # of float32, where the same frames are in batches of other shapes: processors add in other orders
 NETWORKS = ("mt_vgg", "mt_vgg_gru", "mt_vgg_gru_audio", "av_mt_vgg_gru")
 
 
@@ -137,7 +138,7 @@ def test_the_main_face_gets_the_sound(cards, stores):
     both, visual = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32"), Predictor.load(cards/"mt_vgg_gru", "cpu", precision="float32").predict_store(stores["two"])
     table, said = quiet(lambda: both.predict_store(stores["two"]))
     assert said == "two: the sound goes with face 1; face 0: scored by the visual network mt_vgg_gru"
-    np.testing.assert_allclose(numbers(table, 0), numbers(visual, 0), atol=1e-6)
+    np.testing.assert_allclose(numbers(table, 0), numbers(visual, 0), atol=ROUNDING)
     assert np.abs(numbers(table, 1) - numbers(visual, 1)).max() > .01
     main = table[table.face_id == 1]
     assert set(table.scored_with[table.face_id == 0]) == {"faces"} and main.scored_with.iloc[0] == "faces and sound"
@@ -164,14 +165,14 @@ def test_prediction_hears_what_training_heard(cards, stores, name):
     with torch.no_grad(): expected = torch.cat([predictor.model(window.faces[None], window.landmarks[None], window.audio[None]).va[0] for window in dataset])
     table = predictor.predict_store(stores["one"])
     seen = (table.status == "ok").to_numpy()
-    np.testing.assert_allclose(numbers(table, columns=["valence", "arousal"])[seen], expected.numpy()[seen], atol=1e-5)
+    np.testing.assert_allclose(numbers(table, columns=["valence", "arousal"])[seen], expected.numpy()[seen], atol=ROUNDING)
 
 
 @pytest.mark.parametrize("name", ["mt_vgg_gru_audio", "av_mt_vgg_gru"])
 def test_sound_is_carried_on(cards, stores, name):
     whole = Predictor.load(cards/name, "cpu", precision="float32")
     at_once = replace(whole, length=50).predict_store(stores["one"])
-    for batch in (1, 3): np.testing.assert_allclose(numbers(replace(whole, length=8, batch=batch, carry=True).predict_store(stores["one"])), numbers(at_once), atol=1e-5)
+    for batch in (1, 3): np.testing.assert_allclose(numbers(replace(whole, length=8, batch=batch, carry=True).predict_store(stores["one"])), numbers(at_once), atol=ROUNDING)
     assert np.nanmax(abs(numbers(whole.predict_store(stores["one"])) - numbers(at_once))) > 1e-4
 
 
@@ -182,7 +183,7 @@ def test_missing_sound_falls_back_to_the_visual_network(cards, tmp_path, sound, 
     store = store_of(tmp_path/"mute.arrow", {0: range(20)}, sound, n=20)
     table, said = quiet(lambda: Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32").predict_store(store))
     assert said == f"mute: {why}; face 0: scored by the visual network mt_vgg_gru" and set(table.scored_with) == {"faces"}
-    np.testing.assert_allclose(numbers(table), numbers(Predictor.load(cards/"mt_vgg_gru", "cpu", precision="float32").predict_store(store)), atol=1e-6)
+    np.testing.assert_allclose(numbers(table), numbers(Predictor.load(cards/"mt_vgg_gru", "cpu", precision="float32").predict_store(store)), atol=ROUNDING)
 
 
 @pytest.mark.parametrize("notes, lacks", [({}, "its card names no visual network"), ({"visual": "gone"}, "the visual network gone is not beside it")])
@@ -193,7 +194,7 @@ def test_without_a_visual_network_zeros_are_heard(stores, tmp_path, notes, lacks
     assert said == f"mute: no sound was read with its faces; face 0: scored with zeros instead of sound, as {lacks}" and set(table.scored_with) == {"faces"}
     faces = torch.from_numpy(stores["mute"].read(0, 10)).permute(0, 3, 1, 2)[None]
     with torch.no_grad(): expected = predictor.model(faces, audio=torch.zeros(1, 10, 1, 96, 96, dtype=torch.uint8)).va[0]
-    np.testing.assert_allclose(numbers(table, columns=["valence", "arousal"])[:10], expected, atol=1e-5)
+    np.testing.assert_allclose(numbers(table, columns=["valence", "arousal"])[:10], expected, atol=ROUNDING)
 
 
 def test_a_network_that_only_hears_says_nothing_of_a_mute_clip(cards, stores, tmp_path):
@@ -299,7 +300,7 @@ def test_a_detector_annotates_a_database_of_expressions(tmp_path):
     table, skipped = detector.predict_clips(source, clips, crops, foreign=True)
     labels = source.labels(clips[0])
     assert not skipped and table.expression.tolist() == labels.expression.tolist() and table.valence_pred.isna().all()
-    np.testing.assert_allclose(numbers(table, columns=detector.columns), numbers(detector.predict_store(crops[0]), columns=detector.columns), atol=1e-6)
+    np.testing.assert_allclose(numbers(table, columns=detector.columns), numbers(detector.predict_store(crops[0]), columns=detector.columns), atol=ROUNDING)
     counted = annotated_relatedness(table, least=.01, threshold=.45)
     assert set(counted.emotions) == {EXPRESSIONS[place] for place in set(labels.expression)} and counted.aus == AUS17
     happy = table[table.expression == 4]
