@@ -159,7 +159,7 @@ def train_one(work, arrays, name, seed, share, width, steps, batch, lr, device):
     set_seed(seed)
     dls = loaders(arrays, tasks, share, batch, seed, device)
     loss = CoupledLoss(coupling, table_of(work, table, seed, share), **more) if coupling != "none" else None
-    learn = affect_learner(dls, "facebehaviornet", width, lr, "bfloat16", True, False, device, loss_func=loss, au_over="mean", metrics=[],
+    learn = affect_learner(dls, "facebehaviornet", width, lr, "bfloat16", device=device, loss_func=loss, au_over="mean", metrics=[],
                            cbs=[WithoutValidation(), GradientClip(1.)], tasks=tasks, norm="batch", dropout=.5, size=arrays["faces"].shape[1])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(max(1, round(steps/len(dls.train))), lr)
     return learn.model.eval()
