@@ -78,7 +78,7 @@ class Recipe(Coupling):
         "Does its network read sound?"
         return hears(self.network)
 
-    name = property(lambda self: checkpoint_name(self.arch), doc="What its checkpoint is called in a folder of weights.")
+    name = property(lambda self: checkpoint_name(self.arch), doc="Its checkpoint's name in a folder of weights.")
     monitor = property(lambda self: monitor_of(self.tasks), doc="The metric that decides which epoch is the best.")
 
 # %% ../../nbs/50_train/20_recipes.ipynb #27b8604e
