@@ -23,12 +23,18 @@ def network_row(name):
     return f"| `{name}` | {what} | {', '.join(reads)} | {', '.join(TASKS[task] for task in tasks_of(model))} | {size:.1f} million |"
 
 
+def page(title, about, columns, rows):
+    "The text of a page: a title, lines about the table, and the table."
+    head = [f"# {title}", "", *about, "", f"| {' | '.join(columns)} |", "|" + "---|"*len(columns)]
+    return "\n".join([*head, *rows]) + "\n"
+
+
 def networks():
     "The text of docs/networks.md."
-    head = ["# The networks", "", "Made from the registry by `python docs/tables.py`. `create_model(name, width=.125, ...)` builds one; width 1 is the paper's size.",
-            "Any network of timm is `timm:<name>` (`pip install timm`).", "",
-            "| name | what it is | reads | predicts, unless `tasks` says else | parameters at width 1 |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *map(network_row, list_models())]) + "\n"
+    about = ["Made from the registry by `python docs/tables.py`. `create_model(name, width=.125, ...)` builds one; "
+             "width 1 is the paper's size.", "Any network of timm is `timm:<name>` (`pip install timm`)."]
+    columns = "name", "what it is", "reads", "predicts, unless `tasks` says else", "parameters at width 1"
+    return page("The networks", about, columns, map(network_row, list_models()))
 
 
 def database_row(name):
@@ -41,10 +47,11 @@ def database_row(name):
 
 def databases():
     "The text of docs/databases.md."
-    head = ["# The databases", "", "Made from the manifests by `python docs/tables.py`. `open_database(name, folder)` opens your copy; `affect_nb check name folder` says what is in it.",
-            "`load_manifest(name)` has layout, sentinels, counts, licence and sources.", "",
-            "| name | title | condition | labels | protocols |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *map(database_row, list_databases())]) + "\n"
+    about = ["Made from the manifests by `python docs/tables.py`. `open_database(name, folder)` opens your copy; "
+             "`affect_nb check name folder` says what is in it.",
+             "`load_manifest(name)` has layout, sentinels, counts, licence and sources."]
+    columns = "name", "title", "condition", "labels", "protocols"
+    return page("The databases", about, columns, map(database_row, list_databases()))
 
 
 if __name__ == "__main__":

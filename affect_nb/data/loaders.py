@@ -17,7 +17,6 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.torch_core import default_device
 from fastcore.basics import patch
 from fasttransform import ItemTransform
-from torch import Tensor
 
 from ..core.colours import VA_COLOURS
 from ..core.labels import AffectTargets, describe

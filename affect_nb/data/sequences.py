@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..core.labels import FACE_SIZE, SEQUENCE_LENGTH, AffectTargets
 from ..databases.base import Database, matched_length, split_side
-from .index import LabelIndex, au_columns, clip_labels, index_database, label_arrays
+from .index import LabelIndex, clip_labels, index_database
 from .store import CroppedAligned, list_faces, open_faces, overview, release_crops
 from ..files.atomic import Skipped
 from ..preprocess.sound import SoundStore

@@ -8,7 +8,6 @@ __all__ = ['SIZES', 'SyntheticSize', 'Twin', 'register_twin', 'list_synthetic', 
 
 # %% ../../nbs/10_synth/30_twins.ipynb #2415cfeb
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from fastai.callback.core import Callback
-from torch import Tensor, nn
+from torch import Tensor
 
 # %% ../../nbs/50_train/12_gradients.ipynb #54e6ea38
 def _terms_of(learn):
