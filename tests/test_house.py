@@ -179,3 +179,9 @@ def test_wheel_installs_into_an_empty_environment(tmp_path):
     subprocess.run([command, "predict", "newest/first_look/stranger.mp4", "--model", "mine/weights/affwildnet_vgg.json"], cwd=tmp_path, check=True, capture_output=True, env=plain)
     assert (tmp_path/"runs"/"predict"/"stranger.csv").is_file()
     shutil.rmtree(tmp_path/"empty") # several GB
+
+
+@pytest.mark.parametrize("page", ("networks", "databases"))
+def test_pages_made_from_the_registries_are_of_today(page):
+    made = runpy.run_path(str(ROOT/"docs"/"tables.py"))[page]()
+    assert (ROOT/"docs"/f"{page}.md").read_text(encoding="utf-8") == made
