@@ -23,7 +23,8 @@ from affect_nb.preprocess.pipeline import preprocess, preprocess_clip
 from affect_nb.preprocess.sound import sound_beside
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.track import FaceTracker
-from affect_nb.preprocess.video import VideoReader, read_image
+from affect_nb.preprocess.pictures import read_image
+from affect_nb.preprocess.video import VideoReader
 from affect_nb.synth.faces import Actor, Identity, Pose, Scene, render_frame
 
 SMALL = dict(detector_options=dict(upsample=0), progress=False)

@@ -18,7 +18,7 @@ from ..files.atomic import Skipped, whole
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
 from ..preprocess.pipeline import preprocess
-from ..preprocess.video import VIDEO_SUFFIXES, list_sources
+from ..preprocess.sources import VIDEO_SUFFIXES, list_sources
 
 # %% ../../nbs/70_apps/06_predict.ipynb #b68205cf
 CSV_COLUMNS = {"frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status",

@@ -16,7 +16,7 @@ from ..core.labels import EXPRESSIONS
 from .label_files import checked, read_annotation, read_text
 from .base import (SPLITS, Clip, Database, find_texts, find_videos, label_table, read_subjects,
                                       register_database, subject_of, video_of)
-from ..preprocess.video import VIDEO_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #0bb02933
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ import pandas as pd
 from .label_files import Fault, ReadingLog, checked, read_annotation, read_table
 from .manifests import Manifest, load_manifest
 from ..files.atomic import Skipped
-from ..preprocess.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from ..preprocess.pictures import IMAGE_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES, Source
 
 # %% ../../nbs/25_databases/10_base.ipynb #54c429d5
 SPLITS = ('train', 'validation', 'test') # each one is held out from those before it

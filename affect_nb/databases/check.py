@@ -23,7 +23,9 @@ from .check_report import Report, count_of, first_names
 from .manifests import Counts
 from .splits import overlap, split_hash
 from .statistics import LabelStatistics, doubts
-from ..preprocess.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
+from ..preprocess.pictures import IMAGE_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES
+from ..preprocess.video import VideoReader
 
 # %% ../../nbs/25_databases/60_check.ipynb #a10dabc3
 def _label_fields(labels):

@@ -16,7 +16,7 @@ import numpy as np
 from .label_files import checked, column_numbers, read_table
 from .base import Clip, Database, label_table, register_database
 from .photographs import listed_once, trusted
-from ..preprocess.video import IMAGE_SUFFIXES
+from ..preprocess.pictures import IMAGE_SUFFIXES
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #7f2b6d26
 _STRAY = ' \t\'"'

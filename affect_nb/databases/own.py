@@ -21,7 +21,8 @@ from .base import SPLITS, Clip, Database, label_table, register_database, split_
 from .manifests import Label
 from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, find_table, number_cells, our_column,
                                            read_own_table, text_cells)
-from ..preprocess.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from ..preprocess.pictures import IMAGE_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES
 
 # %% ../../nbs/25_databases/23_own.ipynb #25ecbea6
 _COMPOUND = {'raf-db': COMPOUND_RAFDB, 'emotionet': COMPOUND_EMOTIONET}

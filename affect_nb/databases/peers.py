@@ -20,7 +20,7 @@ from ..preprocess.align import TRANSFORMS, align_frame
 from ..preprocess.frames import FRAME_SCHEMA, NO_SOUND, frames_dataframe, landmarks_array
 from ..preprocess.pipeline import fingerprint
 from ..preprocess.face_store import FaceStore, FaceStoreWriter
-from ..preprocess.video import open_clip
+from ..preprocess.sources import open_clip
 
 # %% ../../nbs/25_databases/24_peers.ipynb #3023e982
 _NOT_A_NUMBER = ('nan', 'NaN', '-nan', 'nan(ind)', '-nan(ind)', 'NA')

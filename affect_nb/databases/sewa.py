@@ -14,7 +14,7 @@ import numpy as np
 from .label_files import ReadingLog, checked, read_annotation, read_text
 from .base import Clip, Database, label_table, read_subjects, register_database, subject_of
 from .manifests import Label
-from ..preprocess.video import VIDEO_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES
 
 # %% ../../nbs/25_databases/19_sewa.ipynb #b1ec9f29
 _ALLOWED = ("allowed is one number per line, or time,value with times that ascend in even steps; "

@@ -32,8 +32,9 @@ from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, TrackedFace, TrackLimits
-from .video import (VIDEO_SUFFIXES, ImageReader, Source, VideoFrame, VideoReader, list_sources,
-                                        open_clip)
+from .pictures import ImageReader
+from .sources import VIDEO_SUFFIXES, Source, list_sources, open_clip
+from .video import VideoFrame, VideoReader
 
 if TYPE_CHECKING: import pandas as pd
 
