@@ -119,7 +119,7 @@ def database_loaders(
     if validation == "official": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
-    return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed,
+    return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed,
                               allow_overlap=allow_overlap)
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #c8e705f5
