@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'ResumeCallback', 'va_of', 'ValenceArousal',
-           'complete_targets', 'Multitask', 'adapter_of_tasks', 'fit_callbacks', 'FrozenCNN', 'keep_freed_memory',
-           'RunPrecision']
+           'complete_targets', 'Multitask', 'adapter_of_tasks', 'MatchAfter', 'fit_callbacks', 'FrozenCNN',
+           'keep_freed_memory', 'RunPrecision']
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
 import ctypes
@@ -278,15 +278,25 @@ def adapter_of_tasks(
     "What stands between fastai's loop and a network's containers."
     return ValenceArousal() if tasks == ('va',) else Multitask(tasks, au_names)
 
+# %% ../../nbs/50_train/10_callbacks.ipynb #54a46b82
+class MatchAfter(Callback):
+    "Tell a `CoupledLoss` the step of the training, of which it leaves the first `match_after` without matching."
+    def before_batch(self):
+        step = self.epoch*len(self.learn.dls.train) + self.iter
+        self.learn.loss_func.step = step if self.training else None
+
+    def after_fit(self): self.learn.loss_func.step = None
+
 # %% ../../nbs/50_train/10_callbacks.ipynb #4eb01063
 def fit_callbacks(
-    recipe, # a `Recipe`: schedule, clip, patience
+    recipe, # a `Recipe`: schedule, clip, patience, match_after
 )->list:
     "What a recipe adds to fastai's loop."
     decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
     clip = [GradientClip(recipe.clip)] if recipe.clip else []
     stop = [EarlyStoppingCallback(recipe.monitor, patience=recipe.patience)] if recipe.patience else []
-    return [*decay, *clip, *stop]
+    late = [MatchAfter()] if recipe.match_after else []
+    return [*decay, *clip, *stop, *late]
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #47ead95c
 class FrozenCNN(Callback):

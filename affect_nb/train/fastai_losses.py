@@ -8,8 +8,8 @@ __all__ = ['COUPLINGS', 'VALoss', 'MultitaskLoss', 'check_couples', 'CoupledLoss
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #e0d2055b
 from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from ..core.coupling import (MATCH_FORM, MATCH_FORMS, co_annotate, distribution_matching_loss,
-                                     soft_co_annotation_loss, tie_matrix)
+from ..core.coupling import (MATCH_FORM, MATCH_FORMS, MATCH_OVER, SOFT_TEMPERATURE, co_annotate,
+                                     distribution_matching_loss, soft_co_annotation_loss, tie_matrix)
 from ..core.labels import AffectOutput
 from ..core.losses import AU_OVER, ccc_loss, multitask_terms, pooled_ccc_loss
 from ..core.relatedness import Relatedness, read_relatedness
@@ -71,30 +71,38 @@ class CoupledLoss(MultitaskLoss):
         soft_classes:int=7,         # of its softmax: 7, or 6 without Neutral
         soft_weighted:bool=True,    # AUs weighted by the share of people who show them: in soft co-annotation
         match_weighted:bool=False,  # the same in distribution matching (footnote 3)
-        match_form:str=MATCH_FORM,  # 'paper' (eq. 9 as printed), 'bce' or 'kl': see `au_divergence`
+        match_form:str=MATCH_FORM,  # 'mutual', 'paper' (eq. 9 as printed), 'bce' or 'kl': see `au_divergence`
+        match_over:str=MATCH_OVER,  # over AUs: 'mean', or 'sum' as eq. 9 prints it
+        match_fixed:str|None=None,  # the side that gets no gradient, 'aus' or 'expression'; 'mutual' fixes both in turn
+        match_after:int=0,          # steps of training without distribution matching: see `train.callbacks.MatchAfter`
+        soft_temperature:float=SOFT_TEMPERATURE, # of its softmax; 1 is the printed one
         co_weighted:bool=True,      # the same as `soft_weighted`, in co-annotation
+        co_lenient:bool=False,      # co-annotation with an emotion although prototypical AUs of it are not annotated
     ):
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}, it must be one of {', '.join(COUPLINGS)}")
-        if coupling not in COUPLINGS:
-            raise ValueError(f"coupling is {coupling!r}, it must be one of {', '.join(COUPLINGS)}")
         super().__init__(lambda_au, lambda_va, au_over)
-        self.coupling, self.relatedness, self.co_weighted = coupling, read_relatedness(relatedness), co_weighted
+        self.coupling, self.relatedness = coupling, read_relatedness(relatedness)
+        self.co_annotation = dict(shares=co_weighted, lenient=co_lenient)
         tie_matrix(self.relatedness) # an emotion that it should not have is an error now
-        self.lambda_soft, self.soft = lambda_soft, dict(shares=soft_weighted, classes=soft_classes)
-        self.lambda_match, self.match = lambda_match, dict(weighted=match_weighted, form=match_form)
+        self.lambda_soft, self.soft = lambda_soft, dict(shares=soft_weighted, classes=soft_classes,
+                                                   temperature=soft_temperature)
+        self.lambda_match, self.match = lambda_match, dict(weighted=match_weighted, form=match_form, over=match_over,
+                                                         fixed=match_fixed)
+        self.match_after, self.step = match_after, None # None: not in a training, or a training without `MatchAfter`
 
     def terms(self, output, targets)->dict: # name -> scalar, in the graph
         "What the loss is the sum of, each with its weight: 'expression', 'aus', 'va', and the terms of the coupling."
         check_couples(self.coupling, output.present)
-        if self.coupling == 'co_annotation': targets = co_annotate(targets, self.relatedness, self.co_weighted)
+        if self.coupling == 'co_annotation': targets = co_annotate(targets, self.relatedness, **self.co_annotation)
         terms = super().terms(output, targets)
         if self.coupling in ('soft_co_annotation', 'both'):
             soft = soft_co_annotation_loss(output, targets, self.relatedness, **self.soft)
             terms['soft_co_annotation'] = self.lambda_soft*soft
         if self.coupling in ('distribution_matching', 'both'):
             matching = distribution_matching_loss(output, self.relatedness, **self.match)
-            terms['distribution_matching'] = self.lambda_match*matching
+            weight = 0. if self.step is not None and self.step < self.match_after else self.lambda_match
+            terms['distribution_matching'] = weight*matching
         return terms
 
     def __repr__(self): return f"CoupledLoss({self.coupling!r}, {super().__repr__().removeprefix('MultitaskLoss(')}"
@@ -111,7 +119,19 @@ class Coupling(BaseModel):
     soft_weighted: bool = True           # AUs weighted by the share of people who show them: in soft co-annotation
     match_weighted: bool = False         # the same in distribution matching
     match_form: Literal[MATCH_FORMS] = MATCH_FORM # eq. 9 as printed ('paper'), or a variant
+    match_over: Literal['mean', 'sum'] = MATCH_OVER # over AUs; eq. 9 prints a sum
+    match_fixed: Literal['aus', 'expression']|None = None # the side that gets no gradient; 'mutual' fixes both in turn
+    match_after: int = Field(0, ge=0)    # steps of training without distribution matching
+    soft_temperature: float = Field(SOFT_TEMPERATURE, gt=0) # of the softmax of soft co-annotation; 1 is the printed one
     co_weighted: bool = True             # the same as soft_weighted, in co-annotation
+    co_lenient: bool = False             # co-annotation with an emotion although prototypical AUs are not annotated
+
+    @model_validator(mode='after')
+    def _fixes_one_side(self):
+        if self.match_form == 'mutual' and self.match_fixed:
+            raise ValueError(f"match_fixed is {self.match_fixed!r}, and match_form is 'mutual', "
+                             "which fixes one side after the other: allowed is None")
+        return self
 
     @model_validator(mode='after')
     def _has_a_table(self):
