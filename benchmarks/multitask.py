@@ -98,20 +98,22 @@ def scores_of(tables: dict):
     return pd.DataFrame(list(rows.values()), pd.MultiIndex.from_tuples(rows, names=["method", "seed"]))
 
 
+VERDICT = ["difference", "spread", "low", "high", "p", "p_holm", "seeds_for", "n_seeds", "holds"]
+
+
 def report(work: Path, seeds: int) -> dict:
     """A table of the networks and a table of the claims, from the tables of all seeds."""
     import pandas as pd
-    from affect_nb.analysis.compare import differences
+    from affect_nb.analysis.compare import differences, verdicts
     each = scores_of({(name, seed): pd.read_parquet(work/"tables"/f"{name}.{seed}.parquet") for name in NETWORKS for seed in range(seeds)})
-    networks, found = [], []
+    networks = []
     for name in NETWORKS:
         one = each.loc[name]
         networks.append({"network": name, **{key: None if pd.isna(value) else round(float(value), 4) for score in SCORES for key, value in ((score, one[score].mean()), (f"{score}_spread", one[score].std(ddof=1)))}})
-    for claim, pairs in CLAIMS.items():
-        for score, pair in pairs.items():
-            row = differences(each, {claim: pair}, score).iloc[0]
-            found.append({"claim": f"{claim}, {score}"} | row[["difference", "spread", "seeds_for", "n_seeds", "holds"]].to_dict())
-    return {"networks": networks, "claims": found}
+    cells = {f"{claim}, {score}": (score, pair) for claim, pairs in CLAIMS.items() for score, pair in pairs.items()}
+    rows = pd.concat([differences(each, {claim: pair}, score) for claim, (score, pair) in cells.items()])
+    claims = [{"claim": claim} | row[VERDICT].to_dict() for claim, row in verdicts(rows).iterrows()]
+    return {"networks": networks, "claims": claims}
 
 
 def run(seeds: int = 3, width: float = .125, epochs: int = 8, length: int = 16, difficulty: float = .3, processes: int = 2, work: str = "runs/multitask", **changes) -> dict:

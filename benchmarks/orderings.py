@@ -143,10 +143,13 @@ def work_on(section: str, method: str, work: Path, seed: int, **size) -> None:
     table.to_parquet(path)
 
 
+VERDICT = ["difference", "spread", "low", "high", "p", "p_holm", "seeds_for", "n_seeds", "holds"]
+
+
 def report(work: Path, seeds: int) -> dict:
     """A table of the networks and a table of the claims, from the test tables of all seeds."""
     import pandas as pd
-    from affect_nb.analysis.compare import differences, over_seeds, seed_scores
+    from affect_nb.analysis.compare import differences, over_seeds, seed_scores, verdicts
     networks, found = [], []
     for section, claims in CLAIMS.items():
         methods = list(dict.fromkeys(method for pair in claims.values() for method in pair))
@@ -157,8 +160,9 @@ def report(work: Path, seeds: int) -> dict:
             for score in ("ccc_valence", "ccc_arousal", "ccc_mean"):
                 row |= {score: compared.value[method, score], f"{score}_spread": compared.spread[method, score]}
             networks.append(row | {"low": compared.low[method, "ccc_mean"], "high": compared.high[method, "ccc_mean"], "seeds": each.loc[method].ccc_mean.round(4).tolist()})
-        found += [{"claim": claim} | row[["difference", "spread", "seeds_for", "n_seeds", "holds"]].to_dict() for claim, row in differences(each, claims).iterrows()]
-    return {"networks": networks, "claims": found}
+        found.append(differences(each, claims))
+    claims = verdicts(pd.concat(found))[VERDICT]
+    return {"networks": networks, "claims": [{"claim": claim} | row.to_dict() for claim, row in claims.iterrows()]}
 
 
 def run(seeds: int = 3, width: float = .125, epochs: int = 4, length: int = 20, difficulty: float = .3, processes: int = 2, work: str = "runs/orderings", changes: dict | None = None) -> dict:
