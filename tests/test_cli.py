@@ -517,7 +517,7 @@ def test_train_chain_refuses(releases, tmp_path):
     refuses("only has 'mt_vg', the stages are visual_va", options=("--only", "mt_vg"))
     refuses("allowed is part=path", options=("--weights", "vgg_face"))
     refuses("gone.safetensors: no such weights file", options=("--weights", f"cnn={tmp_path/'gone'}"))
-    refuses("weights are given, for the first stage of faces", options=("--weights", "cnn=vgg_face", "--streams", "audio"))
+    refuses("weights are given for the first stage of the visual stream", options=("--weights", "cnn=vgg_face", "--streams", "audio"))
     refuses("no argument dropuot", options=("--set", "dropuot=.1"))
     refuses("'quick'", options=("--recipe", "quick"))
     refuses("--streams", "visual", options=("--streams", "smell"), code=2)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from affect_nb.analysis.postprocess import Chain, Step, apply_chain, fit_chain
+from affect_nb.analysis.postprocess import ALL_STEPS, PAPER_STEPS, Chain, Step, apply_chain, fit_chain
 from affect_nb.analysis.utterances import utterance_predictions
 from affect_nb.core.metrics import ccc
 
@@ -109,7 +109,7 @@ def test_an_utterance_without_a_prediction_stays_without():
 @pytest.mark.parametrize("utterance", [False, True])
 def test_labels_of_the_test_part_are_not_looked_at(utterance):
     make = spoken if utterance else frames
-    chain, test = fit_chain(make(0), utterance=utterance), make(1)
+    chain, test = fit_chain(make(0), utterance=utterance, steps=ALL_STEPS), make(1)
     plain = apply_chain(chain, test)
     labels = test.groupby("clip")[list(NAMES)].first().sample(frac=1, random_state=0).set_axis(sorted(test["clip"].unique()))
     permuted = test.assign(**{name: test["clip"].map(labels[name]) for name in NAMES})
@@ -150,7 +150,7 @@ def test_the_validation_part_never_scores_below_the_raw_one(seed, utterance):
 
 
 def test_each_step_is_kept_only_if_it_helps_and_all_are_reported():
-    report = fit_chain(frames(), windows=(3, 9, 15)).report()
+    report = fit_chain(frames(), windows=(3, 9, 15), steps=ALL_STEPS).report()
     assert list(report) == ["dimension", "step", "level", "window", "before", "after", "kept"]
     for name in NAMES:
         mine = report[report.dimension == name]
@@ -171,9 +171,10 @@ def test_a_perfect_prediction_needs_no_chain():
 def test_centring_and_scaling_take_back_what_was_done():
     table = frames(lost=0)
     for name, (factor, shift) in zip(NAMES, ((.5, .2), (2, -.3))): table[f"{name}_pred"] = factor*table[name] + shift
-    chain = fit_chain(table)
+    assert {step.name for name in NAMES for step in getattr(fit_chain(table), name)} <= {*PAPER_STEPS} # not the paper's
+    chain = fit_chain(table, steps=ALL_STEPS)
     for name in NAMES: assert [step.name for step in getattr(chain, name)][-2:] == ["shift", "scale"]
-    after = apply_chain(fit_chain(table, windows=()), table)
+    after = apply_chain(fit_chain(table, windows=(), steps=ALL_STEPS), table)
     assert np.allclose(after[PREDICTED], table[list(NAMES)])
 
 
@@ -184,7 +185,7 @@ def test_valence_and_arousal_have_each_their_own():
 
 
 def test_constant_and_absent_predictions():
-    chain = fit_chain(frames().assign(valence_pred=.3))
+    chain = fit_chain(frames().assign(valence_pred=.3), steps=ALL_STEPS)
     assert "scale" not in set(chain.report().query("dimension == 'valence'").step) # a constant cannot be stretched
     with pytest.raises(ValueError, match="label and a prediction of valence"): fit_chain(frames().assign(valence_pred=np.nan))
     with pytest.raises(ValueError, match="window of median is 8"): fit_chain(frames(), windows=(8,))
@@ -193,7 +194,8 @@ def test_constant_and_absent_predictions():
 
 def test_utterances_without_known_videos_are_not_smoothed():
     table = spoken().drop(columns="video")
-    assert set(fit_chain(table, utterance=True).report().step) == {"median", "shift", "scale"}
+    assert set(fit_chain(table, utterance=True).report().step) == {"median"}
+    assert set(fit_chain(table, utterance=True, steps=ALL_STEPS).report().step) == {"median", "shift", "scale"}
     video = {clip: clip.split("_")[0] for clip in table["clip"].unique()}
     assert fit_chain(table, utterance=True, video=video) == fit_chain(spoken(), utterance=True)
     with pytest.raises(ValueError, match="not known which video"): apply_chain(Chain(arousal=(Step("mean", "utterance", 3),), utterance=True), table)
@@ -201,7 +203,7 @@ def test_utterances_without_known_videos_are_not_smoothed():
 
 # its plain form
 
-@pytest.mark.parametrize("chain", [Chain(), fit_chain(frames()), fit_chain(spoken(), utterance=True, length=30, pool="mean"), Chain(length=None)], ids=["empty", "frames", "utterances", "whole clips"])
+@pytest.mark.parametrize("chain", [Chain(), fit_chain(frames()), fit_chain(spoken(), utterance=True, length=30, pool="mean", steps=ALL_STEPS), Chain(length=None)], ids=["empty", "frames", "utterances", "whole clips"])
 def test_a_chain_comes_back_from_json(chain):
     back = Chain.from_dict(json.loads(json.dumps(chain.to_dict(), allow_nan=False)))
     assert back == chain and Chain.from_dict(chain.to_dict()) == chain

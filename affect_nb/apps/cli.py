@@ -309,7 +309,7 @@ def train_joint(
         help="How expressions and action units are tied; none given: both, the paper's.")] = None,
     relatedness: Annotated[Optional[str], typer.Option(
         help="Which action units belong to which emotion: cognitive, aff-wild2, or a JSON file.")] = None,
-    match_form: Annotated[Optional[Literal["paper", "bce", "kl"]], typer.Option(
+    match_form: Annotated[Optional[Literal["mutual", "paper", "bce", "kl"]], typer.Option(
         help="The divergence of distribution matching; none: the recipe's.")] = None,
     width: _Width = None,
     epochs: Annotated[Optional[int], typer.Option(
@@ -368,6 +368,8 @@ def train_chain(
     length: Annotated[Optional[int], typer.Option(min=1, help="Frames per sequence, in the same.")] = None,
     weights: Annotated[list[str], typer.Option(
         help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
+    audio_weights: Annotated[list[str], typer.Option(
+        help="part=path for the first stage of sound, whose CNN is a VGG-16 as well.")] = [],
     validation: _Validation = "holdout",
     set: _Settings = [],
     device: _Device = None,
@@ -379,6 +381,7 @@ def train_chain(
     from affect_nb.train.jobs_chain import train_chain as run_stages
     changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed)
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
+                      audio_weights=_parts_only(audio_weights),
                       arguments=_settings(set, "norm=batch"), **changes)
     folders = dict(pretrain=_of_pair(pretrain), train=_of_pair(database))
     options = dict(workers=workers, device=device, validation=validation, only=only or None)

@@ -66,12 +66,13 @@ def _stage_recipe(recipe, preset, changes, arch, arguments):
 
 # %% ../../nbs/50_train/34_jobs_chain.ipynb #6087c4e0
 def _check_streams(streams, weights):
-    "A `ValueError` for unknown streams, or weights of the visual stream without it."
+    "A `ValueError` for unknown streams, or weights of a stream that is not among them."
     if not streams or not set(streams) <= set(STREAMS):
         raise ValueError(f"streams are {streams}, allowed are {', '.join(STREAMS)}, and at least one")
-    if weights and STREAMS[0] not in streams:
-        raise ValueError(f"weights are given, for the first stage of faces, and streams are {', '.join(streams)}: "
-                         "allowed with 'visual'")
+    for stream, given in weights.items():
+        if not given or stream in streams: continue
+        raise ValueError(f"weights are given for the first stage of the {stream} stream, and streams are "
+                         f"{', '.join(streams)}: allowed with {stream!r}")
 
 def _joined_stage(make):
     "The stage that joins both streams."
@@ -84,11 +85,13 @@ def mt_chain(
     streams:tuple=STREAMS,  # 'visual', 'audio', or both: then also the network of both
     each:Mapping|None=None, # stage -> entries of its `Recipe` to replace
     weights:Mapping|None=None, # part -> checkpoint, for the first visual stage; the paper: {'cnn': 'weights/vgg_face'}
+    audio_weights:Mapping|None=None, # the same for the first stage of sound, whose CNN is a VGG-16 as well
     **changes,              # entries of every stage (`length`, `batch_size` only of sequences); `arguments` are added
 )->list[Stage]:
     "The stages of Section VI.A, in an order in which they can run."
     streams, each = (streams,) if isinstance(streams, str) else tuple(streams), dict(each or {})
-    _check_streams(streams, weights)
+    start = dict(zip(STREAMS, (weights, audio_weights)))
+    _check_streams(streams, start)
 
     def make(name, recipe, arch=None, **arguments):
         of_sequences = ('length', 'batch_size') if recipe is mt_vgg_recipe else ()
@@ -96,8 +99,11 @@ def mt_chain(
         own = {**shared, **each.pop(name, {})}
         return _stage_recipe(recipe, preset, changes=own, arch=arch, arguments=arguments)
 
-    stages = [stage for modality in STREAMS if modality in streams for stage in _stream_stages(modality, make)]
-    if weights: stages[0] = replace(stages[0], weights=dict(weights))
+    stages = []
+    for modality in STREAMS:
+        if modality not in streams: continue
+        first, *later = _stream_stages(modality, make)
+        stages += [replace(first, weights=dict(start[modality])) if start[modality] else first, *later]
     if set(streams) == set(STREAMS): stages.append(_joined_stage(make))
     if each:
         names = ', '.join(stage.name for stage in stages)
