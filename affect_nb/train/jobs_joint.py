@@ -149,7 +149,7 @@ def _joint_sets(parts, tasks, au_names, side):
     return {task: LabelSet(of_task(task), au_names, fields=(task,)) for task in SETS if task in tasks}
 
 def joint_loaders(
-    recipe:Recipe,   # its network, batch_size: windows per step, over all sets; seed
+    recipe:Recipe,   # its network, batch_size: windows per step, over all sets, and set_sizes of each; seed
     parts:list,      # of (database, task, dataset to learn from, dataset that is held out), as from `joint_sides`
     device=None,     # None: the fastest there is
     num_workers:int=0, # processes that read ahead
@@ -163,7 +163,8 @@ def joint_loaders(
     valid = LabelSet(list(held_out.values()), au_names)
     if not len(valid):
         raise ValueError(f"nothing is held out of {', '.join(name for name, *_ in parts)}")
-    dls = joint_dataloaders(train, valid, total=recipe.batch_size, valid_bs=min(256, recipe.batch_size),
+    sizes = {task: size for task, size in zip(SETS, recipe.set_sizes) if task in train} if recipe.set_sizes else None
+    dls = joint_dataloaders(train, valid, sizes, total=recipe.batch_size, valid_bs=min(256, recipe.batch_size),
                             device=device, num_workers=num_workers, seed=recipe.seed)
     dls.parts = _parts_table(parts)
     return dls

@@ -22,6 +22,15 @@ from .fastai_losses import Coupling
 from .fastai_metrics import monitor_of
 from .precision import PRECISIONS
 
+# %% ../../nbs/50_train/20_recipes.ipynb #70e4a53b
+def _check_batch(batch_size, pool, set_sizes):
+    "A `ValueError` for batches that are too small for CCC, or that the three sets do not fill."
+    if pool and batch_size < 2:
+        raise ValueError(f"pool is '{pool}' and batch_size {batch_size}: CCC needs at least 2 in a batch")
+    if set_sizes and (min(set_sizes) < 1 or sum(set_sizes) != batch_size):
+        raise ValueError(f"set_sizes are {set_sizes} and batch_size is {batch_size}: "
+                         "allowed are three numbers from 1 that add up to it")
+
 # %% ../../nbs/50_train/20_recipes.ipynb #0e272d05
 class Recipe(Coupling):
     "Every number that decides a training, those of the coupling too; unknown entries are errors."
@@ -30,6 +39,7 @@ class Recipe(Coupling):
     width: float = Field(1.0, gt=0)      # scales the channels; 1.0 is the paper's size
     arguments: dict = {}                 # further arguments of the model, as dropout
     batch_size: int = Field(4, ge=1)     # sequences
+    set_sizes: tuple[int, int, int]|None = None # of them in the VA-, AU-, EXPR-Set, at most; None: in proportion
     length: int = Field(SEQUENCE_LENGTH, ge=1) # frames of a sequence
     epochs: int = Field(30, ge=1)
     lr: float = Field(1e-4, gt=0)        # Adam's learning rate; the largest one of a one-cycle
@@ -49,9 +59,8 @@ class Recipe(Coupling):
     cnn_epochs: int = Field(10, ge=1)    # most epochs of the CNN by itself, for 'cnn_first'
 
     @model_validator(mode='after')
-    def _can_pool(self):
-        if self.pool and self.batch_size < 2:
-            raise ValueError(f"pool is '{self.pool}' and batch_size {self.batch_size}: CCC needs at least 2 in a batch")
+    def _has_fitting_batches(self):
+        _check_batch(self.batch_size, self.pool, self.set_sizes)
         return self
 
     def replace(self, **entries)->'Recipe':
