@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from affect_nb.core.coupling import (au_divergence, co_annotate, distribution_matching_loss, matched_au_distribution, soft_co_annotation,
+from affect_nb.core.coupling import (MATCH_FORMS, au_divergence, co_annotate, distribution_matching_loss, matched_au_distribution, soft_co_annotation,
                                      soft_co_annotation_loss, tie_matrix)
 from affect_nb.core.labels import AUS8, AUS17, AUS17_TABLE5, EXPRESSIONS, AffectOutput, AffectTargets
 from affect_nb.core.losses import multitask_loss
@@ -83,7 +83,7 @@ def test_all_is_finite_at_extreme_logits(table):
     for scale, dtype in ((1e30, torch.float32), (1e4, torch.bfloat16), (1e300, torch.float64)):
         output = predictions(AUS17, 12, scale, dtype)
         fields = [output.expression.requires_grad_(), output.aus.requires_grad_()]
-        losses = [distribution_matching_loss(output, table, form=form) for form in ("paper", "bce", "kl")] + [soft_co_annotation_loss(output, targets, table)]
+        losses = [distribution_matching_loss(output, table, form=form) for form in MATCH_FORMS] + [soft_co_annotation_loss(output, targets, table)]
         if dtype != torch.float64: losses.append(multitask_loss(output, targets))
         for loss in losses:
             assert loss.isfinite()
@@ -104,9 +104,10 @@ def shares(table, row, aus, weighted):
 @both
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("classes", [6, 7])
-def test_soft_labels_are_the_softmax_of_shares(table, aus, weighted, classes):
+@pytest.mark.parametrize("temperature", [1., .1])
+def test_soft_labels_are_the_softmax_of_shares(table, aus, weighted, classes, temperature):
     targets = labels(aus)
-    found = soft_co_annotation(targets, table, weighted, classes)
+    found = soft_co_annotation(targets, table, weighted, classes, temperature=temperature)
     for row, soft in zip(targets.aus.tolist(), found.tolist()):
         score = shares(table, row, aus, weighted)
         known = {emotion: value for emotion, value in score.items() if value is not None}
@@ -114,6 +115,7 @@ def test_soft_labels_are_the_softmax_of_shares(table, aus, weighted, classes):
             assert np.isnan(soft).all()
             continue
         if classes == 7: known["Neutral"] = 1 - max(known.values())
+        known = {emotion: value/temperature for emotion, value in known.items()}
         total = sum(np.exp(value) for value in known.values())
         assert soft == pytest.approx([np.exp(known[emotion])/total if emotion in known else 0. for emotion in EXPRESSIONS])
 
@@ -163,6 +165,39 @@ def test_an_extra_au_never_makes_a_smaller_emotion_win():
         more = np.maximum(few, rng.random(17) < .3)
         first, second = co_annotate(AffectTargets(aus=np.stack([few, more]), au_names=COGNITIVE.aus), COGNITIVE).expression.tolist()
         if first >= 0 and second >= 0: assert size[EXPRESSIONS[second]] >= size[EXPRESSIONS[first]]
+
+
+@tables
+def test_the_printed_form_only_pushes_aus_off_and_mutual_pulls_them_to_the_emotions(table):
+    output = predictions(AUS17, n=40)
+    output.aus.requires_grad_()
+    q = matched_au_distribution(output.expression.softmax(-1), table, au_names=AUS17).clamp(1e-4, 1 - 1e-4)
+    pull = {form: torch.autograd.grad(distribution_matching_loss(output, table, form=form), output.aus)[0] for form in ("paper", "mutual")}
+    assert (pull["paper"] >= 0).all()
+    tied = (tie_matrix(table, AUS17) > 0).any(0)
+    expected = (output.aus.sigmoid() - q)*tied/output.aus.numel()/2
+    assert torch.allclose(pull["mutual"], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [.1, .5, 1.])
+def test_a_label_is_never_turned_by_mutual_matching(weight):
+    "Labels and matching at rest: p = (y + w q)/(1 + w), with half of the weight, as each side has a half of the loss."
+    output = predictions(AUS17, n=30)
+    y = (torch.rand(30, 17, generator=torch.Generator().manual_seed(0)) < .4).double()
+    q = matched_au_distribution(output.expression.softmax(-1), COGNITIVE, au_names=AUS17).clamp(1e-4, 1 - 1e-4)
+    tied, half = (tie_matrix(COGNITIVE, AUS17) > 0).any(0), weight/2
+    rest = torch.where(tied, (y + half*q)/(1 + half), y.clamp(1e-6, 1 - 1e-6))
+    logits = rest.logit().requires_grad_()
+    there = AffectOutput(expression=output.expression, aus=logits, au_names=AUS17)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, y) + weight*distribution_matching_loss(there, COGNITIVE)
+    assert torch.autograd.grad(loss, logits)[0].abs().max() < 1e-8
+    assert torch.equal(rest > .5, y == 1)
+
+
+def test_an_emotion_needs_its_prototypical_aus_annotated():
+    frown = AffectTargets(aus=[[0., 0, 1, 0, 0, 0, 0, 0]], au_names=AUS8)
+    assert EXPRESSIONS[co_annotate(frown, COGNITIVE, lenient=True).expression[0]] == "Anger"
+    assert co_annotate(frown, COGNITIVE).expression[0] == -1
 
 
 def test_unknown_emotions_are_named():

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'study_databases', 'database_measures', 'database_tasks', 'tested_on', 'dash_reasons', 'study_division',
-           'study_aus', 'study_loaders', 'output_left_out', 'cross_table']
+           'measured_tasks', 'only_measured', 'study_aus', 'study_loaders', 'output_left_out', 'cross_table']
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #30fc680b
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,14 @@ from safetensors import safe_open
 
 from .published import PUBLISHED, published_numbers, published_table
 from .tables import beside
+from .columns import VA_COLUMNS
 from ..core.labels import AUS8
 from ..databases.base import Database
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
 from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
-from ..databases.splits import Division, protocol_divisions, subject_kfold
+from ..databases.splits import Division, overlap, protocol_divisions, subject_kfold
 from ..train.jobs_database import adapt_recipe
 from ..train.recipes import Recipe
 
@@ -78,21 +80,70 @@ def dash_reasons(
     return [f"'-' in {', '.join(group)}: {reason}." for reason, group in databases_of.items()]
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #c41a9e10
+def _measured_parts(source, tasks):
+    "Task -> the part of a release that is measured: its labelled test part, else its validation part."
+    parts = {}
+    for task in tasks:
+        splits = {clip.splits[task] for clip in source.clips if clip.annotated and task in clip.splits}
+        part = next((split for split in ('test', 'validation') if split in splits), None)
+        if part and 'train' in splits: parts[task] = part
+    return parts
+
+def _sides_by_task(source, parts):
+    "Clips to learn from, those that are measured for any task, and how many were taken off the first."
+    usable = [clip for clip in source.clips if clip.annotated]
+    test = [clip for clip in usable if any(clip.splits.get(task) == part for task, part in parts.items())]
+    names = {clip.name for clip in test}
+    rest = [clip for clip in usable if clip.name not in names and 'train' in map(clip.splits.get, parts)]
+    shared = overlap(rest, test)
+    train = [clip for clip in rest if clip.subject not in shared['subject'] and clip.stem not in shared['video']]
+    n_learnable = sum('train' in map(clip.splits.get, parts) for clip in usable)
+    return dict(train=train, test=test), n_learnable - len(train)
+
 def study_division(
-    source:Database, # an open database of Table IV
+    source:Database, # an open database
     seed:int=0,      # of folds that are drawn
     folds:int=5,     # number of folds where the lists are not published
+    tasks:tuple=None,# of 'va', 'expression', 'aus'; None: those of Table IV
 )->tuple:            # `Division` with the sides 'train' and 'test'; a sentence that describes the test side
-    "The parts of a database for training and for testing."
-    name, tasks, protocols = source.name, set(database_tasks(source.name)), list(source.manifest.protocols)
-    usable = [clip for clip in source.clips if clip.annotated and tasks & set(clip.splits)]
+    """The parts of a database for training and for testing, by each task's own split.
+
+    Who is in the test part of one task is not learned from at all: see `measured_tasks`."""
+    name, tasks, protocols = source.name, tasks or database_tasks(source.name), list(source.manifest.protocols)
     aus = source.manifest.protocol(protocols[0]).aus if protocols else ()
-    parts = {split: [clip for clip in usable if clip.split == split] for split in ('train', 'validation', 'test')}
-    part = next((split for split in ('test', 'validation') if parts[split]), None)
-    if not part or not parts['train']: return _first_fold(source, usable, protocols, aus, seed, folds)
+    parts = _measured_parts(source, tasks)
+    sides, n_left_out = _sides_by_task(source, parts)
+    if not sides['train'] or not sides['test']:
+        usable = [clip for clip in source.clips if clip.annotated and set(tasks) & set(clip.splits)]
+        return _first_fold(source, usable, protocols, aus, seed, folds)
+    part = ' and '.join(dict.fromkeys(parts.values()))
     why = '' if part == 'test' else ': its test part is not labelled, or there is none'
-    division = Division(f"{name}, {part} part", dict(train=parts['train'], test=parts[part]), aus)
-    return division, f"{name}: measured on its {part} part{why}"
+    if n_left_out: why += f"; {n_left_out} clips of a task's training part show people of another task's test part"
+    return Division(f"{name}, {part} part", sides, aus), f"{name}: measured on its {part} part{why}"
+
+def measured_tasks(
+    source:Database,   # an open database
+    division:Division, # of `study_division`
+)->dict:               # clip of the test side -> tasks that it is measured for
+    "A database may split each task in its own way; of folds every clip is measured for all of its tasks."
+    parts = _measured_parts(source, database_tasks(source.name))
+    of_parts = set(parts) and division.name.endswith(' part')
+    def of(clip): return tuple(task for task in clip.splits if not of_parts or clip.splits[task] == parts.get(task))
+    return {clip.name: of(clip) for clip in division.sides['test']}
+
+def only_measured(
+    predictions:pd.DataFrame, # of `Predictor.predict_clips`
+    measured:dict,            # of `measured_tasks`
+)->pd.DataFrame:              # the same rows; labels of other tasks are missing
+    "Predictions beside the labels that they are measured by."
+    blank = dict(va=(list(VA_COLUMNS), np.nan), expression=(['expression'], -1),
+                 aus=([name for name in predictions if re.fullmatch(r'au\d+', name)], np.nan))
+    table = predictions.copy()
+    for task, (columns, missing) in blank.items():
+        other = ~table['clip'].map(lambda clip: task in measured.get(clip, ()))
+        present = [name for name in columns if name in table]
+        if other.any() and present: table.loc[other, present] = missing
+    return table
 
 def _first_fold(source, usable, protocols, aus, seed, folds):
     "One fold of a protocol; of ours, where none is published."
