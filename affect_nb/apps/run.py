@@ -180,6 +180,7 @@ class _Job:
     output: Path
     parameters: dict
     progress: bool
+    needs: tuple = () # state files of the notebooks that must have ended well
 
 def _on_one_thread():
     "Notebooks that share the cores do not share threads."
@@ -189,17 +190,29 @@ def _execute_in_worker(jobs:dict, workers:int, name:str)->float: # s
     "Execute a notebook in one of several processes: its bar stands on the worker's own line."
     job, number = jobs[name], int(multiprocessing.current_process().name.rsplit("-", 1)[-1])
     bar = dict(desc=name, position=number % workers, leave=False) if job.progress else False
-    return execute(job.notebook, job.output, job.parameters, bar)
+    return _execute_job(job, bar)
+
+def _execute_job(job:_Job, progress)->float: # s
+    "Execute a notebook, unless one that it needs has failed."
+    failed = [state.stem for state in job.needs if not state.exists()]
+    if failed:
+        raise RuntimeError(f"{job.notebook.stem} was not run: it needs {', '.join(failed)}, which did not end well")
+    return execute(job.notebook, job.output, job.parameters, progress)
 
 def _executed(jobs:dict, preset:Preset):
-    "Execute jobs by name, in this process or in several; pairs of name and seconds, as they get ready."
+    "Execute jobs by name, in this process or in several; name, seconds and error, as they get ready."
     if preset.workers == 1:
-        for name, job in jobs.items(): yield name, execute(job.notebook, job.output, job.parameters, job.progress)
+        for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
         return
     needs = {name: [other for other in preset.needed_by(name) if other in jobs] for name in jobs}
     work = partial(_execute_in_worker, jobs, preset.workers)
     with closing(in_parallel(work, list(jobs), preset.workers, start=_on_one_thread, needs=needs)) as results:
-        for name, future in results: yield name, future.result()
+        for name, future in results: yield name, *_outcome(future.result)
+
+def _outcome(result)->tuple: # seconds, None; or None, an error
+    "What a notebook came to; one that fails does not end the others."
+    try: return result(), None
+    except Exception as error: return None, error
 
 # %% ../../nbs/70_apps/30_run.ipynb #e27eb29f
 def run_book(
@@ -209,7 +222,10 @@ def run_book(
     progress:bool=True,      # progress bars, and a line per notebook
     folder:Path|None=None,   # where the notebooks are; None: the project's own `80_experiments`
 )->BookRun:
-    "Run a preset's notebooks; go on where an earlier run stopped; write `metrics.json` and `report.html`."
+    """Run a preset's notebooks; go on where an earlier run stopped; write `metrics.json` and `report.html`.
+
+    Both are written after each notebook. One that fails does not end those that do not need it; at the end it is a
+    RuntimeError that names all that failed."""
     run_dir = Path(run_dir).resolve()
     run_dir.mkdir(parents=True, exist_ok=True)
     sweep(run_dir)
@@ -219,13 +235,15 @@ def run_book(
     done = BookRun(run_dir, {}, [], [], run_dir/"report.html")
     jobs = {name: _job(name, path, preset, run_dir, progress) for name, path in notebooks.items()
             if force or not _is_kept(name, marks[name], done)}
-    for name, seconds in _executed(jobs, preset):
-        done.seconds[name] = round(seconds, 1)
-        done.ran.append(name)
-        write_json(run_dir/"state"/f"{name}.json", {"fingerprint": marks[name], "seconds": done.seconds[name]})
-        if progress: print(_finished(name, done, len(notebooks)), flush=True)
-    write_json(run_dir/"metrics.json", gather_metrics(run_dir))
-    write_report(run_dir, preset.title, {name: done.seconds[name] for name in notebooks})
+    for name in jobs: _state(run_dir, name).unlink(missing_ok=True)
+    if not jobs: _report(preset, done)
+    failed = {}
+    for name, seconds, error in _executed(jobs, preset):
+        if error is None: _note_end(name, seconds, marks[name], done)
+        else: failed[name] = error
+        _report(preset, done)
+        if progress: print(f"{name}: {error}" if error else _finished(name, done, len(notebooks)), flush=True)
+    if failed: raise RuntimeError(_failures(failed, done))
     return done
 
 # %% ../../nbs/70_apps/30_run.ipynb #8535dbb0
@@ -243,7 +261,7 @@ def _marks(preset:Preset, notebooks:dict)->dict: # notebook -> fingerprint
 
 def _is_kept(name:str, mark:str, done:BookRun)->bool:
     "Is the notebook finished under this fingerprint? Then its time is taken over."
-    state = done.run_dir/"state"/f"{name}.json"
+    state = _state(done.run_dir, name)
     output = done.run_dir/"notebooks"/f"{name}.ipynb"
     finished = json.loads(state.read_text()) if state.exists() and output.exists() else {}
     if finished.get("fingerprint") != mark: return False
@@ -253,7 +271,33 @@ def _is_kept(name:str, mark:str, done:BookRun)->bool:
 
 def _job(name:str, path:Path, preset:Preset, run_dir:Path, progress:bool)->_Job:
     "A notebook with its parameters, as it is executed."
-    return _Job(path, run_dir/"notebooks"/f"{name}.ipynb", preset.notebooks[name] | {"run_dir": str(run_dir)}, progress)
+    needs = tuple(_state(run_dir, other) for other in preset.needed_by(name))
+    return _Job(path, run_dir/"notebooks"/f"{name}.ipynb", preset.notebooks[name] | {"run_dir": str(run_dir)}, progress,
+                needs)
+
+def _state(run_dir:Path, name:str)->Path:
+    "What is known of a notebook that has ended well."
+    return run_dir/"state"/f"{name}.json"
+
+def _note_end(name:str, seconds:float, mark:str, done:BookRun):
+    "Keep that a notebook has ended well, and under which fingerprint."
+    done.seconds[name] = round(seconds, 1)
+    done.ran.append(name)
+    write_json(_state(done.run_dir, name), {"fingerprint": mark, "seconds": done.seconds[name]})
+
+def _report(preset:Preset, done:BookRun):
+    "`metrics.json` and `report.html` of what there is."
+    if not any((done.run_dir/"records").glob("*.json")): return
+    write_json(done.run_dir/"metrics.json", gather_metrics(done.run_dir))
+    write_report(done.run_dir, preset.title, {name: done.seconds[name] for name in preset.notebooks
+                                              if name in done.seconds})
+
+def _failures(failed:dict, done:BookRun)->str:
+    "What failed, in one message; the first in full, as the others often follow from it."
+    first, *others = failed.values()
+    more = f"\n{len(others)} more did not end well: {', '.join(list(failed)[1:])}" if others else ""
+    if not done.seconds: return f"{first}{more}"
+    return f"{first}{more}\nwhat ended well is in {done.report}"
 
 def _finished(name:str, done:BookRun, total:int)->str:
     "A line about a notebook that has ended: how long it took, and its first picture."
