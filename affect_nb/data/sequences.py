@@ -274,9 +274,8 @@ class _OpenStores:
 REMAINDERS = ('drop', 'pad')
 
 def window_starts(
-
     n:int,                # frames of a clip
-     length:int=SEQUENCE_LENGTH, # frames of a window
+    length:int=SEQUENCE_LENGTH, # frames of a window
     step:int=None,        # frames from one window to the next; None: `length`
     remainder:str='drop', # 'drop' what does not fill a window, or 'pad' it
 )->np.ndarray:            # frame number of the first of each window
