@@ -98,6 +98,7 @@ def holm(
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return corrected
 
+# %% ../../nbs/60_analysis/18_compare.ipynb #0df6f113
 def differences(
     each:pd.DataFrame, # from `seed_scores`
     claims:dict,       # words -> (method that should be better, method that should be worse)

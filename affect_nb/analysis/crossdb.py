@@ -100,6 +100,7 @@ def _sides_by_task(source, parts):
     n_learnable = sum('train' in map(clip.splits.get, parts) for clip in usable)
     return dict(train=train, test=test), n_learnable - len(train)
 
+# %% ../../nbs/60_analysis/35_crossdb.ipynb #1055a6af
 def study_division(
     source:Database, # an open database
     seed:int=0,      # of folds that are drawn
@@ -121,6 +122,20 @@ def study_division(
     if n_left_out: why += f"; {n_left_out} clips of a task's training part show people of another task's test part"
     return Division(f"{name}, {part} part", sides, aus), f"{name}: measured on its {part} part{why}"
 
+def _first_fold(source, usable, protocols, aus, seed, folds):
+    "One fold of a protocol; of ours, where none is published."
+    protocol = source.manifest.protocol(protocols[0]) if protocols else None
+    if protocol and protocol.folds:
+        names, fold = {clip.name for clip in usable}, protocol_divisions(source, protocols[0])[0]
+        sides = {side: [clip for clip in clips if clip.name in names] for side, clips in fold.sides.items()}
+        text = f"{source.name}: measured on the first of {len(protocol.folds)} folds of its protocol"
+        return Division(fold.name, sides, aus), text
+    train, test = subject_kfold(usable, folds, seed)[0]
+    text = f"{source.name}: measured on the first of {folds} folds of ours, its release has no parts"
+    if protocol: text += ' and the folds of papers are not known'
+    return Division(f"{source.name}, generated fold 1", dict(train=train, test=test), aus), text
+
+# %% ../../nbs/60_analysis/35_crossdb.ipynb #37437403
 def measured_tasks(
     source:Database,   # an open database
     division:Division, # of `study_division`
@@ -144,19 +159,6 @@ def only_measured(
         present = [name for name in columns if name in table]
         if other.any() and present: table.loc[other, present] = missing
     return table
-
-def _first_fold(source, usable, protocols, aus, seed, folds):
-    "One fold of a protocol; of ours, where none is published."
-    protocol = source.manifest.protocol(protocols[0]) if protocols else None
-    if protocol and protocol.folds:
-        names, fold = {clip.name for clip in usable}, protocol_divisions(source, protocols[0])[0]
-        sides = {side: [clip for clip in clips if clip.name in names] for side, clips in fold.sides.items()}
-        text = f"{source.name}: measured on the first of {len(protocol.folds)} folds of its protocol"
-        return Division(fold.name, sides, aus), text
-    train, test = subject_kfold(usable, folds, seed)[0]
-    text = f"{source.name}: measured on the first of {folds} folds of ours, its release has no parts"
-    if protocol: text += ' and the folds of papers are not known'
-    return Division(f"{source.name}, generated fold 1", dict(train=train, test=test), aus), text
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #d3295b06
 def study_aus(

@@ -275,6 +275,7 @@ def _job(name:str, path:Path, preset:Preset, run_dir:Path, progress:bool)->_Job:
     return _Job(path, run_dir/"notebooks"/f"{name}.ipynb", preset.notebooks[name] | {"run_dir": str(run_dir)}, progress,
                 needs)
 
+# %% ../../nbs/70_apps/30_run.ipynb #a5e31b93
 def _state(run_dir:Path, name:str)->Path:
     "What is known of a notebook that has ended well."
     return run_dir/"state"/f"{name}.json"

@@ -146,6 +146,7 @@ def _logits(output, name, fixed=None):
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.detach() if fixed == name else logits
 
+# %% ../../nbs/00_core/40_coupling.ipynb #7f3fa7aa
 def _cross_entropy(a, b): return -a*b.log() - (1 - a)*(1 - b).log()
 def _cross_entropy_of_logits(a, logits): return -a*F.logsigmoid(logits) - (1 - a)*F.logsigmoid(-logits)
 

@@ -80,6 +80,7 @@ def _joined_stage(make):
     recipe = make('av_mt_vgg_gru', av_mt_vgg_gru_recipe)
     return Stage('av_mt_vgg_gru', recipe, start=ends, notes=dict(visual=ends[0]))
 
+# %% ../../nbs/50_train/34_jobs_chain.ipynb #33cfd1ff
 def mt_chain(
     preset:str='paper',     # 'paper', 'demo' or 'smoke'
     streams:tuple=STREAMS,  # 'visual', 'audio', or both: then also the network of both
