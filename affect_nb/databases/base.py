@@ -10,6 +10,7 @@ __all__ = ['SPLITS', 'SIDES', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'Database',
 # %% ../../nbs/25_databases/10_base.ipynb #0c1c26ac
 import inspect
 import os
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .label_files import Fault, ReadingLog, checked, read_annotation, read_table
+from .label_files import Fault, ReadingLog, by_kind, kind_text, read_table, reading
 from .manifests import Manifest, load_manifest
 from ..files.atomic import Skipped
 from ..preprocess.pictures import IMAGE_SUFFIXES
@@ -105,7 +106,8 @@ class Database:
         clip:Clip|str,     # of this database
     )->pd.DataFrame:       # frame (0-based; -1: the whole clip), then valence, arousal, expression, compound, au*
         "One row per frame, sentinels as NaN or -1; no rows where the clip is not annotated."
-        return self._read(self.clip(clip) if isinstance(clip, str) else clip)
+        clip = self.clip(clip) if isinstance(clip, str) else clip
+        return reading(lambda: self._read(clip), self.log)
 
     def frames(self,
         split:str=None,    # one of SPLITS; None: all
@@ -125,14 +127,13 @@ class Database:
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c97c139
 def _sorted_clips(database):
-    "The clips that the adapter finds, by split and name; without any, an error that has the layout."
-    layout = ', '.join(entry.path for entry in database.manifest.layout if not entry.optional)
+    "The clips that the adapter finds, by split and name; without any, an error that says what is there instead."
     if not database.root.is_dir():
-        raise ValueError(f"{database.root} is not a folder; {database.name} is expected there: {layout}")
-    clips = sorted(database._find_clips(), key=lambda clip: (SPLITS.index(clip.split), clip.name))
-    if not clips:
-        raise ValueError(f"{database.root} holds no clip of {database.name}; expected are {layout}")
-    return clips
+        raise ValueError(f"{database.root} is not a folder; {database.name} is expected there: "
+                         f"{_layout_text(database.manifest)}")
+    clips = reading(lambda: list(database._find_clips()), database.log)
+    if not clips: raise ValueError(_nothing_found(database))
+    return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), clip.name))
 
 def _unknown_clip(database, name)->str:
     "The message for a clip that is not there."
@@ -145,6 +146,46 @@ def _source_of(database, clip):
     files = {frame: file for frame, file in database.images(clip).items() if file.is_file()}
     folder, images = clip.images or database.root, tuple(sorted(files.items()))
     return Source(folder, clip.stem, images, still=database.still, fps=database.fps) if files else None
+
+# %% ../../nbs/25_databases/10_base.ipynb #05152596
+def _layouts(manifest)->dict:
+    "Releases -> paths that they need; releases with the same paths are one entry."
+    layouts = {name: release.layout for name, release in manifest.releases.items() if release.layout}
+    releases = {}
+    for name, layout in (layouts or {'': manifest.layout}).items():
+        releases.setdefault(tuple(entry.path for entry in layout if not entry.optional), []).append(name)
+    return {' or '.join(names): paths for paths, names in releases.items()}
+
+def _layout_text(manifest)->str:
+    "The paths of each release."
+    return '; '.join(f"{name + ': ' if name else ''}{', '.join(paths)}" for name, paths in _layouts(manifest).items())
+
+def _first_match(folder, path):
+    "A file below the folder that a path of a layout describes, or None."
+    try: return next(iter(folder.glob(re.sub(r'\{[^}]*\}', '*', path))), None)
+    except OSError: return None
+
+def _nearest_layout(root, manifest)->str:
+    "What lies in the folder of any release, at its place or at another level; '' where nothing does."
+    for release, path in ((name, path) for name, paths in _layouts(manifest).items() for path in paths):
+        of = f" of release {release}" if release else ''
+        if file := _first_match(root, f'*/{path}'):
+            return f"{file.relative_to(root)} is {path}{of}: give the folder {root/file.relative_to(root).parts[0]}"
+        folders = path.split('/')
+        for depth in range(1, len(folders) - 1):
+            file, above = _first_match(root, '/'.join(folders[depth:])), '/'.join(folders[:depth])
+            if file: return f"{file.relative_to(root)} is {path}{of} without {above}/ around it: put it there, or give the folder above"
+        if file := _first_match(root, path): return f"{file.relative_to(root)} is there{of}"
+    return ''
+
+def _nothing_found(database)->str:
+    "The message for a folder without a clip."
+    if database.faults:
+        kinds = '; '.join(kind_text(faults) for faults in by_kind(database.faults)[:5])
+        return f"{database.root}: no row of {database.name} can be used: {kinds}"
+    nearest = _nearest_layout(database.root, database.manifest)
+    expected = f"expected are {_layout_text(database.manifest)}"
+    return f"{database.root} holds no clip of {database.name}; {expected}" + (f". The nearest: {nearest}" if nearest else '')
 
 # %% ../../nbs/25_databases/10_base.ipynb #da7e9614
 def are_in(

@@ -20,6 +20,7 @@ import pandas as pd
 
 from .base import SPLITS, Clip, Database, database_options, is_au, open_database
 from .check_report import Report, count_of, first_names
+from .label_files import by_kind, kind_text
 from .manifests import Counts
 from .splits import overlap, split_hash
 from .statistics import LabelStatistics, doubts
@@ -331,13 +332,9 @@ def _note_alone(report, numbers, total, words):
 
 # %% ../../nbs/25_databases/60_check.ipynb #1cc25da5
 def _report_faults(database, report):
-    "One error for each file: how many of its rows are wrong, and the first of them."
-    files = {}
-    for fault in database.faults: files.setdefault(fault.path, []).append(fault)
-    for path, faults in files.items():
-        first, rest = min(faults, key=lambda fault: fault.row), len(faults) - 1
-        more = f"; {count_of(rest, 'more row')} of this file {'is' if rest == 1 else 'are'} wrong" if rest else ''
-        report.add('error', _in_copy(database, path), f"{_in_copy(database, first)}{more}", 'rows')
+    "One error for each kind of fault of a file: how many rows, and where the first of them are."
+    for faults in by_kind(database.faults):
+        report.add('error', _in_copy(database, faults[0].path), _in_copy(database, kind_text(faults)), 'rows')
 
 def _fault_doubts(database, statistics):
     "Is one forbidden number so frequent that it may be a sentinel, or the id of a class that is counted from 1?"
