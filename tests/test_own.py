@@ -183,7 +183,7 @@ def test_a_sentinel_is_recognised(opened, name, value):
 
 def test_different_wrong_values_are_no_sentinel(opened):
     with pytest.raises(ValueError) as error: opened("file,valence\n1.jpg,-5\n2.jpg,3\n")
-    assert "declare" not in str(error.value) and "1 more rows are wrong" in str(error.value)
+    assert "declare" not in str(error.value) and "2 like this: rows 2, 3" in str(error.value)
     with pytest.raises(ValueError) as error: opened("file,valence\n1.jpg,1.25\n")
     assert "declare" not in str(error.value)
 
