@@ -10,6 +10,7 @@ import torch
 from affect_nb.analysis.postprocess import Chain, Step
 from affect_nb.apps.predictor import Predictor
 from affect_nb.apps.windows import fade_weights, overlapping_starts
+from affect_nb.data.sequences import scale_landmarks
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import Card
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
@@ -78,8 +79,7 @@ def test_a_face_that_does_not_move_has_no_seams(still, name):
 def test_the_paper_s_windows_are_what_they_were(moving, name):
     "Each window by itself, put through the network by hand."
     predictor = predictor_of(name, windows="paper")
-    faces, points = torch.from_numpy(moving.read(0, 53)).permute(0, 3, 1, 2), torch.zeros(53, 68, 2)
-    points[:] = torch.from_numpy(moving.landmarks(0, 53))/96*2 - 1
+    faces, points = torch.from_numpy(moving.read(0, 53)).permute(0, 3, 1, 2), torch.from_numpy(scale_landmarks(moving.landmarks(0, 53)))
     table, expected = quietly(predictor.predict_store, moving), []
     for start in range(0, 53, LENGTH):
         window = [torch.nn.functional.pad(part[start:start + LENGTH], (0, 0)*(part.ndim - 1) + (0, LENGTH - len(part[start:start + LENGTH])))[None] for part in (faces, points)]
