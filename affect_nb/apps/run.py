@@ -21,6 +21,7 @@ from pathlib import Path
 
 import papermill
 import yaml
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
 from papermill.exceptions import PapermillExecutionError
@@ -148,8 +149,8 @@ def execute(
         wrong = f"{error.ename}: {error.evalue}"
         raise RuntimeError(f"{notebook.stem} stopped: {wrong}\nwhole traceback: {failed}") from None
     except RuntimeError as error: # of Jupyter: the kernel did not start, or it died
-        raise RuntimeError(f"{notebook.stem} stopped: {error} It ran with {sys.executable}; a process that ends "
-                           f"without a message may have lacked memory. {_last_lines(log)}") from None
+        raise RuntimeError(f"{notebook.stem} stopped: {error} (by {sys.executable}; one that dies without a "
+                           f"message may have lacked memory). {_last_lines(log)}") from None
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL) # it would report the cell that was interrupted
         raise
@@ -160,8 +161,7 @@ def execute(
 # %% ../../nbs/70_apps/30_run.ipynb #ebfffc67
 def _kernel_of_this_python(log:Path)->type:
     "A class of Jupyter kernels of this interpreter, which write to a file instead of the terminal."
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec = KernelSpec(argv=command, display_name="Python 3", language="python")
+    spec = KernelSpec(**get_kernel_dict(python_arguments=["-X", "faulthandler"]))
 
     class Own(AsyncKernelManager):
         kernel_spec = property(lambda self: spec)
@@ -171,9 +171,12 @@ def _kernel_of_this_python(log:Path)->type:
     return Own
 
 def _last_lines(log:Path, most:int=12)->str:
-    "What a process left in its log, in words."
+    "What a process left in its log, in words; of a crash what it was and where, as Python tells it."
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    return f"The last lines of {log}:\n" + "\n".join(lines[-most:]) if lines else f"{log} is empty."
+    crash = [line for line in lines if line.startswith("Fatal Python error")][-1:]
+    where = max((number for number, line in enumerate(lines) if line.startswith("Current thread")), default=None)
+    shown = crash + lines[where:where + most] if crash and where is not None else lines[-most:]
+    return f"The last lines of {log}:\n" + "\n".join(shown) if shown else f"{log} is empty."
 
 # %% ../../nbs/70_apps/30_run.ipynb #5d004423
 @dataclass

@@ -283,9 +283,9 @@ def fade_weights(
 )->np.ndarray:  # (length,) float32, 0 to 1
     "How much each frame of a window counts; over all windows of a run the weights of a frame sum to 1."
     hop = _hop(length)
-    rise = np.arange(1, hop + 1, dtype=np.float32)/(hop + 1)
+    rise = np.arange(hop)/hop
     before = np.ones(length - hop) if first else np.concatenate([np.zeros(length - 2*hop), rise])
-    return np.concatenate([before, rise[::-1]]).astype(np.float32)
+    return np.concatenate([before, 1 - rise]).astype(np.float32)
 
 # %% ../../nbs/70_apps/00_windows.ipynb #57447399
 def _each(function:Callable, *trees):

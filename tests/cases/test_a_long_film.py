@@ -16,7 +16,7 @@ from affect_nb.models.weights import Card
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 
 CPU, VA, LENGTH = torch.device("cpu"), ["valence", "arousal"], 20
-RECURRENT = ("affwildnet_vgg", "vgg_face_lstm", "cnn_3rnn", "fusion_fc", "fusion_rnn", "decision_fusion", "mt_vgg_gru", "av_mt_vgg_gru")
+RECURRENT = ("affwildnet_vgg", "fusion_rnn", "av_mt_vgg_gru")
 
 
 def store_of(path, crops, lost=()):
@@ -54,8 +54,8 @@ def quietly(work, *arguments):
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory):
-    "A face that does not move, for five windows."
-    return store_of(tmp_path_factory.mktemp("still")/"still.arrow", drawn(0, 1)*5*LENGTH)
+    "A face that does not move, for three windows and some frames."
+    return store_of(tmp_path_factory.mktemp("still")/"still.arrow", drawn(0, 1)*66)
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +67,20 @@ def moving(tmp_path_factory):
 @pytest.mark.parametrize("name", RECURRENT)
 def test_a_face_that_does_not_move_has_no_seams(still, name):
     steps = {windows: abs(np.diff(va(quietly(predictor_of(name, windows=windows).predict_store, still)), axis=0)).max(1) for windows in ("overlap", "carry", "paper")}
-    later = np.arange(1, 5*LENGTH) > LENGTH # after what the beginning of the film does to the hidden state
-    edges = later & (np.arange(1, 5*LENGTH) % (LENGTH//4) == 0) # of windows that overlap; the paper's are among them
-    assert steps["paper"][edges].max() > 1e-4 # of such a size are seams
+    later = np.arange(1, len(still)) > LENGTH # after what the beginning of the film does to the hidden state
+    edges = later & (np.arange(1, len(still)) % (LENGTH//4) == 0) # of windows that overlap; the paper's are among them
+    seam = steps["paper"][edges].max()
+    assert seam > 1e-4 and seam > 2*steps["paper"][later & ~edges].max()
     for windows in ("overlap", "carry"):
-        seam, elsewhere = steps[windows][edges].max(), steps[windows][later & ~edges].max()
-        assert seam < steps["paper"][edges].max()/25 and elsewhere < steps["paper"][edges].max()/25, (windows, seam, elsewhere)
+        at_edges, elsewhere = steps[windows][edges].max(), steps[windows][later & ~edges].max()
+        assert at_edges < 1.3*elsewhere + seam/100 and at_edges < seam/8, (windows, seam, at_edges, elsewhere)
 
 
 @pytest.mark.parametrize("name", RECURRENT)
 def test_the_paper_s_windows_are_what_they_were(moving, name):
     "Each window by itself, put through the network by hand."
     predictor = predictor_of(name, windows="paper")
-    faces, points = torch.from_numpy(moving.read(0, 53)).permute(0, 3, 1, 2), torch.from_numpy(scale_landmarks(moving.landmarks(0, 53)))
+    faces, points = torch.from_numpy(moving.read(0, 53).copy()).permute(0, 3, 1, 2), torch.from_numpy(scale_landmarks(moving.landmarks(0, 53)).copy())
     table, expected = quietly(predictor.predict_store, moving), []
     for start in range(0, 53, LENGTH):
         window = [torch.nn.functional.pad(part[start:start + LENGTH], (0, 0)*(part.ndim - 1) + (0, LENGTH - len(part[start:start + LENGTH])))[None] for part in (faces, points)]
@@ -90,11 +91,11 @@ def test_the_paper_s_windows_are_what_they_were(moving, name):
 
 
 def test_a_frame_is_the_mean_of_two_windows(moving):
-    "By hand: frame 30 is in the third quarter of the window from 20, and in the fourth of that from 15."
+    "By hand: frame 32 is in the third quarter of the window from 20, and in the fourth of that from 15."
     predictor = predictor_of("vgg_face_lstm")
-    faces = torch.from_numpy(moving.read(0, 53)).permute(0, 3, 1, 2)
-    with torch.no_grad(): rising, falling = (predictor.model(faces[None, start:start + LENGTH]).va[0, 30 - start] for start in (20, 15))
-    np.testing.assert_allclose(va(predictor.predict_store(moving))[30], rising/6 + falling*5/6, atol=1e-5)
+    faces = torch.from_numpy(moving.read(0, 53).copy()).permute(0, 3, 1, 2)
+    with torch.no_grad(): rising, falling = (predictor.model(faces[None, start:start + LENGTH]).va[0, 32 - start] for start in (20, 15))
+    np.testing.assert_allclose(va(predictor.predict_store(moving))[32], rising*2/5 + falling*3/5, atol=1e-5)
     assert abs(rising - falling).max() > 1e-3
 
 
@@ -106,7 +107,7 @@ def test_weights_of_a_frame_sum_to_one(length, n):
     np.testing.assert_allclose(total[:n], 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cnn_3rnn", "fusion_rnn", "decision_fusion", "mt_vgg_gru"])
+@pytest.mark.parametrize("name", ["fusion_rnn", "mt_vgg_gru"])
 def test_the_cnn_sees_each_frame_once_and_few_at_a_time(moving, name):
     predictor, seen = predictor_of(name, length=8, batch=2), []
     cnn = next(part for where, part in predictor.model.named_modules() if where.split(".")[-1] == "cnn")
@@ -119,7 +120,7 @@ def test_the_cnn_sees_each_frame_once_and_few_at_a_time(moving, name):
     np.testing.assert_allclose(va(table), va(at_once), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["affwildnet_vgg", "fusion_rnn", "decision_fusion", "av_mt_vgg_gru"])
+@pytest.mark.parametrize("name", ["affwildnet_vgg", "decision_fusion", "av_mt_vgg_gru"])
 def test_a_network_that_cannot_tell_cnn_and_rnn_apart(moving, name):
     "One of somebody else, without `encode`, gives the same, for more work."
     class Theirs(torch.nn.Module):
