@@ -266,7 +266,7 @@ def test_images_in_a_row(opened, tmp_path):
     ("file,valence\na.jpg,0\na.jpg,1\n", "row 3: file is 'a.jpg', allowed is a row for each file"),
     ("file,valence\na,0\n", "row 2: file is 'a', allowed are images ("), ("file,valence\n,0\n", "row 2: file is '', allowed are images"),
     ("file,valence\na.jpg,0\nb.mp4,0\n", "there is the video 'b.mp4' in row 3, and the image 'a.jpg' in row 2"),
-    ("file,split,valence\na.jpg,training,0\n", "row 2: split is 'training', allowed are train, validation, test, valid, val, dev"),
+    ("file,split,valence\na.jpg,trained,0\n", "row 2: split is 'trained', allowed are train, validation, test, also as training"),
     ("file,frame,split,valence\na.mp4,0,train,0\na.mp4,1,dev,0\n", "row 3: clip 'a' has split 'validation', but 'train' in row 2"),
     ("file,frame,subject,valence\na.mp4,0,S1,0\na.mp4,1,S2,0\n", "row 3: clip 'a' has subject 'S2', but 'S1' in row 2"),
     ("file,clip,valence\na.mp4,one,0\na.mp4,two,0\n", "row 3: file 'a.mp4' has media 'two', but 'one' in row 2"),
@@ -282,7 +282,7 @@ def test_places_that_are_refused(opened, text, said):
 def test_bad_rows_can_be_skipped(opened):
     own = opened("file,frame,valence,arousal\na.mp4,0,.1,.1\na.doc,1,.1,.1\na.mp4,x,.1,.1\na.mp4,3,7,.3\na.mp4,3,.3,.3\n", on_fault="skip")
     assert [fault.row for fault in own.faults] == [3, 4, 6, 5] and own.log.counts().tolist() == [4]
-    assert own.labels("a").frame.tolist() == [0, 3] and own.labels("a").valence.isna().tolist() == [False, True] and own.labels("a").arousal.tolist() == pytest.approx([.1, .3])
+    assert own.labels("a").frame.tolist() == [0] and own.labels("a").valence.isna().tolist() == [False] # frame 3 has two rows, of which neither counts
 
 
 def test_which_table(tmp_path):
