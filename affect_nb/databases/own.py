@@ -16,12 +16,11 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from .label_files import checked
+from .label_files import checked, without_repeats
 from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
 from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, number_cells,
                                            our_column, read_own_table, text_cells, vote_columns)
-from .photographs import repeated_rows
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
 
@@ -121,7 +120,7 @@ class Own(Database):
     def _find_clips(self):
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
-        if not len(rows): return _no_clips(self)
+        if not len(rows): return []
         self._labels = _label_columns(self, rows)
         return _make_clips(self, rows)
 
@@ -138,15 +137,6 @@ class Own(Database):
         start, stop = self._bounds[clip.name]
         rows = zip(self._numbers[start:stop], self._images[start:stop])
         return {int(frame): Path(self.media)/file for frame, file in rows}
-
-# %% ../../nbs/25_databases/23_own.ipynb #ba24dacb
-def _no_clips(database)->list:
-    "An error that tells why no row can be used; an empty list where there is no row at all."
-    faults = database.faults
-    if not faults: return []
-    first = '; '.join(f'row {fault.row}: {fault.message}' for fault in faults[:3])
-    more = f'; and {len(faults) - 3} more' if len(faults) > 3 else ''
-    raise ValueError(f"{database.path}: no row can be used, {len(faults)} are wrong: {first}{more}")
 
 # %% ../../nbs/25_databases/23_own.ipynb #bcffa83a
 def _sentinel_hint(name, wrong)->str:
@@ -382,19 +372,14 @@ def _with_places(database, rows):
     return _without_repeats(database, rows.assign(media=rows['clip'].map(stems)))
 
 def _without_repeats(database, rows):
-    "Without rows that label one frame, or one photograph, more than once: none of them counts, as in all readers."
-    keys = ['file'] if database.still else ['clip', 'frame']
+    "Each frame, or photograph, once: of rows that agree the first counts, of rows that contradict each other none."
     labels = [name for name in rows if name not in (*PLACE_COLUMNS, 'media')]
-    repeated = repeated_rows(rows, keys, labels)
-    if not len(repeated): return rows
-    allowed = "is a row for each file"
-    if not database.still:
-        allowed = "is a row for each frame of a clip (a video with one row per frame needs the column frame)"
-    again = rows.loc[repeated.index].duplicated(keys)
-    for row in (*again.index[again], *again.index[~again]):
-        cell = f"file is {rows.loc[row, 'file']!r}"
-        database.log.fault(database.path, row, f"{cell}, allowed {allowed}; {repeated[row]}, none of which counts")
-    return rows[~rows.index.isin(repeated.index)]
+    whole = not database.still and (rows['frame'] == -1).all()
+    keys = ['file'] if database.still else ['clip'] if whole else ['clip', 'frame']
+    try: return without_repeats(rows, keys, labels, database.path, database.log)
+    except ValueError as error:
+        hint = "; a video with a row for each frame needs the column frame" if whole else ""
+        raise ValueError(f"{error}{hint}") from None
 
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c
 _SET = 2000 # photographs
