@@ -25,7 +25,8 @@ _NAMES = {name: name for name in ('file', 'clip', 'frame', 'subject', 'split', '
 _ALSO = dict.fromkeys(('file_name', 'filepath', 'file_path', 'image_path', 'image_name', 'video_path', 'video_name'),
                       'file')
 _ALSO |= dict.fromkeys(('emotion', 'expr', 'facial_expression', 'emotion_label', 'expression_label'), 'expression')
-_ALSO |= dict.fromkeys(('subject_id', 'participant'), 'subject') | dict.fromkeys(('usage', 'partition', 'subset'), 'split')
+_ALSO |= dict.fromkeys(('subject_id', 'participant'), 'subject')
+_ALSO |= dict.fromkeys(('usage', 'partition', 'subset'), 'split')
 PLACE_COLUMNS = ('file', 'clip', 'frame', 'subject', 'split')
 LABEL_COLUMNS = "valence, arousal, expression, compound, au1, au2, ..."
 
@@ -72,7 +73,8 @@ def recognise_columns(
 )->tuple[dict, list]:  # ours -> theirs; theirs that mean nothing here
     "Which columns count, and as what."
     votes = votes or {}
-    ours, others = _assigned([name for name in header if name not in votes], _renamed(header, columns or {}, path), path)
+    renamed = _renamed(header, columns or {}, path)
+    ours, others = _assigned([name for name in header if name not in votes], renamed, path)
     if 'file' not in ours and 'clip' in ours: ours['file'] = ours.pop('clip')
     names = f"the header is {', '.join(header)[:200]!r}"
     if 'file' not in ours:
@@ -153,8 +155,8 @@ def read_own_table(
     read, votes = _read_csv if path.suffix.lower() == '.csv' else _read_parquet, votes or {}
     rows, ours, others = read(path, columns, separator, log, votes)
     if others: log.note(f"{path}: columns that mean nothing here are left aside: {', '.join(others)}")
-    names = {theirs: ours for ours, theirs in ours.items()} | {theirs: f'votes {word}' for theirs, word in votes.items()}
-    return rows.rename(columns=names)
+    names = {theirs: ours for ours, theirs in ours.items()}
+    return rows.rename(columns=names | {theirs: f'votes {word}' for theirs, word in votes.items()})
 
 def _recognised(header, columns, path, votes):
     "As `recognise_columns`, after a look for the votes."

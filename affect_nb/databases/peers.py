@@ -370,7 +370,8 @@ def read_libreface(
                    time=_milliseconds(numbers.get('frame_time_in_ms', unknown), path, log))
     labels = _libreface_labels(table, numbers, path, rows, log)
     columns, labels = ({name: values[keep] for name, values in part.items()} for part in (columns, labels))
-    return _frame_table(columns, points[keep], labels, clip=clip or path.stem, subject=subject, tool='LibreFace', log=log)
+    names = dict(clip=clip or path.stem, subject=subject)
+    return _frame_table(columns, points[keep], labels, tool='LibreFace', log=log, **names)
 
 # %% ../../nbs/25_databases/24_peers.ipynb #c4ea467f
 _OPENFACE3_AUS = (1, 2, 4, 6, 9, 12, 25, 26) # unverified
@@ -398,8 +399,9 @@ def _openface3_labels(numbers, units, active_from, path, rows, log):
         classes = _in_range(numbers['emotion'], 'emotion', path, rows, log, high=7, whole=True)
         labels['expression'] = np.where(np.isnan(classes), -1, np.array(places)[np.nan_to_num(classes).astype(int)])
     shares = {unit: values for unit, values in zip(_OPENFACE3_AUS, units.T)}
-    labels |= {f'au{unit}': np.where(np.isnan(values), np.nan, values >= active_from) for unit, values in shares.items()}
-    labels |= {f'au{unit}_probability': values for unit, values in shares.items()}
+    for unit, values in shares.items():
+        labels[f'au{unit}'] = np.where(np.isnan(values), np.nan, values >= active_from)
+        labels[f'au{unit}_probability'] = values
     return labels | {name: numbers[name] for name in ('gaze_yaw', 'gaze_pitch') if name in numbers}
 
 # %% ../../nbs/25_databases/24_peers.ipynb #f7994b0a
@@ -425,7 +427,8 @@ def read_openface3(
                    **dict(zip((*_BOX, 'score'), lists['face_detection'].T)))
     labels = _openface3_labels(numbers, lists['action_units'], active_from, path, rows, log)
     columns, labels = ({name: values[keep] for name, values in part.items()} for part in (columns, labels))
-    return _frame_table(columns, points[keep], labels, clip=clip or path.stem, subject=subject, tool='OpenFace 3', log=log)
+    names = dict(clip=clip or path.stem, subject=subject)
+    return _frame_table(columns, points[keep], labels, tool='OpenFace 3', log=log, **names)
 
 def _separator_of(path):
     "A tab where the first line has one."
