@@ -262,7 +262,7 @@ def test_images_in_a_row(opened, tmp_path):
     ("file,frame,valence\na.mp4,3e9,0\n", "row 2: frame is '3e9', allowed are whole numbers from 0"),
     ("file,frame,valence\na.mp4,one,0\n", "row 2: frame is 'one', allowed is a number"),
     ("file,frame,valence\na.mp4,0,0\nb.mp4,0,0\na.mp4,0,1\n", "row 2: clip 'a', frame 0 is listed more than once (rows 2, 4), allowed is one row; they contradict each other"),
-    ("file,valence\na.mp4,0\na.mp4,1\n", "row 2: clip 'a' is listed more than once (rows 2, 3), allowed is one row; they contradict each other (valence is '0' in row 2 and '1' in row 3), none counts; a video with a row for each frame needs the column frame"),
+    ("file,valence\na.mp4,0\na.mp4,1\n", "row 2: 'a' is listed more than once (rows 2, 3), allowed is one row; they contradict each other (valence is '0' in row 2 and '1' in row 3), none counts; a video with a row for each frame needs the column frame"),
     ("file,valence\na.jpg,0\na.jpg,1\n", "row 2: 'a.jpg' is listed more than once (rows 2, 3), allowed is one row"),
     ("file,valence\na,0\n", "row 2: file is 'a', allowed are images ("), ("file,valence\n,0\n", "row 2: file is '', allowed are images"),
     ("file,valence\na.jpg,0\nb.mp4,0\n", "there is the video 'b.mp4' in row 3, and the image 'a.jpg' in row 2"),

@@ -349,7 +349,7 @@ def _with_splits(database, rows):
     "With `split` as one of SPLITS; all is `train` where the table has no such column."
     if 'split' not in rows: return rows.assign(split='train')
     words, names = text_cells(rows['split']).map(_split_word), database._splits
-    left_out = words.map(lambda word: word in names and names[word] is None)
+    left_out = np.array([word in names and names[word] is None for word in words], bool)
     if left_out.any(): database.note(f"{database.path}: {left_out.sum()} rows are of splits that splits= leaves out")
     rows, words = rows[~left_out], words[~left_out]
     common = ', '.join(name for name in _SPLIT if name not in SPLITS)

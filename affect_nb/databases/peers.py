@@ -559,7 +559,8 @@ def peer_labels(
     frames = read_peer(path, clip, log=log)
     labels = [name for name in frames if re.fullmatch(r'valence|arousal|expression|au\d+', name)]
     if not labels:
-        raise ValueError(f"{path} has no labels: OpenFace calls them AU12_c, py-feat AU12, happiness and valence, LibreFace au_12")
+        raise ValueError(f"{path} has no labels: OpenFace calls them AU12_c, "
+                         "py-feat AU12, happiness and valence, LibreFace au_12")
     times = frames.loc[frames['status'] == 'ok', 'face_id'].value_counts().sort_index()
     if not len(times):
         raise ValueError(f"{path} has no frame with a face, so there is no face to label")

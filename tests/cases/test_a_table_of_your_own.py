@@ -62,7 +62,7 @@ def test_votes(table, votes):
     labels = own.labels("train")
     assert named(own) == ["Happiness", None, None, None, None] # a tie, contempt, nobody voted, no face
     np.testing.assert_allclose(labels[["share_neutral", "share_happiness", "share_contempt", "share_nf"]], [[.1, .8, .1, 0], [.5, .5, 0, 0], [.1, .2, .7, 0], [np.nan]*4, [0, 0, 0, 1]], rtol=1e-6)
-    note, = [note for note in own.notes if "votes" in note]
+    note, = [note for note in own.notes if "share_" in note]
     assert "1 rows have as many votes for two classes" in note and "2 most votes for contempt, nf" in note and "share_*" in note
     assert own.clips[0].splits == dict(expression="train")
 
