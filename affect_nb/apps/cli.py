@@ -102,7 +102,8 @@ def check(
     json: Annotated[Optional[Path], typer.Option(help="Write the findings there as well.")] = None,
     set: Annotated[list[str], typer.Option(
         "--set", "-s",
-        help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
+        help="option=value for the database's reader, such as active_from=1 or columns=emotion:expression; "
+             "may be given many times.")] = [],
 ):
     "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
     from affect_nb.databases.check import check_database
