@@ -1,5 +1,6 @@
 """FaceBehaviorNet's data: parts of databases, three sets a step, nobody on both sides; its training from folders; terms and gradients while it trains."""
 import pickle
+import tracemalloc
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ from affect_nb.databases.base import Clip, open_database
 from affect_nb.data.joint import LabelSet
 from affect_nb.data.parts import SomePhotographs, SomeWindows, hold_out, split_photographs, window_people, with_labels, without_people
 from affect_nb.data.sequences import SequenceDataset
-from affect_nb.databases.splits import check_split, holdout
+from affect_nb.databases.people import strangers
+from affect_nb.databases.splits import check_split, holdout, split_hash
 from affect_nb.data.store import preprocess_database
 from affect_nb.models.weights import load_checkpoint, read_card
 from affect_nb.preprocess.face_store import FaceStoreWriter
@@ -415,3 +417,16 @@ def test_a_joint_training_is_looked_at(parts):
     learn = fit(affect_learner(dls, "facebehaviornet", 1/16, loss_func=CoupledLoss("both"), cbs=[TaskLosses(), GradientConflict(2)], norm="batch", **PLAIN), 1)
     pairs = learn.gradient_conflict.table.groupby(["epoch", "batch"]).size()
     assert (pairs == 10).all() and learn.task_losses.table.notna().all().all() # every step has labels of every task
+
+
+def test_the_guard_of_a_million_strangers_fits_into_a_hundred_megabytes():
+    order, sets = np.random.default_rng(0).permutation(1_000_000), ["manual", "automatic", "validation"]
+    side = lambda part: strangers(["affectnet"]*3, sets, part % 3, part)
+    tracemalloc.start()
+    train, valid = side(order[:800_000]), side(order[800_000:])
+    check_split(train, valid)
+    assert split_hash((train, valid)) != split_hash((valid, train))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    with pytest.raises(ValueError, match="manual, photograph"): check_split(train, valid + train.take(np.flatnonzero(train.codes["clip"] == 0)[:1]))

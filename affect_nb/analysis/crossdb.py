@@ -25,7 +25,7 @@ from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
 from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
-from ..databases.splits import Division, overlap, protocol_divisions, subject_kfold
+from ..databases.splits import Division, apart_from, protocol_divisions, subject_kfold
 from ..train.jobs_database import adapt_recipe
 from ..train.recipes import Recipe
 
@@ -95,8 +95,7 @@ def _sides_by_task(source, parts):
     test = [clip for clip in usable if any(clip.splits.get(task) == part for task, part in parts.items())]
     names = {clip.name for clip in test}
     rest = [clip for clip in usable if clip.name not in names and 'train' in map(clip.splits.get, parts)]
-    shared = overlap(rest, test)
-    train = [clip for clip in rest if clip.subject not in shared['subject'] and clip.stem not in shared['video']]
+    train = apart_from(rest, test)
     n_learnable = sum('train' in map(clip.splits.get, parts) for clip in usable)
     return dict(train=train, test=test), n_learnable - len(train)
 

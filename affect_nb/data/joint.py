@@ -19,6 +19,7 @@ from fastai.data.core import DataLoaders
 from ..core.labels import AUS17
 from .loaders import PIXEL_SCALE, AffectDL, check_sound, loader_options, split_dataloaders
 from .sequences import Sequence, SequenceDataset
+from ..databases.people import People, all_people
 
 # %% ../../nbs/30_data/52_joint.ipynb #b8ef4e04
 _FIELDS = ('va', 'expression', 'aus')
@@ -52,7 +53,7 @@ class LabelSet:
         return window.with_audio() if self.has_sound else window
 
     @property
-    def people(self)->list[dict]: return [person for dataset in self.datasets for person in dataset.people]
+    def people(self)->People: return all_people(dataset.people for dataset in self.datasets)
     @property
     def notes(self)->list[str]: return [note for dataset in self.datasets for note in dataset.notes]
 
@@ -166,6 +167,6 @@ def joint_dataloaders(
     joint = JointDL(train, sizes=sizes, total=total, seed=seed, **shared)
     check_sound(joint.dataset, valid)
     validation = AffectDL(valid, valid_bs or sum(joint.dataset.sizes.values()), **shared)
-    train_people = [person for data in joint.dataset.sets.values() for person in data.people]
+    train_people = all_people(data.people for data in joint.dataset.sets.values())
     people = dict(train_people=train_people, valid_people=valid.people)
     return split_dataloaders(joint, validation, **people, allow_overlap=allow_overlap)

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..databases.base import Clip, Database
 from .sequences import FaceTrack, Sequence, SequenceDataset
-from ..databases.splits import holdout, overlap
+from ..databases.people import People, people_of, strangers, without_repeats
+from ..databases.splits import holdout, shared_entries
 
 # %% ../../nbs/30_data/45_parts.ipynb #e36d827b
 class SomeWindows:
@@ -36,9 +37,9 @@ class SomeWindows:
     @property
     def first_frames(self)->np.ndarray: return self.dataset.first_frames[self.chosen]
     @property
-    def people(self)->list[dict]:
-        "Database, clip and subject of everybody who is shown."
-        return list({tuple(person.items()): person for person in window_people(self)}.values())
+    def people(self)->People:
+        "Everybody who is shown, once."
+        return without_repeats(window_people(self))
     @property
     def subjects(self)->list[str]: return sorted({person['subject'] for person in self.people})
     def cut(self, *args, **kwargs):
@@ -53,20 +54,16 @@ def _tracks_of(dataset):
     "All tracks of the dataset that windows were chosen of."
     return _tracks_of(dataset.dataset) if isinstance(dataset, SomeWindows) else dataset.tracks
 
-def _stranger(track, frame):
-    "The person of one photograph."
-    return dict(database=track.database) | dict.fromkeys(('clip', 'subject'), f'{track.clip}, photograph {frame}')
-
 def window_people(
     dataset,      # a `SequenceDataset`, or some of its windows
-)->list[dict]:    # per window database, clip and subject, as `check_split` takes them
+)->People:        # one entry per window
     "Whom each window shows."
     if isinstance(dataset, SomePhotographs):
         tracks = _tracks_of(dataset)
-        return [_stranger(tracks[number], frame) for number, frame in zip(dataset.track_numbers, dataset.first_frames)]
-    if isinstance(dataset, SomeWindows): people, numbers = window_people(dataset.dataset), dataset.chosen
-    else: people, numbers = dataset.people, dataset.track_numbers
-    return [people[number] for number in numbers]
+        databases, sets = [track.database for track in tracks], [track.clip for track in tracks]
+        return strangers(databases, sets, dataset.track_numbers, dataset.first_frames)
+    if isinstance(dataset, SomeWindows): return window_people(dataset.dataset).take(dataset.chosen)
+    return people_of(dataset.people).take(dataset.track_numbers)
 
 # %% ../../nbs/30_data/45_parts.ipynb #d07a74f1
 def _labelled_frames(track, task, au_names):
@@ -91,25 +88,13 @@ def with_labels(
     return SomeWindows(dataset, np.flatnonzero(labelled))
 
 # %% ../../nbs/30_data/45_parts.ipynb #b6876b53
-def _is_among(people, shared):
-    "(n,) bool: is the subject, the clip or the recording of each person among the shared ones?"
-    subjects, clips, videos = (set(shared[what]) for what in ('subject', 'clip', 'video'))
-    among = [person['subject'] in subjects or person['clip'] in clips or person.get('video', '') in videos
-             for person in people]
-    return np.array(among, bool)
-
 def without_people(
     dataset,         # a `SequenceDataset`, or some of its windows
-    people:Iterable, # dictionaries with database, clip, subject, as `SequenceDataset.people` has them
+    people:Iterable, # as `people_of` takes them: `SequenceDataset.people`, clips, dictionaries
 )->SomeWindows:
     "The windows that show none of these people."
-    people, per_window = list(people), window_people(dataset)
-    among = np.zeros(len(per_window), bool)
-    for database in {person['database'] for person in per_window}:
-        own = np.array([person['database'] == database for person in per_window])
-        own_people = [person for person, is_own in zip(per_window, own) if is_own]
-        among[own] = _is_among(own_people, overlap(own_people, people))
-    return SomeWindows(dataset, np.flatnonzero(~among))
+    shown = shared_entries(window_people(dataset), people)
+    return SomeWindows(dataset, np.flatnonzero(~np.any(list(shown.values()), axis=0)))
 
 # %% ../../nbs/30_data/45_parts.ipynb #fe84c482
 def split_photographs(

@@ -19,6 +19,7 @@ from ..data.joint import LabelSet, joint_dataloaders
 from ..data.parts import SomeWindows, hold_out, with_labels, without_people
 from ..data.sequences import SequenceDataset
 from ..databases.base import Database, open_database
+from ..databases.people import all_people
 from ..files.atomic import Skipped
 from ..models.starting import weights_record
 from ..models.weights import Card, read_card
@@ -126,7 +127,7 @@ def _check_parts(parts, tasks, arch):
 
 def _without_held_out(parts):
     "The parts without those training windows that show somebody who is held out in any of them."
-    held = [person for *_, valid in parts for person in valid.people]
+    held = all_people(valid.people for *_, valid in parts)
     return [(name, task, without_people(train, held), valid, len(train)) for name, task, train, valid in parts]
 
 def _parts_table(parts):
