@@ -491,12 +491,21 @@ def run(
     out: Annotated[Optional[Path], typer.Option(file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
     set: Annotated[list[str], typer.Option(
         "--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
+    check: Annotated[bool, typer.Option(
+        "--check", help="Only say what the notebooks need and what they would train; exit code 1 where something is "
+                        "missing.")] = False,
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
     workers: Annotated[Optional[int], typer.Option(min=1, help="Notebooks at a time; none: the preset's.")] = None,
 ):
     "Run the experiment notebooks of a preset through papermill and write report.html."
+    from affect_nb.apps.plan import check_run, plan_run
     from affect_nb.apps.run import load_preset, override, run_book
     chosen = override(load_preset(preset), set)
+    if check:
+        plan = plan_run(chosen)
+        print(plan)
+        raise typer.Exit(1 if plan.faults else 0)
+    check_run(chosen)
     if workers is not None: chosen = chosen.model_copy(update={"workers": workers})
     done = run_book(chosen, out or Path("runs")/Path(preset).stem, force=force)
     kept = f", {len(done.kept)} kept from before" if done.kept else ""

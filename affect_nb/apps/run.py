@@ -41,6 +41,7 @@ class Preset(BaseModel):
     title: str                 # heading of the report
     notebooks: dict[str, dict] # notebook name -> parameter -> value
     needs: dict[str, list[str]] = {} # notebook -> those that must have run; one that is not listed needs all before it
+    real: bool = False         # nothing is drawn and no CNN starts from random numbers unless it is asked for by name
     workers: int = Field(1, ge=1) # notebooks at a time; with more than 1 each runs on one thread
 
     @model_validator(mode="after")

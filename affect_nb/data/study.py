@@ -21,11 +21,12 @@ class RunDatabases:
     def __init__(self,
         run_dir:str|os.PathLike, # the run's folder; `05_faces` has left `data.json` there
         names:list,              # of databases
-        roots:Mapping|None=None, # database -> your copy of it
+        roots:Mapping|None=None, # database -> your copy of it, or 'twin'
         allowed:list|None=None,  # what `names` and `roots` may name, in the order of the table; None: `names`
         twins:Mapping|None=None, # database -> folder of its twin, where that is of a size of its own
     ):
-        run_dir, roots, twins = Path(run_dir), dict(roots or {}), dict(twins or {})
+        run_dir, twins = Path(run_dir), dict(twins or {})
+        roots = {name: root for name, root in (roots or {}).items() if root != "twin"} # a twin, asked for by name
         self.names = _chosen_names(names, roots, list(dict.fromkeys(allowed or names)))
         self.folders, self.faces, self.drawn, earlier = {}, {}, [], _prepared_database(run_dir)
         is_prepared = earlier["database"] in self.names and earlier["database"] not in roots
