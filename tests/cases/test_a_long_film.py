@@ -122,7 +122,7 @@ def test_the_cnn_sees_each_frame_once_and_few_at_a_time(moving, name):
 
 @pytest.mark.parametrize("name", ["affwildnet_vgg", "decision_fusion", "av_mt_vgg_gru"])
 def test_a_network_that_cannot_tell_cnn_and_rnn_apart(moving, name):
-    "One of somebody else, without `encode`, gives the same, for more work."
+    "One of somebody else, without `from_features`, gives the same, for more work."
     class Theirs(torch.nn.Module):
         def __init__(self, model): super().__init__(); self.model, self.tasks = model, getattr(model, "tasks", ("va",))
         def forward(self, *inputs): return self.model(*inputs)
