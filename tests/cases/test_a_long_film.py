@@ -86,7 +86,7 @@ def test_the_paper_s_windows_are_what_they_were(moving, name):
         window = [torch.nn.functional.pad(part[start:start + LENGTH], (0, 0)*(part.ndim - 1) + (0, LENGTH - len(part[start:start + LENGTH])))[None] for part in (faces, points)]
         if predictor.hears: window.append(torch.zeros(1, LENGTH, 1, 96, 96, dtype=torch.uint8))
         with torch.no_grad(): expected.append(predictor.model(*window).va[0])
-    seen = (table.status == "ok").to_numpy()
+    seen = (table.status == "ok").to_numpy().copy()
     np.testing.assert_allclose(va(table)[seen], torch.cat(expected)[:53][seen], atol=1e-5)
 
 
