@@ -145,7 +145,7 @@ def _check_windows(network):
         raise ValueError(f"windows is {network.windows!r}, allowed are {', '.join(WINDOWS)}")
     if network.carry and network.windows not in (None, "carry"):
         raise ValueError(f"carry is True and windows is {network.windows!r}: give one of the two")
-    if network.chosen_windows == "carry" and not hasattr(network.model, "continued"):
+    if (network.carry or network.windows == "carry") and not hasattr(network.model, "continued"):
         given = "carry is True" if network.carry else "windows is 'carry'"
         raise ValueError(f"{given}, but {type(network.model).__name__} has no `continued`, "
                          "so its hidden state cannot go on; allowed are windows='overlap' and 'paper'")
@@ -181,8 +181,10 @@ class WindowNetwork:
     @property
     def needed_windows(self)->str: # of WINDOWS
         "The windows that are read: where nothing goes on from frame to frame, the paper's give the same numbers."
-        if self.chosen_windows == "overlap" and (self.length == 1 or not _has_memory(self.model)): return "paper"
-        return self.chosen_windows
+        if self.carry or self.windows == "carry": return "carry"
+        if self.length == 1 or not _has_memory(self.model): return "paper"
+        chosen = self.chosen_windows
+        return "overlap" if chosen == "carry" and not hasattr(self.model, "continued") else chosen
 
     @property
     def columns(self)->list[str]:
