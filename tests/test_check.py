@@ -115,7 +115,8 @@ def test_bad_rows_are_counted_by_file(affwild2):
     report = check_database("aff-wild2", affwild2)
     name = first.relative_to(affwild2)
     assert sorted(said(report, "error")) == sorted([
-        f"{name}: {name}, row 5: valence is 7.5, allowed are numbers in [-1.0, 1.0], or -5 for no annotation; 2 more rows of this file are wrong",
+        f"{name}: {name}, row 5: valence is 7.5, allowed are numbers in [-1.0, 1.0], or -5 for no annotation",
+        f"{name}: {name}, row 6: 'x,0' is not numeric, allowed are 2 numbers", f"{name}: {name}, row 7: '0,0,0' has 3 values, allowed is 2",
         f"{(other := second.relative_to(affwild2))}: {other}, row 2: '0.5' has 1 values, allowed is 2"])
     rows = report.labels.set_index(["split", "label"])
     assert rows.loc[("train", "valence"), "wrong"]*rows.loc[("train", "valence"), "rows"] == pytest.approx(4)
@@ -127,7 +128,7 @@ def test_bad_rows_are_counted_by_file(affwild2):
 def test_a_sentinel_that_nobody_declared(twins, tmp_path):
     write(tmp_path/"labels.csv", "file,split,valence,arousal", *(f"{number}.jpg,{'train' if number < 60 else 'test'},{-5 if number % 4 else .5},.1" for number in range(80)))
     report = check_database("own", tmp_path)
-    has(report, "valence is -5, allowed are numbers in [-1.0, 1.0]; 59 more rows of this file are wrong", level="error")
+    has(report, "valence is -5, allowed are numbers in [-1.0, 1.0] (60 like this: rows 3, 4, 5 and 57 more)", level="error")
     assert any("valence is -5 in 60 rows" in text and "declared" in text for text in hints(report))
     rows = report.labels.set_index(["split", "label"])["wrong"]
     assert rows["all", "valence"] == .75 and np.isnan(rows["train", "valence"]) and rows["train", "arousal"] == 0

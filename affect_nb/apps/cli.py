@@ -77,17 +77,17 @@ def synth(
     print(write_database(database, folder, size=size, seed=seed, workers=workers, **options))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4a622567
-def _settings(pairs:list[str], example:str="active_from=1")->dict:
+def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")->dict:
     "`['active_from=1']` as keyword arguments; values are read as YAML."
     import yaml
     options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name.strip() or not equals:
-            raise ValueError(f"--set is {pair!r}, allowed is option=value, such as {example}")
+            raise ValueError(f"{option} is {pair!r}, allowed is option=value, such as {example}")
         try: options[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise ValueError(f"--set {name}: {value!r} cannot be read; "
+            raise ValueError(f"{option} {name}: {value!r} cannot be read; "
                              "allowed are numbers, true, false, words, [a, b], {a: b}") from None
     return options
 
@@ -102,7 +102,8 @@ def check(
     json: Annotated[Optional[Path], typer.Option(help="Write the findings there as well.")] = None,
     set: Annotated[list[str], typer.Option(
         "--set", "-s",
-        help="option=value for the database's reader, such as active_from=1; may be given many times.")] = [],
+        help="option=value for the database's reader, such as active_from=1 or columns=emotion:expression; "
+             "may be given many times.")] = [],
 ):
     "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
     from affect_nb.databases.check import check_database
@@ -212,8 +213,14 @@ _Weights = Annotated[list[str], typer.Option(
          "members.")]
 _Settings = Annotated[list[str], typer.Option(
     "--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")]
-_Validation = Annotated[Literal["holdout", "official"], typer.Option(
-    help="People of the training parts, or the releases' validation parts where they have one.")]
+_VALIDATIONS = Literal["holdout", "official", "subject_exclusive"]
+_Validation = Annotated[_VALIDATIONS, typer.Option(
+    help="People of the training parts, or the releases' validation parts where they have one; subject_exclusive: "
+         "those, and nobody of them in training.")]
+_AllowOverlap = Annotated[bool, typer.Option(
+    "--allow-overlap", help="Take official parts although somebody is in both, which no manifest says.")]
+_OnFault = Annotated[Literal["raise", "skip"], typer.Option(
+    help="A bad row of a label file ends the training, or is left out and listed.")]
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c9960a8e
 _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release has a validation part
@@ -255,10 +262,14 @@ def train(
     weights: _Weights = [],
     regime: Annotated[Optional[Literal["end_to_end", "cnn_frozen", "cnn_first"]], typer.Option(
         help="The CNN is trained with the rest, not at all, or before it.")] = None,
-    validation: Annotated[Optional[Literal["holdout", "official"]], typer.Option(
-        help="People of the training part, or the release's validation part; "
-             "none: official for omg-emotion, else holdout.")] = None,
+    validation: Annotated[Optional[_VALIDATIONS], typer.Option(
+        help="People of the training part, or the release's validation part; subject_exclusive: that part, and nobody "
+             "of it in training; none: official for omg-emotion, else holdout.")] = None,
+    allow_overlap: _AllowOverlap = False,
     set: _Settings = [],
+    reader: Annotated[list[str], typer.Option(
+        "--reader", "-r", help="option=value for the database's reader, as --set of check; may be given many times.")] = [],
+    on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
@@ -269,7 +280,8 @@ def train(
     chosen = _recipe(database, recipe, _settings(set, "norm=batch"), seed=seed, **changes)
     validation = validation or ("official" if database == _ADAPTED else "holdout")
     card, skipped = train_database(chosen, database, folder, out, workers=workers, device=device,
-                                   weights=_weights(weights), validation=validation)
+                                   weights=_weights(weights), validation=validation, allow_overlap=allow_overlap,
+                                   reader=dict(on_fault=on_fault) | _settings(reader, option="--reader"))
     _report_training(card, out, skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #7c471bdf
@@ -277,6 +289,7 @@ def _report_training(card, out:Path, skipped:list):
     "The precision, the measures of the best epoch, where its weights are, and what was left out."
     from affect_nb.models.weights import checkpoint_name
     print(f"precision: {card.notes['precision']}")
+    for shared in card.notes.get("shared_people", ()): print(f"split: {shared}")
     for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
     print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
     _report_skipped(skipped)
@@ -322,6 +335,7 @@ def train_joint(
     weights: _Weights = [],
     validation: _Validation = "holdout",
     set: _Settings = [],
+    on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
@@ -331,7 +345,8 @@ def train_joint(
     changes = dict(match_form=match_form, width=width, epochs=epochs, lr=lr, batch_size=batch_size, seed=seed)
     chosen = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, **changes)
     card, skipped = run_joint(chosen, _folders(databases), out, workers=workers, device=device,
-                              weights=_weights(weights), validation=validation, every=every)
+                              weights=_weights(weights), validation=validation, every=every,
+                              reader=dict(on_fault=on_fault))
     _report_parts(card)
     _report_training(card, out, skipped)
 
@@ -369,7 +384,9 @@ def train_chain(
     weights: Annotated[list[str], typer.Option(
         help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
     validation: _Validation = "holdout",
+    allow_overlap: _AllowOverlap = False,
     set: _Settings = [],
+    on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
@@ -381,7 +398,8 @@ def train_chain(
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
                       arguments=_settings(set, "norm=batch"), **changes)
     folders = dict(pretrain=_of_pair(pretrain), train=_of_pair(database))
-    options = dict(workers=workers, device=device, validation=validation, only=only or None)
+    options = dict(workers=workers, device=device, validation=validation, only=only or None,
+                   allow_overlap=allow_overlap, reader=dict(on_fault=on_fault))
     cards, skipped = run_stages(stages, folders, out, **options)
     _report_stages(cards)
     _report_skipped(skipped)

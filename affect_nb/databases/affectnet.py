@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .label_files import ReadingLog, checked, column_numbers, read_table
+from .label_files import ReadingLog, checked, column_numbers, read_table, without_repeats
 from .base import Clip, Database, label_table, register_database
-from .photographs import as_expression, listed_once, trusted
+from .photographs import as_expression, trusted
 
 # %% ../../nbs/25_databases/13_affectnet.ipynb #3405e46b
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ class _Lists:
         header = _has_header(path, columns)
         if not header: self.database.release = 'csv-without-header'
         table = read_table(path, _WANTED, names=None if header else tuple(columns), log=self.log)
-        table = listed_once(self._legible(path, table.rename(columns={_WANTED[0]: 'image'})), 'image', path, self.log)
+        table = self._legible(path, table.rename(columns={_WANTED[0]: 'image'}))
+        table = without_repeats(table, ['image'], [*_WANTED[1:]], path, self.log)
         if not header: _check_order(path, table)
         return table.assign(folder=table['image'].str.extract(_IMAGE, expand=False).fillna(''))
 

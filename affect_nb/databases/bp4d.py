@@ -88,6 +88,7 @@ def _unit_of(sides): return sides[:, 0] if sides.shape[1] == 1 else _unverified_
 # %% ../../nbs/25_databases/17_bp4d.ipynb #4af76e9b
 class CodedImages(Database):
     "Clips of a folder of images and a table of coded frames; all `train`, since the databases have no split."
+    partly_coded = True
     first_image = 1    # number of the first image
     wanted = None      # AUs that are read; None: all that a header names
     def _tables(self): # clip name -> file

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .base import SPLITS, Clip, Database, database_options, is_au, open_database
+from .base import (SPLITS, WITHOUT_MEDIA, Clip, Database, database_options, is_au,
+                                      open_database)
 from .check_report import Report, count_of, first_names
+from .label_files import by_kind, kind_text
 from .manifests import Counts
-from .splits import overlap, split_hash
+from .splits import overlap, shared_people, split_hash
 from .statistics import LabelStatistics, doubts
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
@@ -62,16 +64,29 @@ def _in_copy(database, text)->str:
     return str(text).replace(f'{database.root}{os.sep}', '')
 
 # %% ../../nbs/25_databases/60_check.ipynb #4e6cb6a9
-def _check_annotations(database, clip, report):
+def _annotated_splits(database)->set:
+    "The splits with an annotation of any clip; a release without the labels of its test set has none there."
+    return {clip.split for clip in database.clips if clip.annotations}
+
+def _check_annotations(database, clip, report, annotated):
     "Is every file there that has to be?"
     lacking = [what for what in database.needed if what not in clip.annotations]
     split = database.manifest.splits.get(clip.split)
     if lacking and clip.annotations:
         beside = _in_copy(database, next(iter(clip.annotations.values())))
         report.add('error', clip.name, f"there is no {lacking[0]} of this clip beside {beside}", 'files')
-    elif not clip.annotations and (split is None or split.annotated):
+    elif not clip.annotations and clip.split in annotated and (split is None or split.annotated):
         report.add('error', clip.name, f"there is no annotation of this clip below {database.root}, "
                                        f"and {clip.split} has annotations", 'files')
+
+def _note_bare_splits(database, report, annotated):
+    "A note for a split without any annotation; an error where nothing is left to learn from."
+    for split in SPLITS:
+        clips, known = database.select(split), database.manifest.splits.get(split)
+        if not clips or split in annotated or (known and not known.annotated): continue
+        words = f"none of {count_of(len(clips), 'clip')} has a label in this copy"
+        level = 'error' if split == 'train' else 'note'
+        report.add(level, split, words if level == 'error' else f"{words}: it can be predicted, not scored", 'files')
 
 # %% ../../nbs/25_databases/60_check.ipynb #74c3020f
 _COLUMNS = {'va': ('valence', 'arousal'), 'valence': ('valence',), 'arousal': ('arousal',),
@@ -101,6 +116,7 @@ class _Survey:
     has_media: bool = True                     # False: there is no image to be looked for
     images: dict = field(default_factory=dict) # folder -> names of the images that clips are made of
     names_in: Callable = _names_in             # lists a folder
+    annotated: set = frozenset(SPLITS)         # splits with an annotation of any clip
 
 def _is_of_images(database): return database.still or any(clip.images for clip in database.clips)
 
@@ -156,19 +172,21 @@ def check_clip(
 )->dict:                 # one row of `Report.clips`
     "Look at one clip: its labels, its video or images, and whether they go together."
     survey, before = survey or _Survey(LabelStatistics()), len(database.faults)
-    _check_annotations(database, clip, report)
+    _check_annotations(database, clip, report, survey.annotated)
     readable, labels = _readable(database, clip, report)
-    survey.statistics.add(labels, clip.split, clip.name)
+    fields = _label_fields(labels)
+    coded = fields['aus'].to_numpy() if database.partly_coded and 'aus' in fields else np.ones(len(labels), bool)
+    survey.statistics.add(labels[coded], clip.split, clip.name)
     for fault in database.faults[before:]:
         survey.statistics.add_wrong(clip.split, _lost_columns(fault, readable.annotations, labels))
-    fields = _label_fields(labels)
     if _is_of_images(database):
         media = _check_images(database, clip, _labelled_frames(labels, fields), report, survey)
     else: media = _check_video(database, clip, report)
     _check_lengths(database, readable, media['frames'], labels, report)
     shares = {f'{name} labelled': float(part.mean()) if len(part) else np.nan for name, part in fields.items()}
     video = '' if clip.video is None else clip.video.name
-    about = dict(clip=clip.name, split=clip.split, subject=clip.subject, video=video, rows=len(labels))
+    about = dict(clip=clip.name, split=clip.split, subject=clip.subject, video=video, rows=len(labels),
+                 uncoded=int((~coded).sum()))
     return about | media | shares
 
 def _labelled_frames(labels, fields)->set:
@@ -192,12 +210,18 @@ def _frames_of(database, part):
     if _is_of_images(database): return int(part['frames'].where(part['frames'] > 0, part['rows']).sum())
     return int(part[['frames', 'rows']].max(axis=1).groupby(_recordings(database, part)).max().sum())
 
+def _coded_frames(part)->dict:
+    "Frames with a code, and those that have an image; where the coded part ends says nothing about the sequence."
+    frames = dict(frames=int(part['frames'].sum())) if part['frames'].any() else {}
+    return frames | {'coded frames': int((part['rows'] - part['uncoded']).sum())}
+
 def _count_clips(database, part, known, unit)->dict:
     "What the clips of `part` amount to, under the names of `Counts`."
     subjects = dict(subjects=part['subject'].nunique()) if known else {}
     if database.still: return dict(images=int(part['rows'].sum())) | subjects
     clips = dict(clips=len(part)) if unit == 'clips' else dict(videos=len(set(_recordings(database, part))))
     if unit == 'utterances': return clips | dict(utterances=len(part)) | subjects
+    if database.partly_coded: return clips | _coded_frames(part) | subjects
     return clips | dict(frames=_frames_of(database, part)) | subjects
 
 def _unit(manifest)->str:
@@ -234,7 +258,7 @@ def _split_counts(database, clips, statistics):
         for split, expected in [('all', everything), *splits.items()]:
             chosen = part if split == 'all' else part[part['split'] == split]
             numbers = _count_clips(database, chosen, known, unit)
-            for what, number in numbers.items(): yield f'{prefix}{split}', what, number, getattr(expected, what)
+            for what, number in numbers.items(): yield f'{prefix}{split}', what, number, getattr(expected, what, None)
             for line in _per_class(statistics, expected, split): yield f'{prefix}{split}', *line
 
 # %% ../../nbs/25_databases/60_check.ipynb #e06cc9f1
@@ -278,6 +302,19 @@ def _note_subjects(database, report):
         report.add('note', 'subjects', f"{len(lacking)} of {n} clips have no subject and count as one each: {names}",
                    'subjects')
 
+def _note_coding(database, report, statistics):
+    "Frames outside of the coded parts, and action units that are never coded."
+    uncoded, rows = report.clips['uncoded'], report.clips['rows']
+    if uncoded.any():
+        clips = first_names(f'{clip} {number}' for clip, number in zip(report.clips['clip'][uncoded > 0], uncoded[uncoded > 0]))
+        text = f"{uncoded.sum()} of {rows.sum()} frames up to the last coded ones have no code"
+        report.add('note', 'coding', f"{text}, and count as not annotated, in {count_of((uncoded > 0).sum(), 'clip')}: {clips}",
+                   'coding')
+    never = [name for name, labelled in statistics.labelled_aus().items() if not labelled]
+    if never and len(never) < len(statistics.labelled_aus()):
+        names = first_names((name.upper() for name in never), 12)
+        report.add('note', 'coding', f"never coded in this copy, though others are: {names}", 'coding')
+
 # %% ../../nbs/25_databases/60_check.ipynb #c83e83c9
 def _shared_rows(database):
     "A row for each two splits, of a task or of any, that share something."
@@ -295,11 +332,18 @@ def _check_splits(database, report):
     columns = ['task', 'left', 'right', 'what', 'shared', 'names']
     report.overlap = pd.DataFrame(_shared_rows(database), columns=columns)
     for (left, right, what), part in report.overlap.groupby(['left', 'right', 'what'], sort=False):
-        tasks, row = [task for task in part['task'] if task != 'any'], part.iloc[0]
-        shared = f"share {count_of(row.shared, what)}"
-        text = f"{shared} ({', '.join(tasks)}): {row.names}; allowed is none"
-        if not tasks: text = f"{shared}, but of different tasks: {row.names}"
-        report.add('error' if tasks else 'note', f'{left} and {right}', text, 'splits')
+        report.add(*_split_finding(database, left, right, part), 'splits')
+
+def _split_finding(database, left, right, part):
+    "Level, place and text about what two splits share; what the release has so is a note."
+    tasks, row = [task for task in part['task'] if task != 'any'], part.iloc[0]
+    where, shared = f'{left} and {right}', f"share {count_of(row.shared, row.what)}"
+    if not tasks: return 'note', where, f"{shared}, but of different tasks: {row.names}"
+    known = next((entry for entry in database.manifest.overlaps if entry.between == (left, right)), None)
+    if known is None: return 'error', where, f"{shared} ({', '.join(tasks)}): {row.names}; allowed is none"
+    people = ', '.join(map(str, shared_people({side: database.select(side, tasks[0]) for side in (left, right)})))
+    counted = f", {known.subjects} by the manifest" if known.subjects else ''
+    return 'note', where, f"{people}: {row.names}; the release has it so{counted}, and subject_exclusive learns without them"
 
 # %% ../../nbs/25_databases/60_check.ipynb #756ec5ef
 def _holds_images(database)->bool:
@@ -314,7 +358,9 @@ def _check_media(database, report, has_images):
     without = not has_images if of_images else not any(clip.video or clip.crops for clip in database.clips)
     if without:
         report.findings = [finding for finding in report.findings if finding.kind != 'media']
-        report.add('note', report.folder, "annotations only: there is no video and no image of any clip", 'media')
+        report.add('note', report.folder, f"annotations only: there is no video and no image of any clip; {WITHOUT_MEDIA}",
+                   'media')
+    elif not of_images and not any(clip.video for clip in database.clips): _note_crops(database, report)
     elif of_images:
         names = ('labels without image', 'images without label', 'frames')
         lost, bare, images = (report.clips[name] for name in names)
@@ -329,15 +375,18 @@ def _note_alone(report, numbers, total, words):
     share, where = f"{numbers.sum()/total:.2%}", f"in {count_of(some.sum(), 'clip')}: {clips}"
     report.add('note', 'images', f"{numbers.sum()} of {total} {words} ({share}), {where}", 'media')
 
+def _note_crops(database, report):
+    "Where there are a release's own faces and no video."
+    with_crops = sum(clip.crops is not None for clip in database.clips)
+    report.add('note', report.folder, f"there is no video of any clip, but aligned faces of {with_crops} of "
+                                      f"{count_of(len(database.clips), 'clip')}: networks can be trained on these and "
+                                      "scored; landmarks, sound and other crops need the videos", 'media')
+
 # %% ../../nbs/25_databases/60_check.ipynb #1cc25da5
 def _report_faults(database, report):
-    "One error for each file: how many of its rows are wrong, and the first of them."
-    files = {}
-    for fault in database.faults: files.setdefault(fault.path, []).append(fault)
-    for path, faults in files.items():
-        first, rest = min(faults, key=lambda fault: fault.row), len(faults) - 1
-        more = f"; {count_of(rest, 'more row')} of this file {'is' if rest == 1 else 'are'} wrong" if rest else ''
-        report.add('error', _in_copy(database, path), f"{_in_copy(database, first)}{more}", 'rows')
+    "One error for each kind of fault of a file: how many rows, and where the first of them are."
+    for faults in by_kind(database.faults):
+        report.add('error', _in_copy(database, faults[0].path), _in_copy(database, kind_text(faults)), 'rows')
 
 def _fault_doubts(database, statistics):
     "Is one forbidden number so frequent that it may be a sentinel, or the id of a class that is counted from 1?"
@@ -458,9 +507,14 @@ def _surplus(database, images)->dict:
         if known.explains(path, name): continue
         suffixes = allowed[name.partition('/')[0]]
         stray = is_folder or path.suffix.lower() in suffixes
-        why = 'belongs to no clip' if stray else f"is not expected here; allowed are {', '.join(suffixes)}"
+        why = 'belongs to no clip' if stray else _unexpected(suffixes)
         surplus.setdefault(why, []).append(name + '/'*is_folder)
     return surplus
+
+def _unexpected(suffixes)->str:
+    "What is wrong with a file of another kind."
+    allowed = f"allowed are {', '.join(suffixes)}" if suffixes else "no clip has a file in this folder"
+    return f"is not expected here; {allowed}"
 
 def _note_surplus(database, report, images):
     "One note for each kind of surplus."
@@ -510,7 +564,8 @@ def check_database(
         return report
     report.release, has_images = database.release, _is_of_images(database) and _holds_images(database)
     statistics = LabelStatistics(_class_names(database))
-    survey = _Survey(statistics, has_media=has_images, names_in=lru_cache(1024)(_names_in))
+    annotated = _annotated_splits(database)
+    survey = _Survey(statistics, has_media=has_images, names_in=lru_cache(1024)(_names_in), annotated=annotated)
     _check_clips(database, report, survey)
     _check_media(database, report, has_images)
     _check_whole(database, report, survey)
@@ -520,6 +575,8 @@ def _check_whole(database, report, survey):
     "What can be checked only after all clips."
     synthetic = (database.root/'SYNTHETIC.txt').exists()
     _report_faults(database, report)
+    _note_bare_splits(database, report, survey.annotated)
+    _note_coding(database, report, survey.statistics)
     _check_splits(database, report)
     if synthetic: report.add('note', 'SYNTHETIC.txt', "this is a synthetic twin; no score on it is a benchmark result")
     _compare_counts(database, report, survey.statistics, synthetic)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .label_files import checked, column_numbers, read_table
+from .label_files import checked, column_numbers, read_table, without_repeats
 from .base import Clip, Database, label_table, register_database
-from .photographs import listed_once, trusted
+from .photographs import trusted
 from ..preprocess.pictures import IMAGE_SUFFIXES
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #7f2b6d26
@@ -139,7 +139,8 @@ def _with_images(table, path, log):
     legible = images.notna().to_numpy()
     for row, cell in table['URL'][~legible].items():
         log.fault(path, row, f"{cell[:80]!r} is not the address of an image, allowed is http://.../folder/image.jpg")
-    return listed_once(table.assign(image=images).drop(columns='URL')[legible], 'image', path, log)
+    table = table.assign(image=images).drop(columns='URL')[legible]
+    return without_repeats(table, ['image'], [name for name in table if name != 'image'], path, log)
 
 def _in_parts(path, table)->dict:
     "Name -> rows of each clip of a sheet."

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ..core.labels import EXPRESSIONS
-from .label_files import ReadingLog, checked, column_numbers, read_table
+from .label_files import (ReadingLog, checked, column_numbers, read_table, without_repeats,
+                                             without_summary)
 from .base import Clip, Database, label_table, register_database
 
 # %% ../../nbs/25_databases/21_omg.ipynb #6a97d6c0
@@ -28,6 +29,7 @@ def _read_list(path, labelled, log):
     "The rows of one list as text, with the column `clip`; a row that names no utterance is left out."
     last_values = tuple('0123456') if labelled else ('utterance_',) # a name that is whole was not cut off
     table = read_table(path, _KEYS + (_LABELS if labelled else ()), log=log, last_values=last_values)
+    table = without_summary(table, _KEYS, path, log)
     bad = pd.Series(False, table.index)
     for name, (form, allowed) in _FORMS.items():
         for row, cell in table[name][~table[name].str.fullmatch(form)].items():
@@ -35,11 +37,7 @@ def _read_list(path, labelled, log):
             bad[row] = True
     table = table[~bad].copy()
     table['clip'] = table['video'] + '_' + table['utterance'].str.removesuffix('.mp4')
-    first = table.index.to_series().groupby(table['clip']).transform('first')
-    for row, earlier in first[table['clip'].duplicated()].items():
-        log.fault(path, row, f"{table['clip'][row]} is listed twice, first in row {earlier}; allowed is once")
-    table['twice'] = table['clip'].duplicated(keep=False)
-    return table.drop_duplicates('clip')
+    return without_repeats(table, ['clip'], [*_LABELS] if labelled else [], path, log)
 
 # %% ../../nbs/25_databases/21_omg.ipynb #8375460d
 def _subject(video):
@@ -57,7 +55,6 @@ def _checked_list(table, path, manifest):
     votes = values('expression', 'EmotionMaxVote')
     order = [EXPRESSIONS.index(name) for name in manifest.label('expression').classes]
     labels['expression'] = np.where(np.isnan(votes), np.nan, np.take(order, np.nan_to_num(votes).astype(int)))
-    labels.loc[table['twice']] = np.nan
     half = labels[['valence', 'arousal']].isna().any(axis=1)
     labels.loc[half, ['valence', 'arousal']] = np.nan # half a label is none
     places = {clip: place for place, clip in enumerate(table['clip'])}

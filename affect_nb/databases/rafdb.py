@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .label_files import checked, column_numbers, read_table
+from .label_files import checked, column_numbers, read_table, without_repeats
 from .base import Clip, Database, label_table, register_database
-from .photographs import as_expression, listed_once
+from .photographs import as_expression
 
 # %% ../../nbs/25_databases/14_rafdb.ipynb #ecaf5a19
 _TASKS = {'basic': 'expression', 'compound': 'compound'}
@@ -82,4 +82,5 @@ def _read_list(database, kind, path):
                                       "allowed are train_<number>.jpg and test_<number>.jpg")
     table = table.assign(split=parts['split'], number=parts['number'])[legible].astype(dict(number=int))
     table['photograph'] = table['split'] + '_' + table['number'].astype(str)
-    return listed_once(table, 'photograph', path, database.log).sort_values('number', kind='stable')
+    table = without_repeats(table, ['photograph'], ['class'], path, database.log)
+    return table.sort_values('number', kind='stable')

@@ -75,6 +75,10 @@ class LabelStatistics:
         ids, known = self._ids_of(name, splits or None), self.names.get(name, {})
         return {known.get(number, str(number)): int(ids[number]) for number in sorted({*known, *map(int, ids)})}
 
+    def labelled_aus(self)->dict:
+        "Column of an action unit -> rows that have a label, in all splits."
+        return {name: int(self._sums_of(name)[1]) for name in self.labels if is_au(name)}
+
     def _sums_of(self, name, splits=None):
         "(4,) rows, labelled, sum, active of a column of numbers."
         chosen = [sums for (split, column), sums in self._sums.items() if column == name and _is_in(split, splits)]

@@ -17,9 +17,9 @@ from ..databases.base import Database, open_database
 from ..files.atomic import Skipped, write_json
 from ..models.starting import weights_record
 from ..models.weights import read_card
-from .fit import copy_best, fit
+from .fit import copy_best, fit, split_notes
 from .jobs_database import (adapt_recipe, check_annotated, data_and_licence, database_loaders,
-                                           find_faces, splits_for)
+                                           find_faces, splits_for, used_parts)
 from .precision import choose_device
 from .recipes import Recipe, av_mt_vgg_gru_recipe, fitting_arguments, mt_vgg_gru_recipe, mt_vgg_recipe
 
@@ -150,7 +150,7 @@ def _run_stage(stage, source, out, device, cbs):
     mark, training = _mark_of(stage, recipe, weights, dls), out/'training'/stage.name
     if _is_done(out/'weights'/stage.name, mark): return
     _prepare_folder(training, mark)
-    notes = dict(stage=stage.name, stage_mark=mark, split_hash=getattr(dls, 'split_hash', ''), **stage.notes)
+    notes = dict(stage=stage.name, stage_mark=mark, **split_notes(dls), **stage.notes)
     card = dict(data=source.data, licence=source.licence, preprocessing=dict(transform=source.transform), notes=notes)
     fit(recipe, dls, training, card=card, device=device, weights=weights, cbs=cbs)
     copy_best(training, out/'weights'/stage.name)
@@ -229,20 +229,25 @@ def train_chain(
     out:str|os.PathLike,     # `faces/<database>/`, `training/<stage>/`, `weights/<stage>`
     workers:int=1,           # videos that are preprocessed at a time
     device=None,             # None: the fastest there is
-    validation:str="holdout",# people of the training part, or "official": the release's validation part
+    validation:str="holdout",# people of the training part; "official" or "subject_exclusive": the release's own part
+    allow_overlap:bool=False,# True: the same people may be in both official parts
+    reader:Mapping|None=None,# options of the databases' readers: on_fault
     only:list|None=None,     # stages to run, as `run_chain` takes them
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
     needed = sorted({stage.data for stage in chosen_stages(stages, databases, only)})
-    opened = {data: open_database(*databases[data]) for data in needed}
+    opened = {data: open_database(*databases[data], **(reader or {})) for data in needed}
     recipes = {data: [adapt_recipe(stage.recipe, source) for stage in stages if stage.data == data]
                for data, source in opened.items()}
-    for data in needed: # missing labels are an error before hours of preprocessing
-        for recipe in recipes[data]: check_annotated(recipe, opened[data], splits)
+    for data in needed: # missing labels, or people in two parts, are an error before hours of preprocessing
+        for recipe in recipes[data]:
+            check_annotated(recipe, opened[data], splits)
+            used_parts(opened[data], recipe.tasks, validation, allow_overlap)
     sources, skipped = {}, []
     for data, source in opened.items():
         faces = out/"faces"/databases[data][0]
         skipped += _find_recipe_faces(recipes[data], source, faces, splits=splits, workers=workers)
-        sources[data] = chain_source(source, faces, device=device, validation=validation)
+        options = dict(device=device, validation=validation, allow_overlap=allow_overlap)
+        sources[data] = chain_source(source, faces, **options)
     return run_chain(stages, sources, out, only=only, device=device), skipped

@@ -93,7 +93,7 @@ def joint_sides(
     valid_share:float=.2,  # held out
     every:int=1,           # of the windows with a label, one in so many: frames that follow each other are alike
     skipped:list|None=None,# clips that had to be left out are added here, once
-    validation:str='holdout', # 'official': the release's own where it has one for the task, if `clips` is None
+    validation:str='holdout', # else the release's own where it has one for the task, if `clips` is None
 )->tuple[SomeWindows, SomeWindows]: # to learn from; held out
     "One database's windows for one task (Section VI.B: its part of the VA-Set, AU-Set or EXPR-Set)."
     _check_sides(recipe, source, task, validation)
@@ -164,7 +164,7 @@ def joint_loaders(
     if not len(valid):
         raise ValueError(f"nothing is held out of {', '.join(name for name, *_ in parts)}")
     dls = joint_dataloaders(train, valid, total=recipe.batch_size, valid_bs=min(256, recipe.batch_size),
-                            device=choose_device(device), num_workers=num_workers, seed=recipe.seed)
+                            device=device, num_workers=num_workers, seed=recipe.seed)
     dls.parts = _parts_table(parts)
     return dls
 
@@ -197,7 +197,9 @@ def train_joint(
     workers:int=1,           # videos that are preprocessed at a time
     device=None,             # None: the fastest there is
     weights=None,            # checkpoints to start from, as `fit` takes them
-    validation:str='holdout',# people of the training parts, or 'official': the releases' own, where they have one
+    validation:str='holdout',# people of the training parts; else the releases' own, where they have one; who is held
+                             # out anywhere is learned from nowhere, so 'official' is 'subject_exclusive' here
+    reader:Mapping|None=None,# options of the databases' readers: on_fault
     every:int=1,             # of the windows with a label, one in so many is used
     cbs=None,                # further callbacks
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
@@ -205,7 +207,7 @@ def train_joint(
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
     weights_record(weights) # a missing file is an error before hours of preprocessing
     check_couples(recipe.coupling, recipe.tasks)
-    sources = {name: open_database(name, folder) for name, folder in databases.items()}
+    sources = {name: open_database(name, folder, **(reader or {})) for name, folder in databases.items()}
     tasks = {name: _shared_tasks(source, recipe.tasks) for name, source in sources.items()}
     _check_parts([(name, task) for name, own in tasks.items() for task in own], recipe.tasks, recipe.arch)
     skipped = _without_tasks(tasks, recipe)
