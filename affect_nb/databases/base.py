@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SIDES', 'WITHOUT_MEDIA', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'has_sides', 'Database', 'are_in',
-           'register_database', 'list_databases', 'database_options', 'open_database', 'find_videos', 'video_of',
-           'find_texts', 'numbered_images', 'read_subjects', 'subject_of', 'is_au', 'label_table', 'matched_length']
+           'register_database', 'list_databases', 'database_options', 'open_database', 'options_of_each', 'find_videos',
+           'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of', 'is_au', 'label_table',
+           'matched_length']
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c1c26ac
 import inspect
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,8 +121,7 @@ class Database:
         clip:Clip|str,     # of this database
     )->pd.DataFrame:       # frame (0-based; -1: the whole clip), then valence, arousal, expression, compound, au*
         "One row per frame, sentinels as NaN or -1; no rows where the clip is not annotated."
-        clip = self.clip(clip) if isinstance(clip, str) else clip
-        return reading(lambda: self._read(clip), self.log)
+        return reading(lambda: self._read(self.clip(clip) if isinstance(clip, str) else clip), self.log)
 
     def frames(self,
         split:str=None,    # one of SPLITS; None: all
@@ -134,9 +135,7 @@ class Database:
         "What `preprocess` reads of a clip: its video or its images; None where neither is there."
         return _source_of(self, clip)
 
-    def __repr__(self):
-        counts = ', '.join(f"{len(self.select(split))} {split}" for split in SPLITS if self.select(split))
-        return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {counts})"
+    def __repr__(self): return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {_split_sizes(self)})"
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c97c139
 def _sorted_clips(database):
@@ -147,6 +146,11 @@ def _sorted_clips(database):
     clips = reading(lambda: list(database._find_clips()), database.log)
     if not clips: raise ValueError(_nothing_found(database))
     return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), clip.name))
+
+def _split_sizes(database)->str:
+    "How many clips are in each split."
+    sizes = {split: len(database.select(split)) for split in SPLITS}
+    return ', '.join(f"{size} {split}" for split, size in sizes.items() if size)
 
 def _unknown_clip(database, name)->str:
     "The message for a clip that is not there."
@@ -265,6 +269,19 @@ def open_database(
     if unknown:
         raise ValueError(f"{name} has no option {unknown[0]!r}, allowed are {', '.join(allowed)}")
     return _DATABASES[name](root, **options)
+
+# %% ../../nbs/25_databases/10_base.ipynb #4ff28d0e
+def options_of_each(
+    names:list,      # of databases
+    options:Mapping, # on_fault, and what any of their adapters takes
+)->dict[str, dict]:  # database -> the options that it takes
+    "Options for several databases; one that none of them takes is a `ValueError`."
+    each = {name: {option: options[option] for option in database_options(name) if option in options} for name in names}
+    unknown = [option for option in options if not any(option in own for own in each.values())]
+    if unknown:
+        takes = '; '.join(f"{name} has {', '.join(database_options(name))}" for name in names)
+        raise ValueError(f"there is no option {unknown[0]!r} of {' or '.join(names)}; {takes}")
+    return each
 
 # %% ../../nbs/25_databases/10_base.ipynb #40cc8248
 def find_videos(

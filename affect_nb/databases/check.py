@@ -294,6 +294,7 @@ def _compare_counts(database, report, statistics, synthetic):
         message = f"{row.found} found, the manifest says {row.manifest}"
         if row.found != row.manifest: report.add('note', f'{row.split} {row.what}', message, 'counts')
 
+# %% ../../nbs/25_databases/60_check.ipynb #4cc91d28
 def _note_subjects(database, report):
     "How many clips have no subject of their own, where others have."
     lacking, n = [clip.name for clip in database.clips if clip.subject == clip.name], len(database.clips)
@@ -497,6 +498,7 @@ def _with_parents(folders)->set: return {above for folder in folders for above i
 def _folders_without(place, folders, known): return [name for name in folders if place/name not in known]
 def _visible(names): return sorted(name for name in names if not name.startswith('.'))
 
+# %% ../../nbs/25_databases/60_check.ipynb #bc58bab5
 def _surplus(database, images)->dict:
     "'belongs to no clip', 'is not expected here; allowed are ...' -> files."
     root, known, surplus = database.root, _known_of(database, images), {}
