@@ -95,6 +95,7 @@ class Database:
         self.clips = _sorted_clips(self)
 
     def _find_clips(self): raise NotImplementedError(f"{type(self).__name__} does not define where its clips are")
+    def _what_is_there(self)->str: return '' # of a copy without a clip: a sentence
     def _read(self, clip): raise NotImplementedError(f"{type(self).__name__} does not define how its labels are read")
     @cached_property
     def manifest(self)->Manifest: return load_manifest(self.name)
@@ -103,7 +104,6 @@ class Database:
     @property
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
     def note(self, text:str): self.log.note(text)
-
     @cached_property
     def _by_name(self)->dict: return {clip.name: clip for clip in self.clips}
     def clip(self, name:str)->Clip:
@@ -187,12 +187,12 @@ def _nearest_layout(root, manifest)->str:
     for release, path in ((name, path) for name, paths in _layouts(manifest).items() for path in paths):
         of = f" of release {release}" if release else ''
         if file := _first_match(root, f'*/{path}'):
-            return f"{file.relative_to(root)} is {path}{of}: give the folder {root/file.relative_to(root).parts[0]}"
+            return f"The nearest: {file.relative_to(root)} is {path}{of}: give the folder {root/file.relative_to(root).parts[0]}"
         folders = path.split('/')
         for depth in range(1, len(folders) - 1):
             file, above = _first_match(root, '/'.join(folders[depth:])), '/'.join(folders[:depth])
-            if file: return f"{file.relative_to(root)} is {path}{of} without {above}/ around it: put it there, or give the folder above"
-        if file := _first_match(root, path): return f"{file.relative_to(root)} is there{of}"
+            if file: return f"The nearest: {file.relative_to(root)} is {path}{of} without {above}/ around it: put it there, or give the folder above"
+        if file := _first_match(root, path): return f"The nearest: {file.relative_to(root)} is there{of}"
     return ''
 
 def _nothing_found(database)->str:
@@ -200,9 +200,9 @@ def _nothing_found(database)->str:
     if database.faults:
         kinds = '; '.join(kind_text(faults) for faults in by_kind(database.faults)[:5])
         return f"{database.root}: no row of {database.name} can be used: {kinds}"
-    nearest = _nearest_layout(database.root, database.manifest)
-    expected = f"expected are {_layout_text(database.manifest)}"
-    return f"{database.root} holds no clip of {database.name}; {expected}" + (f". The nearest: {nearest}" if nearest else '')
+    expected = f"{database.root} holds no clip of {database.name}; expected are {_layout_text(database.manifest)}"
+    instead = database._what_is_there() or _nearest_layout(database.root, database.manifest)
+    return f"{expected}. {instead}" if instead else expected
 
 # %% ../../nbs/25_databases/10_base.ipynb #da7e9614
 def are_in(
