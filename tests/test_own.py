@@ -261,12 +261,12 @@ def test_images_in_a_row(opened, tmp_path):
     ("file,frame,valence\na.mp4,0.5,0\n", "row 2: frame is '0.5', allowed are whole numbers from 0"),
     ("file,frame,valence\na.mp4,3e9,0\n", "row 2: frame is '3e9', allowed are whole numbers from 0"),
     ("file,frame,valence\na.mp4,one,0\n", "row 2: frame is 'one', allowed is a number"),
-    ("file,frame,valence\na.mp4,0,0\nb.mp4,0,0\na.mp4,0,1\n", "row 4: file is 'a.mp4', allowed is a row for each frame"),
-    ("file,valence\na.mp4,0\na.mp4,1\n", "row 3: file is 'a.mp4', allowed is a row for each frame of a clip (a video with one row per frame needs the column frame)"),
-    ("file,valence\na.jpg,0\na.jpg,1\n", "row 3: file is 'a.jpg', allowed is a row for each file"),
+    ("file,frame,valence\na.mp4,0,0\nb.mp4,0,0\na.mp4,0,1\n", "row 2: clip 'a', frame 0 is listed more than once (rows 2, 4), allowed is one row; they contradict each other"),
+    ("file,valence\na.mp4,0\na.mp4,1\n", "row 2: 'a' is listed more than once (rows 2, 3), allowed is one row; they contradict each other (valence is '0' in row 2 and '1' in row 3), none counts; a video with a row for each frame needs the column frame"),
+    ("file,valence\na.jpg,0\na.jpg,1\n", "row 2: 'a.jpg' is listed more than once (rows 2, 3), allowed is one row"),
     ("file,valence\na,0\n", "row 2: file is 'a', allowed are images ("), ("file,valence\n,0\n", "row 2: file is '', allowed are images"),
     ("file,valence\na.jpg,0\nb.mp4,0\n", "there is the video 'b.mp4' in row 3, and the image 'a.jpg' in row 2"),
-    ("file,split,valence\na.jpg,training,0\n", "row 2: split is 'training', allowed are train, validation, test, valid, val, dev"),
+    ("file,split,valence\na.jpg,trained,0\n", "row 2: split is 'trained', allowed are train, validation, test, also as training"),
     ("file,frame,split,valence\na.mp4,0,train,0\na.mp4,1,dev,0\n", "row 3: clip 'a' has split 'validation', but 'train' in row 2"),
     ("file,frame,subject,valence\na.mp4,0,S1,0\na.mp4,1,S2,0\n", "row 3: clip 'a' has subject 'S2', but 'S1' in row 2"),
     ("file,clip,valence\na.mp4,one,0\na.mp4,two,0\n", "row 3: file 'a.mp4' has media 'two', but 'one' in row 2"),
@@ -281,8 +281,8 @@ def test_places_that_are_refused(opened, text, said):
 
 def test_bad_rows_can_be_skipped(opened):
     own = opened("file,frame,valence,arousal\na.mp4,0,.1,.1\na.doc,1,.1,.1\na.mp4,x,.1,.1\na.mp4,3,7,.3\na.mp4,3,.3,.3\n", on_fault="skip")
-    assert [fault.row for fault in own.faults] == [3, 4, 6, 5] and own.log.counts().tolist() == [4]
-    assert own.labels("a").frame.tolist() == [0, 3] and own.labels("a").valence.isna().tolist() == [False, True] and own.labels("a").arousal.tolist() == pytest.approx([.1, .3])
+    assert [fault.row for fault in own.faults] == [3, 4, 5, 6] and own.log.counts().tolist() == [4]
+    assert own.labels("a").frame.tolist() == [0] and own.labels("a").valence.isna().tolist() == [False] # frame 3 has two rows, of which neither counts
 
 
 def test_which_table(tmp_path):
@@ -301,7 +301,7 @@ def test_parquet_is_checked_the_same(opened):
     table = pd.DataFrame(dict(File=["a.mp4", "a.mp4", "b.mp4"], frame=[0, 1, 0], subject=[1, 1, 2], valence=[.5, np.nan, -1], arousal=np.float32([0, 0, 0]), expression=pd.Categorical(["Happy", None, "Fear"]), AU1=[True, False, None]))
     own, csv = opened(table, "parquet"), opened(table.assign(AU1=[1, 0, None]), "csv")
     assert own.frames().equals(csv.frames()) and own.frames().au1.tolist()[:2] == [1, 0] and [clip.subject for clip in own.clips] == ["1", "2"]
-    for change, said in ((dict(valence=[0, 0, -5]), "row 3: valence is -5"), (dict(frame=[0, 0, 0]), "row 2: file is 'a.mp4', allowed is a row for each frame"), (dict(expression=[1., np.nan, 2.]), "row 1: expression is 1;")):
+    for change, said in ((dict(valence=[0, 0, -5]), "row 3: valence is -5"), (dict(frame=[0, 0, 0]), "clip 'a', frame 0 is listed more than once (rows 1, 2), allowed is one row"), (dict(expression=[1., np.nan, 2.]), "row 1: expression is 1;")):
         with pytest.raises(ValueError) as error: opened(table.assign(**change), "parquet")
         assert said in str(error.value) and "my.parquet" in str(error.value)
 

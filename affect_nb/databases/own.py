@@ -16,11 +16,11 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from .label_files import checked
+from .label_files import checked, without_repeats
 from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
-from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, find_table, number_cells, our_column,
-                                           read_own_table, text_cells)
+from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, number_cells,
+                                           our_column, read_own_table, text_cells, vote_columns)
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
 
@@ -66,6 +66,18 @@ def _spans(ranges, rescale)->dict:
                              "rescale=True stretches it to that")
     return {name: tuple(ranges.get(name, (-1, 1))) for name in ('valence', 'arousal')}
 
+_SPLIT = {split: split for split in SPLITS} | dict(training='train', testing='test', privatetest='test')
+_SPLIT |= dict.fromkeys(('valid', 'val', 'dev', 'devel', 'development', 'publictest'), 'validation')
+
+def _split_word(text): return re.sub(r'[\W_]+', '', str(text).lower())
+
+def _split_names(splits)->dict:
+    "What a cell of the column `split` means, by its letters and digits in lower case; None: its rows are left out."
+    for theirs, ours in splits.items():
+        if ours not in (*SPLITS, None):
+            raise ValueError(f"splits= makes {ours!r} of {theirs!r}, allowed are {', '.join(SPLITS)}, or None")
+    return _SPLIT | {_split_word(theirs): ours for theirs, ours in splits.items()}
+
 # %% ../../nbs/25_databases/23_own.ipynb #7a5b460b
 @register_database
 class Own(Database):
@@ -75,7 +87,7 @@ class Own(Database):
 
     def __init__(self,
         root:str|os.PathLike,  # the table, or a folder that holds exactly one labels.csv or labels.parquet
-        columns:dict=None,     # {theirs: ours}; ours None: leave it out
+        columns:dict=None,     # {theirs: ours}; ours None: leave it out. As text 'theirs:ours,other:ours'
         classes=None,          # names of the numbered expressions, in order from 0; or {number: name}
         compound_classes=None, # 'raf-db', 'emotionet', or names in order
         missing:dict=None,     # {column: value or values that mean no annotation}; 'aus' for all AUs
@@ -84,6 +96,8 @@ class Own(Database):
         active_from:float=None,# least intensity of an active AU; None: AUs are 0 or 1
         first_frame:int=0,     # number of the first frame, 0 or 1
         separator:str=',',     # of a CSV
+        splits:dict=None,      # {what stands in the column split: 'train', 'validation' or 'test'; None: left out}
+        votes=None,            # columns that count who chose which class, or {column: class}: see `Votes` below
         media:str|os.PathLike=None, # folder that the files are relative to; None: that of the table
         on_fault:str='raise',  # 'raise' or 'skip'
     ):
@@ -93,15 +107,19 @@ class Own(Database):
             raise ValueError(f"active_from is {active_from}, allowed are intensities in (0, 5]")
         self.path, self.first_frame, self.separator = find_table(Path(root)), first_frame, separator
         self.active_from, self.rescale = active_from, rescale
-        self._columns, self._classes = dict(columns or {}), _class_names(classes)
-        self._compound, self._missing = _compound_names(compound_classes), _sentinels(missing or {})
+        self._columns, self._classes = as_mapping(columns, 'columns'), _class_names(classes)
+        self._compound = _compound_names(compound_classes)
+        self._missing = _sentinels(as_mapping(missing, 'missing'))
+        self._splits, self._votes = _split_names(as_mapping(splits, 'splits')), vote_columns(votes)
         self._ranges, self.media = _spans(ranges or {}, rescale), str(media or self.path.parent)
         # an index of the labels is bound to these options
-        self.stated_options = repr((columns, classes, compound_classes, missing, ranges))
+        stated = (columns, classes, compound_classes, missing, ranges)
+        self.stated_options = repr(stated + ((splits, votes) if splits or votes else ()))
         super().__init__(self.path.parent, on_fault)
 
     def _find_clips(self):
-        rows = _with_places(self, read_own_table(self.path, self._columns, self.separator, self.log))
+        table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
+        rows = _with_places(self, table)
         if not len(rows): return []
         self._labels = _label_columns(self, rows)
         return _make_clips(self, rows)
@@ -231,11 +249,43 @@ def _compounds(database, column)->np.ndarray:
                          f"allowed are {', '.join(_COMPOUND)}, or a list of names")
     return _class_ids(database, column, {name: place for place, name in enumerate(names)}, ', '.join(names))
 
+# %% ../../nbs/25_databases/23_own.ipynb #b928302d
+def _vote_counts(database, rows, names)->np.ndarray:
+    "(n, k) votes; an empty cell is none, a negative one a fault."
+    counts = np.stack([number_cells(rows[f'votes {name}'], database.path, database.log) for name in names], 1)
+    for place, column in zip(*np.nonzero(counts < 0)):
+        cell = f"votes for {names[column]} are {counts[place, column]:g}"
+        database.log.fault(database.path, rows.index[place], f"{cell}, allowed are numbers from 0")
+    return np.where(counts > 0, counts, 0)
+
+def _voted(database, rows)->dict:
+    "The columns `expression` and `share_<class>`."
+    names = [*database._votes.values()]
+    counts = _vote_counts(database, rows, names)
+    places = np.array([_EXPRESSION.get(name, -1) for name in names])
+    most, total = counts.max(1, keepdims=True), counts.sum(1, keepdims=True)
+    tied = (counts == most).sum(1) > 1
+    winner = np.where(tied | (total[:, 0] == 0), -1, places[counts.argmax(1)])
+    _note_votes(database, names, places, tied & (total[:, 0] > 0), counts.argmax(1))
+    known = {place: EXPRESSIONS[place].lower() for place in places if place >= 0}
+    shares = np.where(total > 0, counts/np.maximum(total, 1e-9), np.nan)
+    words = [known.get(place, re.sub(r'\W+', '_', name)) for name, place in zip(names, places)]
+    return dict(expression=winner) | {f'share_{word}': column for word, column in zip(words, shares.T)}
+
+def _note_votes(database, names, places, tied, first):
+    "How many rows have no expression in spite of their votes."
+    other = sorted({name for name, place in zip(names, places) if place < 0})
+    most_other = int(((places[first] < 0) & ~tied).sum()) if other else 0
+    text = f"{tied.sum()} rows have as many votes for two classes and so no expression"
+    if other: text += f", {most_other} most votes for {', '.join(other)}, which are none of the seven"
+    database.note(f"{database.path}: {text}; the shares of all votes are in the columns share_*")
+
 # %% ../../nbs/25_databases/23_own.ipynb #307e3102
 def _label_columns(database, rows)->pd.DataFrame:
     "All labels of the table."
     columns = _va_columns(database, rows)
     if 'expression' in rows: columns |= _expressions(database, rows['expression'])
+    if database._votes: columns |= _voted(database, rows)
     if 'compound' in rows: columns['compound'] = _compounds(database, rows['compound'])
     units = [name for name in rows if name[:2] == 'au' and name[2:].isdigit()]
     database.au_names = tuple(sorted(int(name[2:]) for name in units))
@@ -252,8 +302,6 @@ def _va_columns(database, rows)->dict:
     return {name: columns.get(name, np.full(len(rows), np.nan)) for name in names}
 
 # %% ../../nbs/25_databases/23_own.ipynb #500af72d
-_SPLIT = {split: split for split in SPLITS} | dict.fromkeys(('valid', 'val', 'dev'), 'validation')
-
 def _folder(files): return files.str.replace(r'/?[^/]*$', '', regex=True)
 def _file_name(files): return files.str.replace(r'^.*/', '', regex=True)
 
@@ -300,9 +348,14 @@ def _with_frames(database, rows):
 def _with_splits(database, rows):
     "With `split` as one of SPLITS; all is `train` where the table has no such column."
     if 'split' not in rows: return rows.assign(split='train')
-    splits = text_cells(rows['split']).str.lower().map(_SPLIT)
-    allowed = f"are {', '.join(_SPLIT)}"
-    rows = _leave_out(database, rows.assign(known=splits), splits.isna().to_numpy(), 'split', allowed)
+    words, names = text_cells(rows['split']).map(_split_word), database._splits
+    left_out = np.array([word in names and names[word] is None for word in words], bool)
+    if left_out.any(): database.note(f"{database.path}: {left_out.sum()} rows are of splits that splits= leaves out")
+    rows, words = rows[~left_out], words[~left_out]
+    common = ', '.join(name for name in _SPLIT if name not in SPLITS)
+    allowed = f"are {', '.join(SPLITS)}, also as {common}, or what splits={{'theirs': 'train'}} gives"
+    splits = words.map(lambda word: names.get(word, ''))
+    rows = _leave_out(database, rows.assign(known=splits), (splits == '').to_numpy(), 'split', allowed)
     return rows.drop(columns='split').rename(columns=dict(known='split'))
 
 # %% ../../nbs/25_databases/23_own.ipynb #744385a8
@@ -327,13 +380,14 @@ def _recordings(rows)->dict:
     return {name: name if name in own else split_side(name)[0] for name in files}
 
 def _without_repeats(database, rows):
-    "Without rows that label a frame, or a photograph, a second time."
-    again = rows.duplicated(['file'] if database.still else ['clip', 'frame']).to_numpy()
-    if not again.any(): return rows
-    allowed = "is a row for each file"
-    if not database.still:
-        allowed = "is a row for each frame of a clip (a video with one row per frame needs the column frame)"
-    return _leave_out(database, rows, again, 'file', f"{allowed}; this one has a row before")
+    "Each frame, or photograph, once: of rows that agree the first counts, of rows that contradict each other none."
+    labels = [name for name in rows if name not in (*PLACE_COLUMNS, 'media')]
+    whole = not database.still and (rows['frame'] == -1).all()
+    keys = ['file'] if database.still else ['clip'] if whole else ['clip', 'frame']
+    try: return without_repeats(rows, keys, labels, database.path, database.log)
+    except ValueError as error:
+        hint = "; a video with a row for each frame needs the column frame" if whole else ""
+        raise ValueError(f"{error}{hint}") from None
 
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c
 _SET = 2000 # photographs

@@ -136,7 +136,7 @@ def database_loaders(
     if validation != "holdout": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
-    dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed,
+    dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed,
                              allow_overlap=allow_overlap or validation == "official") # `used_parts` has refused others
     dls.shared = shared_people(parts)
     return dls
