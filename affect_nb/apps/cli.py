@@ -331,7 +331,7 @@ def train_joint(
     match_form: Annotated[Optional[Literal["paper", "bce", "kl"]], typer.Option(
         help="The divergence of distribution matching; none: the recipe's.")] = None,
     width: _Width = None,
-    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the three sets, which end together.")] = None,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the sets, which end together.")] = None,
     lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(
         min=1, help="Images per step, over all sets; the paper's is 751.")] = None,

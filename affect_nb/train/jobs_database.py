@@ -122,7 +122,7 @@ def database_loaders(
     validation:str="holdout", # subjects of the training part; "official": the release's validation part;
                               # "subject_exclusive": the same, without its people in training
     allow_overlap:bool=False, # True: take official parts although somebody is in both
-)->DataLoaders:               # `shared` has who is on both sides: only where an official split is so, or is allowed to be
+)->DataLoaders:               # `shared` has who is on both sides, where an official split is so or may be so
     "Loaders for training and validation on subjects that have nothing in common, or on a release's own parts."
     labels, recipe = index_database(source, Path(faces)/"labels"), adapt_recipe(recipe, source)
     parts = used_parts(source, recipe.tasks, validation, allow_overlap)
