@@ -131,6 +131,7 @@ def _product_makers(store:FaceStore, table:pd.DataFrame, film:bool, progress:boo
         makers[".mp4"] = lambda path: write_annotated(path, source, store, table, progress=progress)
     return makers | {".png": lambda path: _write_plot(path, table, store.clip)}
 
+# %% ../../nbs/70_apps/06_predict.ipynb #c1dcbfd0
 def _failed(source:str, error:Exception, what:str="")->Skipped:
     "An entry for what could not be made."
     kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
