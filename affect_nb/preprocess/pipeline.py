@@ -32,7 +32,7 @@ from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, TrackedFace, TrackLimits
-from .pictures import ImageReader, natural_key
+from .pictures import ImageReader, images_in, natural_key, read_image
 from .sources import Source, find_sources, open_clip, output_names
 from .video import VideoFrame, VideoReader
 
@@ -381,8 +381,8 @@ def _is_free(dest:Path, name:str, source:Source)->bool:
 def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skipped])->Preprocessed:
     "Open the stores, and write the frame table and the list of what was left out."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
-    skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + left_out
-    skipped += _kept_in_part("", [(store, store.about.get("fault")) for store in stores])
+    skipped = [Skipped(str(source), reason, failed=True) for source, reason in failed.items()] + left_out
+    for store in stores: skipped += _unread_pictures(store) or _kept_in_part("", [(store, store.about.get("fault"))])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
@@ -393,8 +393,22 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
     "An entry for each store that has a fault."
-    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}") for store, fault in faults if fault]
+    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}", failed=store.about.get("stills", False))
+            for store, fault in faults if fault] # a film that breaks off is a note, pictures that are missing are not
 
+def _unread_pictures(store:FaceStore)->list[Skipped]:
+    "Each picture of a folder of stills that could not be read, and why."
+    folder, read = Path(store.about["source"]["path"]), set(store.table["file"].to_pylist())
+    if not store.about.get("fault") or not store.about.get("stills") or not folder.is_dir(): return []
+    reasons = {file: _reason_unread(file) for file in images_in(folder) if str(file) not in read}
+    return [Skipped(str(file), reason, failed=True) for file, reason in reasons.items() if reason]
+
+def _reason_unread(file:Path)->str|None:
+    "Why a picture cannot be read; None where it can."
+    try: read_image(file)
+    except Exception as error: return str(error) if str(file) in str(error) else f"{file}: {error}"
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #97c5a768
 def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
     "What earlier calls left out, of sources that are still there and that this call has not looked at."
     looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}

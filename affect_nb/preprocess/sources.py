@@ -57,7 +57,7 @@ def find_sources(
     path = Path(source)
     if path.is_dir(): return _sources_of_folder(path, recursive, film_fps)
     if os.path.lexists(path) or not glob.has_magic(str(source)): return [_source_of(path, film_fps)], []
-    paths, root = _matches(str(source)), _fixed_part(str(source))
+    paths, root = _matches(str(source)), _split_pattern(str(source))[0]
     return _with_distinct_names([_source_of(path, film_fps, root) for path in paths]), []
 
 def list_sources(
@@ -100,17 +100,21 @@ def _each_named_once(sources:list[Source])->list[Source]:
 # %% ../../nbs/20_preprocess/05_sources.ipynb #585619db
 def _matches(pattern:str)->list[Path]:
     "Visible files and folders that a pattern matches, in natural order; a ValueError where there is none."
-    names = glob.glob(pattern, recursive=True) or glob.glob(pattern.replace("[", "[[]"), recursive=True)
+    folder, rest = _split_pattern(pattern)
+    inside = glob.escape(str(folder)) # brackets in its name are meant
+    names = next((names for part in (rest, rest.replace("[", "[[]"))
+                  if (names := glob.glob(os.path.join(inside, part), recursive=True))), [])
     paths = [Path(name) for name in names if not Path(name).name.startswith(".")]
     if not paths:
         raise ValueError(f"{pattern}: no file matches this pattern")
     return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
 
-def _fixed_part(pattern:str)->Path:
-    "The folder that a pattern begins with, before its first wildcard."
+def _split_pattern(pattern:str)->tuple[Path, str]:
+    "The folder that a pattern begins with, before its first wildcard, and the rest."
     parts = Path(pattern).parts
-    fixed = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:min(fixed, len(parts) - 1)])
+    fixed = next((number for number, part in enumerate(parts[:-1])
+                  if glob.has_magic(part) and not Path(*parts[:number + 1]).is_dir()), len(parts) - 1)
+    return Path(*parts[:fixed]), os.path.join(*parts[fixed:])
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #dff7e2f5
 def _sources_of_folder(folder:Path, recursive:bool, film_fps:float|None)->tuple:
@@ -153,7 +157,7 @@ def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:l
         elif is_media(entry, IMAGE_SUFFIXES) and not has_video: paths.append(here)
         elif _is_visible_folder(entry) and (recursive or images_in(entry) and here == folder):
             if not recursive: paths.append(entry)
-        else: left_out.append(Skipped(str(entry), _reason_of(entry)))
+        else: left_out.append(Skipped(str(entry), _reason_of(entry), failed=not entry.exists()))
 
 def _reason_of(entry:Path)->str:
     "Why an entry of a folder is no clip."
