@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HEIF_BRANDS', 'require_content', 'reason_of', 'guarded', 'open_media', 'is_cover', 'picture_stream', 'sound_stream',
-           'streams_read', 'stream_duration', 'declared_packets', 'declared_frames', 'is_whole_avi', 'SharedClock',
+           'streams_read', 'stream_duration', 'is_whole_avi', 'declared_packets', 'declared_frames', 'SharedClock',
            'shared_clock', 'PacketDecoder']
 
 # %% ../../nbs/05_files/08_containers.ipynb #8f7375a4
@@ -66,9 +66,10 @@ def open_media(
     container.close()
     raise ValueError(f"{path} is a HEIF picture, not a film: its name must end in .heic")
 
-# %% ../../nbs/05_files/08_containers.ipynb #fb4530be
+# %% ../../nbs/05_files/08_containers.ipynb #b433eef2
 _Disposition = av.stream.Disposition
 _STANDING = _Disposition.attached_pic | _Disposition.timed_thumbnails
+_STILL_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp") # a cover that is not marked as one, where another codec is beside it
 
 def is_cover(
     stream:av.stream.Stream,
@@ -87,7 +88,9 @@ def picture_stream(
     "The stream of pictures that is read, or None."
     films = [stream for stream in container.streams.video if not is_cover(stream)]
     known = [stream for stream in films if stream.codec_context is not None]
-    return _preferred(known or films)
+    moving = [stream for stream in known if stream.codec_context.name not in _STILL_CODECS]
+    marked = any(stream.disposition & _Disposition.default for stream in known)
+    return _preferred(known if marked or not moving else moving) if known else _preferred(films)
 
 def sound_stream(
     container:av.container.InputContainer,
@@ -117,7 +120,7 @@ def streams_read(
     return dict(container=container.format.name, left_out=left_out,
                 picture=_stream_facts(picture, films), sound=_stream_facts(sound, sounds))
 
-# %% ../../nbs/05_files/08_containers.ipynb #bfe6b3fa
+# %% ../../nbs/05_files/08_containers.ipynb #1cf1c201
 def stream_duration(
     container:av.container.InputContainer,
     stream,          # one of its audio or video streams
@@ -125,6 +128,15 @@ def stream_duration(
     "The duration of a stream, by its own header or else by the container's."
     if stream.duration: return float(stream.duration*stream.time_base)
     return container.duration/av.time_base if container.duration else None
+
+def is_whole_avi(
+    path:Path,
+    container:av.container.InputContainer,
+)->bool:
+    "Is it an .avi that ends where its header says? Then no packet is missing, even if fewer come than it counts."
+    if container.format.name != "avi": return False
+    with open(path, "rb") as file: head = file.read(8)
+    return int.from_bytes(head[4:], "little") + 8 == path.stat().st_size
 
 def declared_packets(
     container:av.container.InputContainer,
@@ -137,23 +149,17 @@ def declared_frames(
     container:av.container.InputContainer,
     stream,
 )->int: # 0 where the file does not declare it
-    "How many frames are to be shown, by the header: an edit list may hide some whose packets others need."
+    """How many frames are to be shown, by the header: an edit list may hide some whose packets others need.
+
+    The index of an .avi leaves out packets that are empty."""
+    if is_whole_avi(Path(container.name), container): return len(getattr(stream, "index_entries", ())) or stream.frames
     index = _mov_index(container, stream)
     if not len(index) or len(index) == stream.frames and not index[0].is_discard: return stream.frames
     return sum(not entry.is_discard for entry in index)
 
 def _mov_index(container, stream): return getattr(stream, "index_entries", ()) if "mov" in container.format.name else ()
 
-def is_whole_avi(
-    path:Path,
-    container:av.container.InputContainer,
-)->bool:
-    "Is it an .avi that ends where its header says? Then no packet is missing, even if fewer come than it counts."
-    if container.format.name != "avi": return False
-    with open(path, "rb") as file: head = file.read(8)
-    return int.from_bytes(head[4:], "little") + 8 == path.stat().st_size
-
-# %% ../../nbs/05_files/08_containers.ipynb #3b765905
+# %% ../../nbs/05_files/08_containers.ipynb #f851e9b6
 _BACK, _AHEAD = .5, 10. # s; timestamps of a stream that jump more than that begin another part
 _MAY_JUMP = av.format.Flags.ts_discont.value
 
@@ -163,7 +169,8 @@ class _Part:
     place: int          # its first byte
     start: float = inf  # s, by its own clock
     end: float = -inf
-    latest: dict = field(default_factory=dict) # stream -> s
+    latest: dict = field(default_factory=dict)   # stream -> s
+    packets: dict = field(default_factory=dict)  # stream -> how many
     begins: dict = field(default_factory=dict) # stream -> s, where its first packet is shown
 
     def jumps(self, stream:int, time:float)->bool:
@@ -176,6 +183,7 @@ class _Part:
         if packet.pts is None: shown = time
         self.start, self.end = min(self.start, shown), max(self.end, shown + length)
         stream = packet.stream.index
+        self.packets[stream] = self.packets.get(stream, 0) + 1
         self.latest[stream], self.begins[stream] = time, min(shown, self.begins.get(stream, inf))
 
 def _parts_of(container:av.container.InputContainer, streams:list)->list[_Part]:
@@ -192,19 +200,21 @@ def _parts_of(container:av.container.InputContainer, streams:list)->list[_Part]:
         parts[number].add(packet, time)
     return [part for part in parts if part.latest]
 
-# %% ../../nbs/05_files/08_containers.ipynb #da81a9d9
+# %% ../../nbs/05_files/08_containers.ipynb #99b5a071
 class SharedClock:
     "The clock of a file's pictures and sound, which goes on where its timestamps start anew."
     def __init__(self,
         path:str|os.PathLike, # anything that FFmpeg reads
     ):
         self.places, self.shifts, self.restarts, self.duration = [-1], [0.], [], None # restarts, duration: s
-        self._begins = {}
+        self.n_packets, self._begins = {}, {} # stream -> how many; empty where the format has no such jumps
         with open_media(path) as container:
             if not container.format.flags & _MAY_JUMP: return
             streams = [stream for stream in (picture_stream(container), sound_stream(container)) if stream is not None]
             try: parts = _parts_of(container, streams)
             except Exception: return # a damaged container: whoever decodes it says so
+        for part in parts:
+            for stream, n in part.packets.items(): self.n_packets[stream] = self.n_packets.get(stream, 0) + n
         if len(parts) > 1: self._join(parts)
 
     def _join(self, parts:list[_Part]):

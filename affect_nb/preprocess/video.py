@@ -362,7 +362,7 @@ class VideoReader:
         self._bits, views = _depth_in_use(first), FrameViews(self.pixel_aspect)
         views(first)
         self.orientation, (self.width, self.height) = views.orientation, views.size # px, upright, square pixels
-        self.n_frames = shown or round((self.duration or 0)*self.fps) # an estimate
+        self.n_frames = shown or self.clock.n_packets.get(stream.index) or round((self.duration or 0)*self.fps) # an estimate
         self.notes = self._notes_ahead = _notes_of_header(self)
 
     def __iter__(self)->Iterator[VideoFrame]:
