@@ -356,13 +356,14 @@ class VideoReader:
             self.fps, self.declared_fps = _rate_of(self.path, stream) # Hz
             self.duration = self.clock.duration or stream_duration(container, stream) # s, or None
             self.pixel_aspect = _declared_aspect(stream) if pixel_aspect == "auto" else pixel_aspect
-            self._declared, shown = declared_packets(container, stream), declared_frames(container, stream)
+            self._declared = declared_packets(container, stream)
+            shown = declared_frames(container, stream) or self.clock.n_packets.get(stream.index)
             first = _first_frame(self.path, container, stream)
         self.pixel_format, self.stored_size = first.format.name, (first.width, first.height)
         self._bits, views = _depth_in_use(first), FrameViews(self.pixel_aspect)
         views(first)
         self.orientation, (self.width, self.height) = views.orientation, views.size # px, upright, square pixels
-        self.n_frames = shown or self.clock.n_packets.get(stream.index) or round((self.duration or 0)*self.fps) # an estimate
+        self.n_frames = shown or round((self.duration or 0)*self.fps) # an estimate
         self.notes = self._notes_ahead = _notes_of_header(self)
 
     def __iter__(self)->Iterator[VideoFrame]:

@@ -63,8 +63,8 @@ def sound_packets(stream, samples, rate=RATE):
     return packets + stream.encode(None)
 
 
-def write_small(path, frames, times=None, sound=None, rate=25, format=None, **video):
-    "A film of RGB frames at `times` (s), with mono sound."
+def write_small(path, frames, times=None, sound=None, rate=25, format=None, start=0, **video):
+    "A film of RGB frames at `times` (s), with mono sound; its clock begins at `start` s."
     frames = list(frames)
     times = np.arange(len(frames))/rate if times is None else times
     tick = video.setdefault("tick", TICK)
@@ -73,7 +73,9 @@ def write_small(path, frames, times=None, sound=None, rate=25, format=None, **vi
         audio = None if sound is None else out.add_stream("aac", rate=RATE, layout="mono")
         packets = packets_of(stream, frames, times, tick or Fraction(1, rate))
         if audio is not None: packets += sound_packets(audio, sound)
-        for packet in sorted(packets, key=lambda packet: packet.dts*packet.time_base): out.mux(packet)
+        for packet in sorted(packets, key=lambda packet: packet.dts*packet.time_base):
+            packet.pts, packet.dts = (ticks + round(start/packet.time_base) for ticks in (packet.pts, packet.dts))
+            out.mux(packet)
     return path
 
 
