@@ -199,7 +199,7 @@ def preprocess_clip(
     path, reader = Path(path), open_clip(source)
     images = isinstance(reader, ImageReader)
     unrelated = getattr(source, "still", images) # a plain path to pictures: stills
-    tracker, files = settings.tracker(stills=unrelated, streams=reader.streams), dict(zip(reader.numbers, reader.files)) if images else {}
+    tracker, files = settings.tracker(stills=unrelated), dict(zip(reader.numbers, reader.files)) if images else {}
     sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
                  stills=unrelated, streams=reader.streams)
