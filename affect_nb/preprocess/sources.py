@@ -9,7 +9,7 @@ __all__ = ['VIDEO_SUFFIXES', 'Source', 'open_clip', 'list_sources']
 import glob
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .pictures import IMAGE_SUFFIXES, ImageReader, images_in, is_media, natural_key
@@ -27,6 +27,9 @@ class Source:
     frames: tuple = ()  # (frame number, file) of each image; (): those of the folder `path`
     still: bool = False # unrelated photographs: no face is followed from one to the next
     fps: float = 30.    # Hz, of images
+    pixel_aspect: float|None = None # width of a pixel over its height, of images; None: 1
+    landmarks: dict|None = field(default=None, compare=False, repr=False) # frame number -> (68, 2) px that are known
+    cut_by: str = "detected" # or 'known': whose landmarks the crops follow
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
@@ -37,7 +40,7 @@ def open_clip(
 )->VideoReader|ImageReader:
     "The reader for a source."
     path = Path(source)
-    if isinstance(source, Source) and source.frames: return ImageReader(path, source.fps, source.frames)
+    if isinstance(source, Source) and source.frames: return ImageReader(path, source.fps, source.frames, source.pixel_aspect)
     return ImageReader(path, fps) if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else VideoReader(path)
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #c19dda4f
