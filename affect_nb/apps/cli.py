@@ -221,6 +221,13 @@ _AllowOverlap = Annotated[bool, typer.Option(
     "--allow-overlap", help="Take official parts although somebody is in both, which no manifest says.")]
 _OnFault = Annotated[Literal["raise", "skip"], typer.Option(
     help="A bad row of a label file ends the training, or is left out and listed.")]
+_Reader = Annotated[list[str], typer.Option(
+    "--reader", "-r", help="option=value for the reader of the database that has it, as --set of check; may be given "
+                           "many times.")]
+
+def _reader_options(pairs:list[str], on_fault:str)->dict:
+    "What the readers of databases are told."
+    return dict(on_fault=on_fault) | _settings(pairs, option="--reader")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c9960a8e
 _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release has a validation part
@@ -267,8 +274,7 @@ def train(
              "of it in training; none: official for omg-emotion, else holdout.")] = None,
     allow_overlap: _AllowOverlap = False,
     set: _Settings = [],
-    reader: Annotated[list[str], typer.Option(
-        "--reader", "-r", help="option=value for the database's reader, as --set of check; may be given many times.")] = [],
+    reader: _Reader = [],
     on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
@@ -281,7 +287,7 @@ def train(
     validation = validation or ("official" if database == _ADAPTED else "holdout")
     card, skipped = train_database(chosen, database, folder, out, workers=workers, device=device,
                                    weights=_weights(weights), validation=validation, allow_overlap=allow_overlap,
-                                   reader=dict(on_fault=on_fault) | _settings(reader, option="--reader"))
+                                   reader=_reader_options(reader, on_fault))
     _report_training(card, out, skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #7c471bdf
@@ -325,8 +331,7 @@ def train_joint(
     match_form: Annotated[Optional[Literal["paper", "bce", "kl"]], typer.Option(
         help="The divergence of distribution matching; none: the recipe's.")] = None,
     width: _Width = None,
-    epochs: Annotated[Optional[int], typer.Option(
-        min=1, help="Passes over the three sets, which run out together.")] = None,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the three sets, which end together.")] = None,
     lr: _LearningRate = None,
     batch_size: Annotated[Optional[int], typer.Option(
         min=1, help="Images per step, over all sets; the paper's is 751.")] = None,
@@ -335,6 +340,7 @@ def train_joint(
     weights: _Weights = [],
     validation: _Validation = "holdout",
     set: _Settings = [],
+    reader: _Reader = [],
     on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
@@ -346,7 +352,7 @@ def train_joint(
     chosen = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, **changes)
     card, skipped = run_joint(chosen, _folders(databases), out, workers=workers, device=device,
                               weights=_weights(weights), validation=validation, every=every,
-                              reader=dict(on_fault=on_fault))
+                              reader=_reader_options(reader, on_fault))
     _report_parts(card)
     _report_training(card, out, skipped)
 
@@ -386,6 +392,7 @@ def train_chain(
     validation: _Validation = "holdout",
     allow_overlap: _AllowOverlap = False,
     set: _Settings = [],
+    reader: _Reader = [],
     on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
@@ -397,10 +404,9 @@ def train_chain(
     changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed)
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
                       arguments=_settings(set, "norm=batch"), **changes)
-    folders = dict(pretrain=_of_pair(pretrain), train=_of_pair(database))
     options = dict(workers=workers, device=device, validation=validation, only=only or None,
-                   allow_overlap=allow_overlap, reader=dict(on_fault=on_fault))
-    cards, skipped = run_stages(stages, folders, out, **options)
+                   allow_overlap=allow_overlap, reader=_reader_options(reader, on_fault))
+    cards, skipped = run_stages(stages, dict(pretrain=_of_pair(pretrain), train=_of_pair(database)), out, **options)
     _report_stages(cards)
     _report_skipped(skipped)
 

@@ -62,7 +62,8 @@ def _labelled_face(source:Database, clip:Clip, stores:dict)->tuple:
         raise ValueError(f"there is no store of its faces, {clip.stem}.arrow; there are {len(stores)}: {some}, ...")
     store = open_faces(stores[name])
     side = "" if name == clip.name else clip.side
-    return store, choose_face(overview(store), side, annotated_sides(clip.name, {other.name for other in source.clips}))
+    beside = {other.name for other in source.clips if other.stem == clip.stem}
+    return store, choose_face(overview(store), side, annotated_sides(clip.name, beside, stores))
 
 def labelled_predictions(
     predictor,          # a `Predictor`

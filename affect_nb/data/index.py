@@ -48,6 +48,7 @@ class ClipLabels:
     database: str = ''
     subject: str = ''
     au_names: tuple = ()
+    media: str = '' # name of the recording, and so of its store of faces; '': not known
 
     @property
     def whole_clip(self)->bool: return len(self.frames) == 1 and self.frames[0] == WHOLE_CLIP
@@ -152,7 +153,7 @@ class LabelIndex:
         batch = self._file.get_batch(int(row.batch))
         fields = {name: _as_array(batch[name]) for name in ('va', 'expression', 'aus') if name in batch.schema.names}
         return ClipLabels(clip, _as_array(batch['frame']), fields, database=self.about['database'], subject=row.subject,
-                          au_names=self.au_names if 'aus' in fields else ())
+                          au_names=self.au_names if 'aus' in fields else (), media=row.get('media', ''))
 
     def select(self,
         split:str=None, # one of SPLITS; None: all
@@ -245,7 +246,7 @@ def _write_labels(database, path):
             clip_labels(table, clip.name) # no frame has two rows
             file.write_batch(_record_batch(table, schema, au_names))
             clips.append(dict(clip=clip.name, subject=clip.subject, split=clip.split, splits=clip.splits,
-                              rows=len(table), batch=len(clips)))
+                              media=clip.stem, rows=len(table), batch=len(clips)))
         _check_has_clips(database, clips, skipped)
         file.close()
     return dict(database=database.name, au_names=au_names, clips=clips, skipped=skipped)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..databases.base import Clip, Database, split_side
+from ..databases.base import Clip, Database
 from .sequences import FaceTrack, Sequence, SequenceDataset
 from ..databases.splits import holdout, overlap
 
@@ -94,7 +94,7 @@ def with_labels(
 def _is_among(people, shared):
     "(n,) bool: is the subject, the clip or the recording of each person among the shared ones?"
     subjects, clips, videos = (set(shared[what]) for what in ('subject', 'clip', 'video'))
-    among = [person['subject'] in subjects or person['clip'] in clips or split_side(person['clip'])[0] in videos
+    among = [person['subject'] in subjects or person['clip'] in clips or person.get('video', '') in videos
              for person in people]
     return np.array(among, bool)
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..core.labels import FACE_SIZE, SEQUENCE_LENGTH, AffectTargets
-from ..databases.base import Database, matched_length, split_side
+from ..databases.base import SIDES, Database, has_sides, matched_length, split_side
 from .index import LabelIndex, clip_labels, index_database
 from .store import CroppedAligned, list_faces, open_faces, overview, release_crops
 from ..files.atomic import Skipped
@@ -62,6 +62,7 @@ class FaceTrack:
     landmarked: bool = True # do the faces that were checked have landmarks?
     sound: object = None    # path of the clip's `.sound` file, None where it has none
     clock: object = None    # what places it: path of a face store that has the times of the frames, or Hz
+    recording: str = ''     # name of the video that it is seen in, as far as that is known
 
     def window(self, start:int, length:int)->tuple[int, int, np.ndarray]:
         "First and last + 1 row in the store of the `length` frames from `start`, and the place of each in the window."
@@ -101,13 +102,25 @@ def stores_by_clip(
 def annotated_sides(
     name:str,  # of a clip, without a side
     names,     # of all annotated clips
+    apart=(),  # names of clips that have faces of their own: these are other cameras, or crops of one person
 )->tuple:      # of 'left', 'right'
     "The sides of the other annotations of the same video."
-    return tuple(side for side in ('left', 'right') if f'{name}_{side}' in names)
+    beside = {side: f'{name}_{side}' for side in SIDES}
+    return tuple(side for side, other in beside.items() if other in names and other not in apart)
 
-def _open_for(name, stores):
+def _recording(name, labels):
+    "The name of the recording of a clip, and the side of the person in it."
+    if labels and labels.media: return labels.media, split_side(name)[1] if labels.media != name else ''
+    return split_side(name) if has_sides(labels.database if labels else '') else (name, '')
+
+def _recording_of(name, store, labels):
+    "The name of the recording that a store was made of; a folder of crops may be of one person in it."
+    if isinstance(store, CroppedAligned) or (labels and labels.media): return _recording(name, labels)[0]
+    return Path(store.path).name.removesuffix('.arrow')
+
+def _open_for(name, stores, labels=None):
     "The store of a clip, and the side to look for in it."
-    stem, side = split_side(name)
+    stem, side = _recording(name, labels)
     if name in stores: return open_faces(stores[name]), ''
     if stem in stores: return open_faces(stores[stem]), side
     raise ValueError(f"there is no store of its faces, there are {len(stores)}: {', '.join(list(stores)[:5])}, ...")
@@ -125,16 +138,16 @@ def _landmark_note(clip, store, rows, seen):
     return f"{clip}: none of {len(crops)} faces that were looked at has landmarks; networks get zeros"
 
 # %% ../../nbs/30_data/40_sequences.ipynb #03abfe81
-def _sound_file(name, store, folder):
+def _sound_file(name, recording, store, folder):
     "The `.sound` file of a clip in a folder (True: the store's own), or None; and the folder."
     store_name = Path(store.path).name.removesuffix('.arrow')
     folder = Path(store.path).parent if folder is True else Path(folder)
-    paths = [folder/f'{stem}.sound' for stem in (store_name, name, split_side(name)[0])]
+    paths = [folder/f'{stem}.sound' for stem in (store_name, name, recording)]
     return next((path for path in paths if path.is_file()), None), folder
 
-def _find_sound(name, store, folder=True):
+def _find_sound(name, recording, store, folder=True):
     "The `.sound` file of a clip, what places it, and what is wrong with them."
-    path, folder = _sound_file(name, store, folder)
+    path, folder = _sound_file(name, recording, store, folder)
     if path is None:
         return None, None, [f"{name}: no sound in {folder}; networks get zeros"]
     try: fault = SoundStore.open(path).about.get('fault')
@@ -174,20 +187,22 @@ def _face_rows(name, store, side, other_sides, labels):
 
 def _make_track(name, labels, stores, other_sides=(), sound=False):
     "The track of one annotation, and notes about its length, its landmarks and its sound."
-    store, side = _open_for(name, stores)
+    store, side = _open_for(name, stores, labels)
+    recording = _recording_of(name, store, labels)
     rows, frames, n, note = _face_rows(name, store, side, other_sides, labels)
     seen = store.present(rows.start, rows.stop)
     no_landmarks = _landmark_note(name, store, rows, seen)
-    sound_file, clock, sound_notes = _find_sound(name, store, sound) if sound else (None, None, [])
+    sound_file, clock, sound_notes = _find_sound(name, recording, store, sound) if sound else (None, None, [])
     by_name = not isinstance(store, CroppedAligned) or store.clip == store.path.name
     track = FaceTrack(
         database=labels.database if labels else '', clip=name,
         subject=(labels.subject if labels else '') or store.subject or name,
         path=Path(store.path) if by_name else store, first_row=rows.start, frames=frames, seen=seen, n=n,
         labels=labels.along(n) if labels else {}, au_names=labels.au_names if labels else (),
-        landmarked=no_landmarks is None, sound=sound_file, clock=clock)
+        landmarked=no_landmarks is None, sound=sound_file, clock=clock, recording=recording)
     return track, [text for text in (note, no_landmarks, *sound_notes) if text]
 
+# %% ../../nbs/30_data/40_sequences.ipynb #342bf48a
 def _label_readers(names, labels):
     "Clip -> a function that gives its labels, from an index, a table, or the stores alone."
     if labels is None: return {name: lambda: None for name in names}
@@ -199,7 +214,8 @@ def _find_tracks(stores, labels, sound=False):
     stores, tracks, notes, skipped = stores_by_clip(stores), [], [], []
     readers = _label_readers(stores, labels)
     for name, read in readers.items():
-        try: track, track_notes = _make_track(name, read(), stores, annotated_sides(name, readers), sound=sound)
+        try: track, track_notes = _make_track(name, read(), stores, annotated_sides(name, readers, stores),
+                                             sound=sound)
         except ValueError as error: skipped.append(Skipped(name, str(error)))
         else:
             tracks.append(track)
@@ -387,8 +403,9 @@ class SequenceDataset:
 
     @property
     def people(self)->list[dict]:
-        "Database, clip and subject of each track, as `check_split` takes them."
-        return [dict(database=track.database, clip=track.clip, subject=track.subject) for track in self.tracks]
+        "Database, clip, subject and recording of each track, as `check_split` takes them."
+        return [dict(database=track.database, clip=track.clip, subject=track.subject,
+                     video=track.recording or track.clip) for track in self.tracks]
 
     subjects = property(lambda self: sorted({track.subject for track in self.tracks}), doc="Everybody in it, sorted.")
     sounding = property(lambda self: [track.clip for track in self.tracks if track.sound is not None],

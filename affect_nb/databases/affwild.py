@@ -16,7 +16,7 @@ from .base import (Clip, Database, find_texts, find_videos, label_table, read_su
 @register_database
 class AffWild(Database):
     "Aff-Wild (2017): videos/{train,test}, annotations/{train,test}/{valence,arousal}/NNN.txt."
-    name, needed = 'aff-wild', ('valence', 'arousal')
+    name, needed, sides = 'aff-wild', ('valence', 'arousal'), True
 
     def _find_clips(self):
         subjects = read_subjects(self.root, self.log)

@@ -6,16 +6,16 @@
 __all__ = ['AffWild2']
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #030cc2a6
+import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ..core.labels import EXPRESSIONS
 from .label_files import checked, read_annotation, read_text
-from .base import (SPLITS, Clip, Database, find_texts, find_videos, label_table, read_subjects,
-                                      register_database, subject_of, video_of)
+from .base import (SPLITS, Clip, Database, find_texts, label_table, read_subjects,
+                                      register_database, split_side, subject_of, video_of)
 from ..preprocess.sources import VIDEO_SUFFIXES
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #0bb02933
@@ -37,23 +37,91 @@ _RELEASES = {
 
 _SPLIT_FOLDERS = {'train': ('Training_Set', 'Train_Set'), 'validation': ('Validation_Set',), 'test': ('Test_Set',)}
 
-def _which_release(root):
-    "The release whose folders lie in `root`; both at once is an error."
-    present = {}
-    for release, tasks in _RELEASES.items():
-        folders = [folder for task in tasks.values() for folder in task.folders]
-        present[release] = [folder for folder in folders if (root/'annotations'/folder).is_dir()]
+_TASK_FOLDERS = tuple(dict.fromkeys(folder for tasks in _RELEASES.values() for task in tasks.values()
+                                    for folder in task.folders))
+_CROPS, _DEPTH = 'cropped_aligned', 3
+
+def _folders_below(root, closed=()):
+    "The root and the folders below it, level by level; crops, tasks and the folders called `closed` are not entered."
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        yield from level
+        level = [folder for parent in level if _is_open(parent, root, closed) for folder in _subfolders(parent)]
+
+def _is_open(folder, root, closed):
+    name = folder.name
+    return folder == root or not (name.startswith('cropped') or name in _TASK_FOLDERS or name in closed)
+
+def _subfolders(folder):
+    "Folders in a folder, by name."
+    try:
+        with os.scandir(folder) as entries: names = [entry.name for entry in entries if entry.is_dir()]
+    except OSError: return []
+    return [folder/name for name in sorted(names) if not name.startswith('.')]
+
+# %% ../../nbs/25_databases/12_affwild2.ipynb #e62f78b8
+def _holds_tasks(folder):
+    "Are there folders of tasks with a folder of a split in it?"
+    parts = [part for parts in _SPLIT_FOLDERS.values() for part in parts]
+    return any((folder/task/part).is_dir() for task in _TASK_FOLDERS for part in parts)
+
+def _annotation_folder(root, wanted):
+    "Where the folders of the tasks are; several such folders are an error, unless one is wanted."
+    if wanted is not None:
+        if not _holds_tasks(root/wanted):
+            raise ValueError(f"annotations is {wanted!r}, but {root/wanted} holds no folder of a task with a split in "
+                             f"it, such as {_TASK_FOLDERS[-2]}/Train_Set")
+        return root/wanted
+    found = [folder for folder in _folders_below(root) if _holds_tasks(folder)]
+    if len(found) > 1:
+        names = ', '.join(str(folder.relative_to(root)) for folder in found)
+        raise ValueError(f"{root} holds the annotations of several editions: {names}; say which one by annotations="
+                         f"{str(found[-1].relative_to(root))!r}")
+    return found[0] if found else root/'annotations'
+
+def _which_release(folder):
+    "The release whose tasks lie in a folder; both at once is an error."
+    present = {release: [name for task in tasks.values() for name in task.folders if (folder/name).is_dir()]
+               for release, tasks in _RELEASES.items()}
     releases = [release for release, folders in present.items() if folders]
     if len(releases) > 1:
-        raise ValueError(f"{root}/annotations holds {present['2020'][0]} (2020) and {present['2021'][0]} (2021); "
+        raise ValueError(f"{folder} holds {present['2020'][0]} (2020) and {present['2021'][0]} (2021); "
                          "allowed is one release in a folder")
     return releases[0] if releases else '2020'
 
+# %% ../../nbs/25_databases/12_affwild2.ipynb #55a7da5e
+def _names_of(clips): return {name for clip in clips for name in (clip, split_side(clip)[0])}
+
+def _find_films(root, names):
+    "Name -> video, wherever below the root; folders that are called like a clip hold its pictures."
+    videos = {}
+    for folder in _folders_below(root, closed=names):
+        if folder.name.startswith('cropped') or folder.name in names: continue
+        for file in sorted(os.listdir(folder)):
+            film = file.lower().endswith(VIDEO_SUFFIXES) and not file.startswith('.')
+            if film: videos.setdefault(Path(file).stem, folder/file)
+    return videos
+
+def _crop_folders(root):
+    "Folders with a folder of aligned faces for each clip."
+    found = [folder for folder in _folders_below(root) if folder.name.startswith(_CROPS)]
+    return [*found, *(inner for folder in found for inner in _subfolders(folder) if inner.name.startswith(_CROPS))]
+
+def _check_has_pictures_only(database):
+    "A `ValueError` for a copy with pictures and without annotations; it says what can be done with it."
+    crops = sum(len(_subfolders(folder)) for folder in database._crops)
+    if not database._videos and not crops: return
+    raise ValueError(f"{database.root} holds {len(database._videos)} videos and aligned faces of {crops} clips of "
+                     f"{database.name}, but no annotation: a film can be predicted, nothing can be trained or scored; put "
+                     "the folder of annotations beside them (annotations, 6th ABAW Annotations, or their folders of "
+                     "tasks)")
+
 # %% ../../nbs/25_databases/12_affwild2.ipynb #7f653346
-def _unverified_test_list(root, names):
+def _unverified_test_list(root, annotations, names):
     "The clips in the list of the test set of one task."
-    places = [place for name in names for place in (name, f'annotations/{name}', f'*/{name}', f'annotations/*/{name}')]
-    file = next((file for place in places for file in sorted(root.glob(place))), None)
+    places = [place for name in names for place in ((root, name), (annotations, name), (root, f'*/{name}'),
+                                                    (annotations, f'*/{name}'))]
+    file = next((file for folder, place in places for file in sorted(folder.glob(place))), None)
     if file is None or not file.stat().st_size: return []
     lines = map(str.strip, read_text(file).splitlines())
     return [_clip_name(line) for line in lines if line]
@@ -64,14 +132,24 @@ def _clip_name(line): return Path(line).stem if line.lower().endswith(VIDEO_SUFF
 @register_database
 class AffWild2(Database):
     "Aff-Wild2: annotations/{VA,EXPR,AU}_Set/{Training,Validation}_Set/<video>[_left|_right].txt, or those of 2021."
-    name = 'aff-wild2'
+    name, sides = 'aff-wild2', True
     au_names = property(lambda self: self.manifest.label('aus', self.release).aus)
 
+    def __init__(self,
+        root,                 # folder of the release; its parts are found below it
+        on_fault='raise',     # as in `Database`
+        annotations:str=None, # folder with the folders of the tasks, below the root; None: found
+    ):
+        self._wanted = annotations
+        if annotations is not None: self.stated_options = annotations # an index of the labels is bound to it
+        super().__init__(root, on_fault)
+
     def _find_clips(self):
-        self.release, subjects = _which_release(self.root), read_subjects(self.root, self.log)
-        if (self.root/'annotations'/'MTL_Challenge').is_dir():
-            self.note("annotations/MTL_Challenge is there; its labels are those of the other folders in another form, "
-                      "and are not read")
+        folder = self._folder = _annotation_folder(self.root, self._wanted)
+        self.release, subjects = _which_release(folder), read_subjects(self.root, self.log)
+        if (folder/'MTL_Challenge').is_dir():
+            self.note(f"{folder.relative_to(self.root)/'MTL_Challenge'} is there; its labels are those of the other "
+                      "folders in another form, and are not read")
         files, splits = {}, {}
         for task, split, name, file in self._entries():
             known = splits.setdefault(name, {}).setdefault(task, split)
@@ -79,27 +157,27 @@ class AffWild2(Database):
                 raise ValueError(f"{self.root}: clip {name!r} is in {known} and in {split} of {task}; "
                                  "it may be in one of them")
             if file: files.setdefault(name, {})[task] = file
+        self._videos, self._crops = _find_films(self.root, _names_of(splits)), _crop_folders(self.root)
+        if not splits: _check_has_pictures_only(self)
         return [self._clip(name, files.get(name, {}), splits[name], subjects) for name in sorted(splits)]
 
     def _entries(self):
         "Task, split, clip, file of every annotation; the lists of the test set have no file."
         for task, where in _RELEASES[self.release].items():
             for split, parts in _SPLIT_FOLDERS.items():
-                folders = [self.root/'annotations'/folder/part for folder in where.folders for part in parts]
+                folders = [self._folder/folder/part for folder in where.folders for part in parts]
                 for folder in [folder for folder in folders if folder.is_dir()][:1]:
                     for name, file in find_texts(folder).items(): yield task, split, name, file
-            for name in _unverified_test_list(self.root, where.lists): yield task, 'test', name, None
-
-    @cached_property
-    def _videos(self): return find_videos(self.root, 'videos/*', 'videos/*/*')
+            for name in _unverified_test_list(self.root, self._folder, where.lists): yield task, 'test', name, None
 
     def _clip(self, name, files, splits, subjects):
-        split, crops = max(splits.values(), key=SPLITS.index), self.root/'cropped_aligned'/name
+        split = max(splits.values(), key=SPLITS.index)
+        crops = next((folder/name for folder in self._crops if (folder/name).is_dir()), None)
         if len(set(splits.values())) > 1:
             parts = ', '.join(f'{task} in {part}' for task, part in splits.items())
             self.note(f"{name}: {parts}; it counts as {split}")
         return Clip(self.name, name, subject_of(name, subjects), split, video=video_of(name, self._videos),
-                    crops=crops if crops.is_dir() else None, annotations=files, splits=splits)
+                    crops=crops, annotations=files, splits=splits)
 
     def _read(self, clip):
         "All tasks of a clip, as long as the longest of them."

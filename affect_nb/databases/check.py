@@ -294,6 +294,7 @@ def _compare_counts(database, report, statistics, synthetic):
         message = f"{row.found} found, the manifest says {row.manifest}"
         if row.found != row.manifest: report.add('note', f'{row.split} {row.what}', message, 'counts')
 
+# %% ../../nbs/25_databases/60_check.ipynb #4cc91d28
 def _note_subjects(database, report):
     "How many clips have no subject of their own, where others have."
     lacking, n = [clip.name for clip in database.clips if clip.subject == clip.name], len(database.clips)
@@ -463,6 +464,12 @@ class _Known:
         "Paths below the root of all that belongs to clips."
         return [path.relative_to(root) for path in (*self.files, *self.images, *self.wholes) if root in path.parents]
 
+    def pictures(self, root)->list:
+        "For each folder of images below the root a path with each suffix that they have."
+        suffixes = {folder: {Path(name).suffix for name in names} for folder, names in self.images.items()}
+        return [(folder/f'image{suffix}').relative_to(root) for folder, several in suffixes.items()
+                if root in (folder, *folder.parents) for suffix in several]
+
     def tops(self, root)->set:
         "Folders right below the root with something of a clip in them, without those that belong to one clip."
         paths = [path for path in self.inside(root) if len(path.parts) > 1 or (root/path).is_dir()]
@@ -497,10 +504,11 @@ def _with_parents(folders)->set: return {above for folder in folders for above i
 def _folders_without(place, folders, known): return [name for name in folders if place/name not in known]
 def _visible(names): return sorted(name for name in names if not name.startswith('.'))
 
+# %% ../../nbs/25_databases/60_check.ipynb #bc58bab5
 def _surplus(database, images)->dict:
     "'belongs to no clip', 'is not expected here; allowed are ...' -> files."
     root, known, surplus = database.root, _known_of(database, images), {}
-    tops, inside = known.tops(root), known.inside(root)
+    tops, inside = known.tops(root), known.inside(root) + known.pictures(root)
     allowed = {top: _allowed_suffixes(database, top, inside) for top in tops}
     for path, is_folder in _walk(root, tops, known.wholes, known.used):
         name = path.relative_to(root).as_posix()

@@ -82,7 +82,7 @@ def _split_names(splits)->dict:
 @register_database
 class Own(Database):
     "A table (.csv, .parquet) of images or videos with any of the label columns, or the folder of a labels.csv."
-    name = 'own'
+    name, sides = 'own', True # two people in one video; files of their own are two cameras: `_recordings`
     au_names = ()
 
     def __init__(self,
@@ -368,8 +368,16 @@ def _with_places(database, rows):
     rows = _numbered_sets(rows.assign(clip=_clip_names(database, rows, videos)), database.still)
     if not named: return _without_repeats(database, rows.assign(media=rows['clip']))
     rows = _leave_out(database, rows, (rows['clip'] == '').to_numpy(), 'clip', "is a name")
-    stems = {name: split_side(name)[0] for name in rows['clip'].unique()}
-    return _without_repeats(database, rows.assign(media=rows['clip'].map(stems)))
+    return _without_repeats(database, rows.assign(media=rows['clip'].map(_recordings(rows))))
+
+def _recordings(rows)->dict:
+    "Clip -> its recording: <name>_left and <name>_right are two people in one file; with a file each, two cameras."
+    files = rows.drop_duplicates('clip').set_index('clip')['file'].to_dict()
+    shared = {}
+    for name, file in files.items(): shared.setdefault(split_side(name)[0], set()).add(file)
+    own = {name for name, file in files.items()
+           if len(shared[split_side(name)[0]]) > 1 or posixpath.splitext(posixpath.basename(file))[0] == name}
+    return {name: name if name in own else split_side(name)[0] for name in files}
 
 def _without_repeats(database, rows):
     "Each frame, or photograph, once: of rows that agree the first counts, of rows that contradict each other none."

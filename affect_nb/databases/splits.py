@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .base import SPLITS, Database
+from .base import SPLITS, Database, has_sides, split_side
 
 # %% ../../nbs/25_databases/30_splits.ipynb #ae380080
 _FAMILY = {'aff-wild2': 'aff-wild'} # Aff-Wild2 holds the videos of Aff-Wild under their old names
@@ -44,12 +44,12 @@ def _identity(clip)->dict:
     if not isinstance(clip, Mapping):
         clip = dict(database=clip.database, clip=clip.name, subject=clip.subject, video=clip.stem)
     name, database = clip['clip'], clip.get('database', '')
-    names = dict(clip=name, subject=clip.get('subject') or name, video=clip.get('video') or _video_name(name))
+    names = dict(clip=name, subject=clip.get('subject') or name, video=clip.get('video') or _video_name(name, database))
     return {what: (_FAMILY.get(database, database), str(value)) for what, value in names.items()}
 
-def _video_name(clip):
-    "The recording of a clip: `5_left` and `5_right` are both in `5`."
-    return clip.removesuffix('_left').removesuffix('_right')
+def _video_name(clip, database):
+    "The recording of a clip of which only the name is known: Aff-Wild2's `5_left` and `5_right` are both in `5`."
+    return split_side(clip)[0] if has_sides(database) else clip
 
 # %% ../../nbs/25_databases/30_splits.ipynb #ebdba5e2
 def overlap(
