@@ -12,7 +12,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .pictures import IMAGE_SUFFIXES, ImageReader, images_in, is_media, natural_key
+from .pictures import (IMAGE_SUFFIXES, AnimationReader, ImageReader, images_in, is_animation,
+                                           is_media, natural_key)
 from .video import VideoReader
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #4ae91255
@@ -27,7 +28,7 @@ class Source:
     frames: tuple = ()  # (frame number, file) of each image; (): those of the folder `path`
     still: bool = False # unrelated photographs: no face is followed from one to the next
     fps: float = 30.    # Hz, of images
-    pixel_aspect: float|None = None # width of a pixel over its height, of images; None: 1
+    pixel_aspect: float|None = None # width over height of a stored pixel; None: as the file says
     landmarks: dict|None = field(default=None, compare=False, repr=False) # frame number -> (68, 2) px that are known
     cut_by: str = "detected" # or 'known': whose landmarks the crops follow
 
@@ -37,11 +38,13 @@ class Source:
 def open_clip(
     source:str|os.PathLike, # a video file, an image, or a folder of images
     fps:float=30.,          # Hz, of images
-)->VideoReader|ImageReader:
+)->VideoReader|ImageReader|AnimationReader:
     "The reader for a source."
-    path = Path(source)
-    if isinstance(source, Source) and source.frames: return ImageReader(path, source.fps, source.frames, source.pixel_aspect)
-    return ImageReader(path, fps) if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else VideoReader(path)
+    path, aspect = Path(source), getattr(source, "pixel_aspect", None) or "auto"
+    if isinstance(source, Source) and source.frames:
+        return ImageReader(path, source.fps, source.frames, aspect, unrelated=source.still)
+    if not path.is_dir() and path.suffix.lower() not in IMAGE_SUFFIXES: return VideoReader(path, aspect)
+    return AnimationReader(path) if is_animation(path) else ImageReader(path, fps, pixel_aspect=aspect)
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #c19dda4f
 def list_sources(
