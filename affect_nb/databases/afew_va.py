@@ -152,22 +152,14 @@ class AfewVa(Database):
     def __init__(self,
         root,                   # folder with the parts, or with the clips
         on_fault='raise',       # as in `Database`
-        pixel_aspect='auto',    # width of a pixel over its height; 'auto': by the release's points, film by film
+        pixel_aspect='auto',    # width of a pixel over its height; 'auto': clip by clip, by the release's points
         landmarks='detected',   # whose points the faces are cut by: 'detected', or 'release'
     ):
         _check_aspect(pixel_aspect, landmarks)
         self._aspect, self._cut_by, self._aspects = pixel_aspect, landmarks, {}
         super().__init__(root, on_fault)
 
-    def _find_clips(self):
-        folders = _clip_folders(self.root)
-        files = {name: file for name, folder in folders.items() if (file := folder/f'{name}.json').is_file()}
-        actors = {name: actor for name, file in files.items() if (actor := _unverified_actor(file))}
-        subjects = (read_subjects(self.root, self.log) if len(actors) < len(folders) else {}) | actors
-        for name in folders.keys() - files.keys(): self.note(f"{name}: there are images and no {name}.json")
-        return [Clip(self.name, name, subjects.get(name, name), 'train', splits={'va': 'train'}, images=folder,
-                     annotations={'va': files[name]} if name in files else {}) for name, folder in folders.items()]
-
+    def _find_clips(self): return _clips_of(self)
     def images(self, clip): return numbered_images(clip.images)
 
     def _frames_of(self, clip):
@@ -197,23 +189,29 @@ class AfewVa(Database):
     )->Source|None:
         "What `preprocess` reads of a clip: its images, how wide their pixels are, and the release's points."
         source = super().source(clip)
-        if source is None: return None
-        aspect, cut_by = self.pixel_aspect(clip), 'known' if self._cut_by == 'release' else 'detected'
-        return replace(source, pixel_aspect=aspect, cut_by=cut_by, landmarks=_known_points(self, clip, aspect, cut_by))
+        return source and replace(source, **_as_shown(self, clip, 'known' if self._cut_by == 'release' else 'detected'))
 
     def landmarks(self,
         clip:Clip|str,
     )->np.ndarray: # (n, 68, 2) float32 px, a row for each row of `labels(clip)`; NaN where there are none
         "The release's 68 points (iBUG order) of each frame; a note where they do not seem to fit the images."
         clip = self.clip(clip) if isinstance(clip, str) else clip
-        path, frames = self._frames_of(clip)
-        points = np.full((max(frames, default=-1) + 1, 68, 2), np.nan, np.float32)
-        for frame, (row, pairs) in frames.items(): points[frame] = _points_of(path, row, frame, pairs, self.log)
+        points = _points_of_frames(*self._frames_of(clip), self.log)
         doubt = _unverified_aspect(points, _first_size(self.images(clip).values()))
         if doubt: self.note(f"{clip.name}: {doubt}; look at a frame before using them")
         return points
 
 # %% ../../nbs/25_databases/18_afew_va.ipynb #61804791
+def _clips_of(database):
+    "A clip for each folder, with the actor of its file, or of subjects.csv, as its subject."
+    folders = _clip_folders(database.root)
+    files = {name: file for name, folder in folders.items() if (file := folder/f'{name}.json').is_file()}
+    actors = {name: actor for name, file in files.items() if (actor := _unverified_actor(file))}
+    subjects = (read_subjects(database.root, database.log) if len(actors) < len(folders) else {}) | actors
+    for name in folders.keys() - files.keys(): database.note(f"{name}: there are images and no {name}.json")
+    return [Clip(database.name, name, subjects.get(name, name), 'train', splits={'va': 'train'}, images=folder,
+                 annotations={'va': files[name]} if name in files else {}) for name, folder in folders.items()]
+
 def _compare_numbers(database, clip, frames):
     "Note which frames have a label and no image, or the other way round."
     images = database.images(clip)
@@ -225,6 +223,11 @@ def _compare_numbers(database, clip, frames):
         if numbers: database.note(f"{clip.name}: {what}, in number {len(numbers)}: {first}")
 
 # %% ../../nbs/25_databases/18_afew_va.ipynb #b0848084
+def _as_shown(database, clip, cut_by)->dict:
+    "What the source of a clip has beside its images."
+    aspect = database.pixel_aspect(clip)
+    return dict(pixel_aspect=aspect, cut_by=cut_by, landmarks=_known_points(database, clip, aspect, cut_by))
+
 def _known_points(database, clip, aspect, cut_by)->dict|None:
     "Frame -> points of the release in square pixels; None where they cannot be read, or belong to other pictures."
     try: points = database.landmarks(clip)
@@ -286,6 +289,12 @@ def _points_of(path, row, frame, pairs, log):
     log.fault(path, row, f"landmarks of frame {frame:05d} are {len(lists)} lists of shape {points.shape}, "
                          "allowed is one list of 68 pairs of numbers")
     return np.nan
+
+def _points_of_frames(path, frames, log):
+    "(n, 68, 2) px of all frames of a file; NaN where there are none."
+    points = np.full((max(frames, default=-1) + 1, 68, 2), np.nan, np.float32)
+    for frame, (row, pairs) in frames.items(): points[frame] = _points_of(path, row, frame, pairs, log)
+    return points
 
 def _first_size(files):
     "Width and height of the first image, px; None where there is none that can be read."
