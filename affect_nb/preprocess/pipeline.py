@@ -190,7 +190,8 @@ def decoded_frames(
 def _tracked(frames:Iterable, source, settings:Settings, stills:bool)->Iterator[tuple]:
     "Each frame and its faces; where landmarks are known, by them or held against them."
     known, cut_by = getattr(source, "landmarks", None), getattr(source, "cut_by", "detected")
-    if known is not None and cut_by == "known": return KnownLandmarks(known, TrackLimits(**settings.limits)).follow(frames)
+    limits = TrackLimits(**settings.limits)
+    if known is not None and cut_by == "known": return KnownLandmarks(known, limits).follow(frames)
     tracked = settings.tracker(stills).follow(frames)
     return tracked if known is None else checked_by(tracked, known)
 
