@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['HEIF_BRANDS', 'require_content', 'reason_of', 'guarded', 'open_media', 'is_cover', 'picture_stream', 'sound_stream',
            'streams_read', 'stream_duration', 'is_whole_avi', 'declared_packets', 'declared_frames', 'SharedClock',
-           'shared_clock', 'PacketDecoder']
+           'shared_clock', 'is_without_order', 'PacketDecoder']
 
-# %% ../../nbs/05_files/08_containers.ipynb #8f7375a4
+# %% ../../nbs/05_files/08_containers.ipynb #0837d169
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import heappop, heappush
 from math import inf
 from pathlib import Path
 
@@ -159,8 +160,8 @@ def declared_frames(
 
 def _mov_index(container, stream): return getattr(stream, "index_entries", ()) if "mov" in container.format.name else ()
 
-# %% ../../nbs/05_files/08_containers.ipynb #f851e9b6
-_BACK, _AHEAD = .5, 10. # s; timestamps of a stream that jump more than that begin another part
+# %% ../../nbs/05_files/08_containers.ipynb #2ea6acbc
+_BACK, _AHEAD = .1, 10. # s; timestamps of a stream that jump more than that begin another part
 _MAY_JUMP = av.format.Flags.ts_discont.value
 
 @dataclass
@@ -252,17 +253,33 @@ def shared_clock(
     facts = os.stat(path)
     return _clock_of(os.fspath(path), facts.st_mtime_ns, facts.st_size)
 
-# %% ../../nbs/05_files/08_containers.ipynb #493baab4
+# %% ../../nbs/05_files/08_containers.ipynb #cedfcd40
+_WITHOUT_ORDER = dict(avi="dts", asf="dts", mxf="pts") # containers that may hold no times of their own: what counts
+
+def is_without_order(
+    path:str|os.PathLike, # of a film
+    packets:int=16,       # that are looked at
+)->bool:
+    "Are the frames of a film shown in another order than they are decoded, and do its times not know that?"
+    with open_media(path) as container:
+        stream = picture_stream(container)
+        if container.format.name not in _WITHOUT_ORDER or not stream.codec_context.has_b_frames: return False
+        try: times = [packet.pts for packet, _ in zip(container.demux(stream), range(packets)) if packet.pts is not None]
+        except Exception: return False
+    return times == sorted(times)
+
 class PacketDecoder:
     "The frames of one stream: a damaged packet is passed over and counted, a damaged container ends the stream."
     def __init__(self,
         container:av.container.InputContainer,
         stream, # one of its audio or video streams
         clock:SharedClock|None=None, # None: the timestamps as they are
+        without_order:bool=False,    # frames take the packets' times in ascending order
     ):
         self.container, self.stream, self.clock = container, stream, clock
         self.n_packets = self.n_damaged = self.n_empty = 0
         self.broke_off = None # FFmpeg's reason, where the container is damaged
+        self._waiting = [] if without_order else None # times of packets whose frames are still to come
 
     def __iter__(self)->Iterator[av.VideoFrame|av.AudioFrame]:
         for packet in self._packets():
@@ -272,9 +289,19 @@ class PacketDecoder:
                 continue # the decoder would take it for the end
             self.n_packets += packet.size > 0
             if self.clock is not None: self.clock.set(packet)
-            try: yield from packet.decode()
+            try: yield from packet.decode() if self._waiting is None else self._in_order(packet)
             except Exception: self.n_damaged += 1
 
     def _packets(self)->Iterator[av.Packet]:
         try: yield from self.container.demux(self.stream)
         except Exception as error: self.broke_off = reason_of(error)
+
+    def _in_order(self, packet:av.Packet, most:int=64)->list:
+        "The frames of a packet at the least of the times that wait."
+        frames = packet.decode()
+        time = getattr(packet, _WITHOUT_ORDER[self.container.format.name])
+        if time is not None: heappush(self._waiting, time)
+        for frame in frames:
+            if self._waiting: frame.pts = heappop(self._waiting)
+        if len(self._waiting) > most: heappop(self._waiting)
+        return frames

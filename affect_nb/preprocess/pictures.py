@@ -12,6 +12,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +97,7 @@ def _pages_refused(path:Path, pages:int)->str:
     return (f"{path} holds {pages} pages: which one is meant is not known. Save each page as a file of its own; "
             "a folder of them is a clip, or stills")
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #9969e7ff
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #83f3fda9
 def _is_deep_colour(file:Image.Image)->bool:
     "Does Pillow reduce its colours to eight bits?"
     if file.mode not in ("RGB", "RGBA", "LA"): return False
@@ -114,15 +115,13 @@ def _upright_tiff(data:bytes)->tuple[bytes, Orientation]:
         if tag == 274: return data[:place + 8] + struct.pack(f"{order}H", 1) + data[place + 10:], Orientation.of_exif(number)
     return data, UPRIGHT
 
-def _deep_values(path:Path)->tuple[np.ndarray|None, Orientation]:
-    "(h, w, 3 or 4) values of any kind by OpenCV, as stored; None where it cannot read them."
-    data, orientation = _upright_tiff(path.read_bytes())
+def _deep_values(data:bytes)->np.ndarray|None:
+    "(h, w) or (h, w, 3 or 4) values of any kind by OpenCV; None where it cannot read them."
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None: return None, orientation
-    if values.ndim == 3: values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    return values, orientation
+    if values is None or values.ndim == 2: return values
+    return cv2.cvtColor(values, cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #20b2459e
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #8ed8ca08
 class Stored(NamedTuple):
     "A picture as its file holds it."
     values: np.ndarray # (h, w) or (h, w, 3 or 4), of any kind
@@ -140,22 +139,23 @@ def read_stored(
         try: return _read_by_pillow(path, notes)
         except UnidentifiedImageError:
             if path.suffix.lower() in (".tif", ".tiff"): return _read_by_opencv(path, notes)
-            raise
+            raise ValueError(f"{path} is no image that Pillow reads: its content is of no kind that it knows") from None
 
 def _read_by_pillow(path:Path, notes:list)->Stored:
-    with Image.open(path) as file:
+    data, turned = _upright_tiff(path.read_bytes())
+    with Image.open(BytesIO(data)) as file:
         _check_single(path, file, notes)
-        deep, turned = _deep_values(path) if _is_deep_colour(file) else (None, UPRIGHT)
-        if deep is not None and file.format == "TIFF": return Stored(deep, turned, notes)
-        file.load() # a TIFF is turned by Pillow now
-        orientation = _exif_orientation(file, notes)
+        deep = _deep_values(data) if _is_deep_colour(file) else None
+        file.load()
+        orientation = turned if file.format == "TIFF" else _exif_orientation(file, notes)
         return Stored(_as_values(file) if deep is None else deep, orientation, notes)
 
 def _read_by_opencv(path:Path, notes:list)->Stored:
     "A TIFF that Pillow does not know, as one of floats."
     pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
     if pages > 1: raise ValueError(_pages_refused(path, pages))
-    values, orientation = _deep_values(path)
+    data, orientation = _upright_tiff(path.read_bytes())
+    values = _deep_values(data)
     if values is None:
         raise ValueError(f"{path} is no image that Pillow or OpenCV reads")
     return Stored(values, orientation, notes)

@@ -206,8 +206,9 @@ def preprocess_clip(
     path, reader = Path(path), open_clip(source)
     images, unrelated = isinstance(reader, ImageReader), getattr(source, "still", False)
     stills = images and (unrelated or not getattr(source, "frames", ()))
-    sound, sound_about = clip_sound(source, path, settings, images)
-    about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about)
+    sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
+    about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
+                 streams=reader.streams)
     frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
                   leave=False, unit="frame", disable=not progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
@@ -216,7 +217,7 @@ def preprocess_clip(
         for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
-        writer.about["fault"] = reader.fault
+        writer.about |= dict(fault=reader.fault, notes=reader.notes)
     return FaceStore.open(path)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -236,7 +237,7 @@ def fingerprint(
 def _known_facts(source)->dict:
     "What is known of a source beside its files, where anything is."
     aspect, landmarks = getattr(source, "pixel_aspect", None), getattr(source, "landmarks", None)
-    facts = {} if aspect in (None, 1) else dict(pixel_aspect=round(aspect, 6))
+    facts = dict(pixel_aspect=aspect) if aspect else {}
     if landmarks is None: return facts
     points = b"".join(np.asarray(landmarks[frame], np.float32).tobytes() for frame in sorted(landmarks))
     return facts | dict(landmarks=zlib.crc32(points), cut_by=source.cut_by)
@@ -376,6 +377,8 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, unused:list[Skipped]
     skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + unused
     skipped += _kept_in_part("", [(store, store.about.get("fault")) for store in stores])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
+    skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
+                for store in stores for note in store.about.get("notes") or ()]
     write_json(dest/"skipped.json", [asdict(entry) for entry in skipped])
     _write_frames(dest/"frames.parquet", stores)
     return Preprocessed(dest, stores, skipped)

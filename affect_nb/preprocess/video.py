@@ -18,8 +18,8 @@ import av
 import cv2
 import numpy as np
 
-from ..files.containers import (PacketDecoder, declared_frames, declared_packets, guarded, is_whole_avi, open_media,
-                                        picture_stream, shared_clock, stream_duration, streams_read)
+from ..files.containers import (PacketDecoder, declared_frames, declared_packets, guarded, is_whole_avi,
+                                        is_without_order, open_media, picture_stream, shared_clock, stream_duration, streams_read)
 from ..files.upright import UPRIGHT, Orientation, matrix_angle
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #c86285af
@@ -356,13 +356,15 @@ class VideoReader:
             self.fps, self.declared_fps = _rate_of(self.path, stream) # Hz
             self.duration = self.clock.duration or stream_duration(container, stream) # s, or None
             self.pixel_aspect = _declared_aspect(stream) if pixel_aspect == "auto" else pixel_aspect
-            self._declared, shown = declared_packets(container, stream), declared_frames(container, stream)
+            self._declared = declared_packets(container, stream)
+            shown = declared_frames(container, stream) or self.clock.n_packets.get(stream.index)
             first = _first_frame(self.path, container, stream)
         self.pixel_format, self.stored_size = first.format.name, (first.width, first.height)
+        self._without_order = is_without_order(self.path)
         self._bits, views = _depth_in_use(first), FrameViews(self.pixel_aspect)
         views(first)
         self.orientation, (self.width, self.height) = views.orientation, views.size # px, upright, square pixels
-        self.n_frames = shown or self.clock.n_packets.get(stream.index) or round((self.duration or 0)*self.fps) # an estimate
+        self.n_frames = shown or round((self.duration or 0)*self.fps) # an estimate
         self.notes = self._notes_ahead = _notes_of_header(self)
 
     def __iter__(self)->Iterator[VideoFrame]:
@@ -370,7 +372,7 @@ class VideoReader:
         with _open_video(self.path) as container:
             stream = picture_stream(container)
             stream.thread_type = "AUTO"
-            decoder = PacketDecoder(container, stream, self.clock)
+            decoder = PacketDecoder(container, stream, self.clock, self._without_order)
             times, views = AscendingTimes(self.clock.start_of(stream), self.fps), FrameViews(self.pixel_aspect, self._bits)
             for frame in decoder:
                 yield VideoFrame(self.n_read, times(frame.time), frame, views(frame))
