@@ -116,7 +116,7 @@ def network_rates(card: Path, store: FaceStore, frames: int, repeats: int) -> di
         start = now()
         predictor.predict_store(store)
         return now() - start
-    fast, slow = (predict.Predictor.load(card, "cpu", precision) for precision in ("auto", "float32"))
+    fast, slow = (predict.Predictor.load(card, "cpu", precision, windows="paper") for precision in ("auto", "float32"))
     turns = np.array([[within(fast), bare(fast, store)] for _ in range(repeats)]).min(0) # (within, bare) by (clock, processor)
     exact, rows = within(slow)[0], sum(len(window) for window in windows(store, fast.length))
     (inside, inside_work), (alone, alone_work) = turns

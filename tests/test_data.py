@@ -385,7 +385,7 @@ def test_batches_and_pictures(sides, monkeypatch):
 def test_what_loaders_refuse(sides):
     train, valid = sides
     with pytest.raises(ValueError, match='on both sides of the split: subject anna'): affect_dataloaders(train, train)
-    with pytest.raises(ValueError, match='allowed are cpu'): affect_dataloaders(train, valid, device='cuda:77')
+    with pytest.raises(ValueError, match='this machine has only'): affect_dataloaders(train, valid, device='cuda:77')
     with pytest.raises(ValueError, match='they must be equal'): affect_dataloaders(train, valid.cut(5))
     assert affect_dataloaders(train, valid, device='cpu').split_hash == affect_dataloaders(train, valid, device='cpu', seed=5).split_hash
 

@@ -70,10 +70,10 @@ def test_every_network(short, name, carry):
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", REMEMBER)
 def test_carried_on_is_at_once(short, name, batch):
-    at_once = predictor_of(name, length=24).predict_store(short)
+    at_once = predictor_of(name, length=24, windows="paper").predict_store(short)
     pieces = predictor_of(name, length=5, batch=batch)
     np.testing.assert_allclose(va(replace(pieces, carry=True).predict_store(short), 0), va(at_once, 0), atol=1e-5)
-    assert np.nanmax(abs(va(pieces.predict_store(short), 0) - va(at_once, 0))) > 1e-4 # and anew is not
+    assert np.nanmax(abs(va(replace(pieces, windows="paper").predict_store(short), 0) - va(at_once, 0))) > 1e-4 # and anew is not
 
 
 def test_frame_networks_carry_nothing(short):
@@ -140,7 +140,7 @@ def test_missing_landmarks_are_flagged(tmp_path):
 
 def test_zeros_stand_for_missing_landmarks(tmp_path):
     film = store_of(tmp_path/"film.arrow", {0: range(5)}, bare=range(5))
-    predictor = predictor_of("decision_fusion", length=5)
+    predictor = predictor_of("decision_fusion", length=5, windows="paper")
     with pytest.warns(UserWarning, match="5 of 5"): table = predictor.predict_store(film)
     with torch.no_grad(): expected = predictor.model(torch.from_numpy(film.read(0, 5)).permute(0, 3, 1, 2)[None], torch.zeros(1, 5, 68, 2)).va[0]
     np.testing.assert_allclose(va(table), expected, atol=1e-6)
@@ -179,12 +179,13 @@ CHAIN = Chain(valence=(Step("median", window=5), Step("shift", numbers=(.1,))), 
 FRAMES_ONLY = Chain(valence=CHAIN.valence, arousal=CHAIN.arousal[:1], length=6)
 
 
-@pytest.mark.parametrize("carry", [False, True])
-def test_chain_of_the_card(short, carry):
-    predictor = predictor_of("cnn_3rnn", chain=CHAIN.to_dict(), carry=carry)
-    raw, plain = replace(predictor, postprocess=False).predict_store(short), predictor_of("cnn_3rnn", carry=carry).predict_store(short)
+@pytest.mark.parametrize("windows", ["paper", "overlap", "carry"])
+def test_chain_of_the_card(short, windows):
+    predictor = predictor_of("cnn_3rnn", chain=CHAIN.to_dict(), windows=windows)
+    raw, plain = replace(predictor, postprocess=False).predict_store(short), predictor_of("cnn_3rnn", windows=windows).predict_store(short)
     pd.testing.assert_frame_equal(raw, plain)
-    expected = apply_chain(FRAMES_ONLY, raw.rename(columns={name: f"{name}_pred" for name in VA}))
+    chain = FRAMES_ONLY if windows == "paper" else replace(FRAMES_ONLY, length=None) # within sequences, or over all of a run
+    expected = apply_chain(chain, raw.rename(columns={name: f"{name}_pred" for name in VA}))
     done = predictor.predict_store(short)
     np.testing.assert_allclose(va(done), expected[[f"{name}_pred" for name in VA]].to_numpy(), atol=1e-6)
     pd.testing.assert_frame_equal(done.drop(columns=VA), raw.drop(columns=VA))
@@ -208,8 +209,8 @@ def test_options_of_the_command_line(tmp_path, monkeypatch):
     assert (loaded.length, loaded.batch, loaded.carry, loaded.chain) == (12, 2, True, FRAMES_ONLY)
     given = []
     monkeypatch.setattr("affect_nb.apps.predict.predict_files", lambda *args, **options: given.append(options) or ([tmp_path], []))
-    for flags in ([], ["--carry"], ["--raw"]): assert CliRunner().invoke(app, ["predict", "x.mp4", "--model", str(tmp_path/"net.json"), *flags]).exit_code == 0
-    assert [(one["carry"], one["postprocess"]) for one in given] == [(False, True), (True, True), (False, False)]
+    for flags in ([], ["--carry"], ["--raw"], ["--windows", "paper"]): assert CliRunner().invoke(app, ["predict", "x.mp4", "--model", str(tmp_path/"net.json"), *flags]).exit_code == 0
+    assert [(one["carry"], one["postprocess"], one["windows"]) for one in given] == [(False, True, None), (True, True, None), (False, False, None), (False, True, "paper")]
 
 
 # Clips of a database
@@ -234,7 +235,7 @@ def test_clips_beside_their_labels(wild, tmp_path):
     assert list(table) == ["clip", "video", "frame", "time", "face_id", "valence", "arousal", "valence_pred", "arousal_pred"]
     assert table.groupby("clip").size().to_dict() == {"5": 20, "5_left": 20, "7": 14} and set(table.video) == {"5", "7"}
     assert table.groupby("clip").face_id.unique().map(list).to_dict() == {"5": [1], "5_left": [0], "7": [0]} # the one on the left is face 0
-    film = predictor.predict_store(FaceStore.open(tmp_path/"faces"/"5.arrow"))
+    film = replace(predictor, windows="paper").predict_store(FaceStore.open(tmp_path/"faces"/"5.arrow"))
     for clip, face in (("5", 1), ("5_left", 0)):
         rows = table[table["clip"] == clip].set_index("frame")
         one = film[film.face_id == face].set_index("frame")

@@ -25,7 +25,6 @@ from ..data.parts import SomeWindows, hold_out
 from ..data.sequences import SequenceDataset
 from ..databases.splits import Division, protocol_divisions, subject_kfold
 from ..train.jobs_database import adapt_recipe
-from ..train.precision import choose_device
 from ..train.recipes import Recipe
 
 # %% ../../nbs/60_analysis/35_crossdb.ipynb #ab9a94c1
@@ -139,7 +138,7 @@ def study_loaders(
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
     if skipped is not None: skipped += _skipped_clips(train, labels, sides)
-    return affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed)
+    return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed)
 
 def _skipped_clips(train, labels, sides):
     "What was left out: labels of clips of the training side, and stores."

@@ -91,7 +91,7 @@ def _predict_clip(predictor:Predictor, store:FaceStore, out:Path, *, film:bool, 
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
 def predict_files(
     source:str|os.PathLike, # a video, an image, a glob, a folder
-    model:str|os.PathLike,  # the card of a trained network
+    model:str|os.PathLike|None, # the card of a trained network; None: see `default_network`
     out:str|os.PathLike,    # where `<clip>.csv`, `.mp4` and `.png` go
     detector:str="dlib_hog",
     film:bool=True,         # write the annotated film
@@ -99,7 +99,7 @@ def predict_files(
     progress:bool=True,     # show bars
     precision:str="auto",   # 'auto' (by the processor), 'float32' or 'bfloat16'
     compound=None,          # classes that `score_compounds` takes: the table gets COMPOUND_COLUMNS
-    **options,              # carry, postprocess, sound, sound_face of `Predictor`
+    **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written, what was left out
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
     predictor = Predictor.load(model, device=device, precision=precision, **options)

@@ -12,6 +12,7 @@ import json
 import logging
 import multiprocessing
 import os
+import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from pathlib import Path
 
 import papermill
 import yaml
+from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
+from jupyter_client.kernelspec import KernelSpec
 from papermill.exceptions import PapermillExecutionError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -139,15 +141,16 @@ def execute(
     output.parent.mkdir(parents=True, exist_ok=True)
     failed = output.with_suffix(".failed.ipynb")
     start, log = time.perf_counter(), output.with_suffix(".kernel.log")
-    options = dict(kernel_name="python3", kernel_manager_class=_kernel_that_logs(log), progress_bar=progress,
+    log.unlink(missing_ok=True)
+    options = dict(kernel_name="python3", kernel_manager_class=_kernel_of_this_python(log), progress_bar=progress,
                    cwd=str(Path.cwd())) # paths among the parameters are relative to where the run was started
     try: papermill.execute_notebook(str(notebook), str(failed), parameters, **options)
     except PapermillExecutionError as error:
         wrong = f"{error.ename}: {error.evalue}"
         raise RuntimeError(f"{notebook.stem} stopped: {wrong}\nwhole traceback: {failed}") from None
-    except DeadKernelError:
-        raise RuntimeError(f"{notebook.stem} stopped: its process died, perhaps for want of memory; "
-                           f"its last words: {log}") from None
+    except RuntimeError as error: # of Jupyter: the kernel did not start, or it died
+        raise RuntimeError(f"{notebook.stem} stopped: {error} (by {sys.executable}; one that dies without a "
+                           f"message may have lacked memory). {_last_lines(log)}") from None
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL) # it would report the cell that was interrupted
         raise
@@ -155,12 +158,25 @@ def execute(
     log.unlink(missing_ok=True)
     return time.perf_counter() - start
 
-def _kernel_that_logs(path:Path)->type:
-    "A class of Jupyter kernels that write to a file instead of the terminal: tracebacks, when Ctrl-C ends them."
-    class Logging(AsyncKernelManager):
-        async def start_kernel(self, **kwargs):
-            with open(path, "ab") as log: return await super().start_kernel(stderr=log, **kwargs)
-    return Logging
+# %% ../../nbs/70_apps/30_run.ipynb #ebfffc67
+def _kernel_of_this_python(log:Path)->type:
+    "A class of Jupyter kernels of this interpreter, which write to a file instead of the terminal."
+    spec = KernelSpec(**get_kernel_dict(python_arguments=["-X", "faulthandler"]))
+
+    class Own(AsyncKernelManager):
+        kernel_spec = property(lambda self: spec)
+
+        async def start_kernel(self, **kwargs): # tracebacks, when Ctrl-C ends it, do not belong to the terminal
+            with open(log, "ab") as file: return await super().start_kernel(stderr=file, **kwargs)
+    return Own
+
+def _last_lines(log:Path, most:int=12)->str:
+    "What a process left in its log, in words; of a crash what it was and where, as Python tells it."
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.exists() else []
+    crash = [line for line in lines if line.startswith("Fatal Python error")][-1:]
+    where = max((number for number, line in enumerate(lines) if line.startswith("Current thread")), default=None)
+    shown = crash + lines[where:where + most] if crash and where is not None else lines[-most:]
+    return f"The last lines of {log}:\n" + "\n".join(shown) if shown else f"{log} is empty."
 
 # %% ../../nbs/70_apps/30_run.ipynb #5d004423
 @dataclass

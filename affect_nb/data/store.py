@@ -65,8 +65,8 @@ class CroppedAligned:
 
     @cached_property
     def face_ids(self)->np.ndarray:
-        "(n,) int16: 0 in every row, also where the image is missing: the folder is about one person."
-        return np.zeros(len(self), np.int16)
+        "(n,) int32: 0 in every row, also where the image is missing: the folder is about one person."
+        return np.zeros(len(self), np.int32)
 
     def rows(self, face_id:int)->range:
         "The rows of one face."

@@ -107,14 +107,13 @@ def _crop_folders(root):
     found = [folder for folder in _folders_below(root) if folder.name.startswith(_CROPS)]
     return [*found, *(inner for folder in found for inner in _subfolders(folder) if inner.name.startswith(_CROPS))]
 
-def _check_has_pictures_only(database):
-    "A `ValueError` for a copy with pictures and without annotations; it says what can be done with it."
+def _pictures_alone(database)->str:
+    "What can be done with a copy that has pictures and no annotations."
     crops = sum(len(_subfolders(folder)) for folder in database._crops)
-    if not database._videos and not crops: return
-    raise ValueError(f"{database.root} holds {len(database._videos)} videos and aligned faces of {crops} clips of "
-                     f"{database.name}, but no annotation: a film can be predicted, nothing can be trained or scored; put "
-                     "the folder of annotations beside them (annotations, 6th ABAW Annotations, or their folders of "
-                     "tasks)")
+    if not database._videos and not crops: return ''
+    return (f"There are {len(database._videos)} videos and aligned faces of {crops} clips, but no annotation of this "
+            "database: a film can be predicted, nothing can be trained or scored; put the folder of annotations beside "
+            "them (annotations, 6th ABAW Annotations, or their folders of tasks)")
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #7f653346
 def _unverified_test_list(root, annotations, names):
@@ -158,8 +157,9 @@ class AffWild2(Database):
                                  "it may be in one of them")
             if file: files.setdefault(name, {})[task] = file
         self._videos, self._crops = _find_films(self.root, _names_of(splits)), _crop_folders(self.root)
-        if not splits: _check_has_pictures_only(self)
         return [self._clip(name, files.get(name, {}), splits[name], subjects) for name in sorted(splits)]
+
+    def _what_is_there(self): return _pictures_alone(self)
 
     def _entries(self):
         "Task, split, clip, file of every annotation; the lists of the test set have no file."

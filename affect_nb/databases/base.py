@@ -29,8 +29,8 @@ from ..preprocess.sources import VIDEO_SUFFIXES, Source
 # %% ../../nbs/25_databases/10_base.ipynb #54c429d5
 SPLITS = ('train', 'validation', 'test') # each one is held out from those before it
 SIDES = ('left', 'right')
-WITHOUT_MEDIA = ("labels, statistics and splits can be used (`affect_nb check`); faces cannot be found, so nothing can be "
-                 "trained, before videos or images are there")
+WITHOUT_MEDIA = ("labels, statistics and splits can be used (`affect_nb check`); faces cannot be found, so nothing can "
+                 "be trained, before videos or images are there")
 WHOLE_NUMBERS = ('expression', 'category', 'compound') # label columns where missing is -1
 _DATABASES = {} # name -> adapter
 
@@ -95,6 +95,7 @@ class Database:
         self.clips = _sorted_clips(self)
 
     def _find_clips(self): raise NotImplementedError(f"{type(self).__name__} does not define where its clips are")
+    def _what_is_there(self)->str: return '' # of a copy without a clip: a sentence
     def _read(self, clip): raise NotImplementedError(f"{type(self).__name__} does not define how its labels are read")
     @cached_property
     def manifest(self)->Manifest: return load_manifest(self.name)
@@ -103,7 +104,6 @@ class Database:
     @property
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
     def note(self, text:str): self.log.note(text)
-
     @cached_property
     def _by_name(self)->dict: return {clip.name: clip for clip in self.clips}
     def clip(self, name:str)->Clip:
@@ -135,7 +135,7 @@ class Database:
         "What `preprocess` reads of a clip: its video or its images; None where neither is there."
         return _source_of(self, clip)
 
-    def __repr__(self): return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {_split_sizes(self)})"
+    def __repr__(self): return f"{type(self).__name__}({str(self.root)!r}: {_split_sizes(self)})"
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c97c139
 def _sorted_clips(database):
@@ -148,9 +148,9 @@ def _sorted_clips(database):
     return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), clip.name))
 
 def _split_sizes(database)->str:
-    "How many clips are in each split."
+    "How many clips there are, and in each split."
     sizes = {split: len(database.select(split)) for split in SPLITS}
-    return ', '.join(f"{size} {split}" for split, size in sizes.items() if size)
+    return ', '.join([f"{len(database.clips)} clips", *(f"{size} {split}" for split, size in sizes.items() if size)])
 
 def _unknown_clip(database, name)->str:
     "The message for a clip that is not there."
@@ -187,22 +187,26 @@ def _nearest_layout(root, manifest)->str:
     for release, path in ((name, path) for name, paths in _layouts(manifest).items() for path in paths):
         of = f" of release {release}" if release else ''
         if file := _first_match(root, f'*/{path}'):
-            return f"{file.relative_to(root)} is {path}{of}: give the folder {root/file.relative_to(root).parts[0]}"
+            found = file.relative_to(root)
+            return f"The nearest: {found} is {path}{of}: give the folder {root/found.parts[0]}"
         folders = path.split('/')
         for depth in range(1, len(folders) - 1):
             file, above = _first_match(root, '/'.join(folders[depth:])), '/'.join(folders[:depth])
-            if file: return f"{file.relative_to(root)} is {path}{of} without {above}/ around it: put it there, or give the folder above"
-        if file := _first_match(root, path): return f"{file.relative_to(root)} is there{of}"
+            if file:
+                return (f"The nearest: {file.relative_to(root)} is {path}{of} without {above}/ around it: "
+                        "put it there, or give the folder above")
+        if file := _first_match(root, path): return f"The nearest: {file.relative_to(root)} is there{of}"
     return ''
 
+# %% ../../nbs/25_databases/10_base.ipynb #d76a3a34
 def _nothing_found(database)->str:
     "The message for a folder without a clip."
     if database.faults:
         kinds = '; '.join(kind_text(faults) for faults in by_kind(database.faults)[:5])
         return f"{database.root}: no row of {database.name} can be used: {kinds}"
-    nearest = _nearest_layout(database.root, database.manifest)
-    expected = f"expected are {_layout_text(database.manifest)}"
-    return f"{database.root} holds no clip of {database.name}; {expected}" + (f". The nearest: {nearest}" if nearest else '')
+    expected = f"{database.root} holds no clip of {database.name}; expected are {_layout_text(database.manifest)}"
+    instead = database._what_is_there() or _nearest_layout(database.root, database.manifest)
+    return f"{expected}. {instead}" if instead else expected
 
 # %% ../../nbs/25_databases/10_base.ipynb #da7e9614
 def are_in(

@@ -307,10 +307,11 @@ def _note_coding(database, report, statistics):
     "Frames outside of the coded parts, and action units that are never coded."
     uncoded, rows = report.clips['uncoded'], report.clips['rows']
     if uncoded.any():
-        clips = first_names(f'{clip} {number}' for clip, number in zip(report.clips['clip'][uncoded > 0], uncoded[uncoded > 0]))
+        some = uncoded > 0
+        clips = first_names(f'{clip} {number}' for clip, number in zip(report.clips['clip'][some], uncoded[some]))
         text = f"{uncoded.sum()} of {rows.sum()} frames up to the last coded ones have no code"
-        report.add('note', 'coding', f"{text}, and count as not annotated, in {count_of((uncoded > 0).sum(), 'clip')}: {clips}",
-                   'coding')
+        where = f"in {count_of(some.sum(), 'clip')}: {clips}"
+        report.add('note', 'coding', f"{text}, and count as not annotated, {where}", 'coding')
     never = [name for name, labelled in statistics.labelled_aus().items() if not labelled]
     if never and len(never) < len(statistics.labelled_aus()):
         names = first_names((name.upper() for name in never), 12)
@@ -344,7 +345,8 @@ def _split_finding(database, left, right, part):
     if known is None: return 'error', where, f"{shared} ({', '.join(tasks)}): {row.names}; allowed is none"
     people = ', '.join(map(str, shared_people({side: database.select(side, tasks[0]) for side in (left, right)})))
     counted = f", {known.subjects} by the manifest" if known.subjects else ''
-    return 'note', where, f"{people}: {row.names}; the release has it so{counted}, and subject_exclusive learns without them"
+    return 'note', where, (f"{people}: {row.names}; the release has it so{counted}, "
+                           "and subject_exclusive learns without them")
 
 # %% ../../nbs/25_databases/60_check.ipynb #756ec5ef
 def _holds_images(database)->bool:
@@ -359,8 +361,8 @@ def _check_media(database, report, has_images):
     without = not has_images if of_images else not any(clip.video or clip.crops for clip in database.clips)
     if without:
         report.findings = [finding for finding in report.findings if finding.kind != 'media']
-        report.add('note', report.folder, f"annotations only: there is no video and no image of any clip; {WITHOUT_MEDIA}",
-                   'media')
+        text = f"annotations only: there is no video and no image of any clip; {WITHOUT_MEDIA}"
+        report.add('note', report.folder, text, 'media')
     elif not of_images and not any(clip.video for clip in database.clips): _note_crops(database, report)
     elif of_images:
         names = ('labels without image', 'images without label', 'frames')

@@ -45,8 +45,8 @@ def _lone_ends(numbers):
 
 def _said_again(numbers, labels):
     "(n,) bool: does a row repeat the one above, number and labels?"
-    same = (numbers[1:] == numbers[:-1]) & ((labels[1:] == labels[:-1]) | np.isnan(labels[1:]) & np.isnan(labels[:-1])).all(1)
-    return np.r_[False, same]
+    equal = (labels[1:] == labels[:-1]) | np.isnan(labels[1:]) & np.isnan(labels[:-1])
+    return np.r_[False, (numbers[1:] == numbers[:-1]) & equal.all(1)]
 
 def _fault_once(log, path, row, message):
     if not log.knows(path, row): log.fault(path, row, message)
@@ -75,8 +75,8 @@ def ordered_frames(
     for row in np.flatnonzero(~whole): _fault_once(log, path, row + first_row, f"frame is {numbers[row]:g}, {allowed}")
     again = np.zeros(len(numbers), bool) if labels is None else _said_again(numbers, labels) & whole
     for row in np.flatnonzero(again):
-        _fault_once(log, path, row + first_row, f"frame is {numbers[row]:g}, as in row {row + first_row - 1}, "
-                                                "allowed is one row; the labels agree, the first row counts")
+        _fault_once(log, path, row + first_row, f"frame is {numbers[row]:g} after {numbers[row]:g}; allowed are "
+                                                "numbers that go up, each one once; the labels agree, the first counts")
     rows = np.flatnonzero(whole & ~again)
     good = _in_every_longest_run(numbers[rows])
     _fault_out_of_line(log, path, rows + first_row, numbers[rows], good)

@@ -10,12 +10,15 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -51,14 +54,36 @@ def _order_of(items, needs):
     order.prepare()
     return order
 
+# %% ../../nbs/05_files/15_workers.ipynb #9f6db65e
+_IMPORTED_AGAIN = 90 # the exit code of a worker that was asked for workers while it imported the script
+
+def _check_script():
+    "End a worker that imports the script again; a `RuntimeError` where workers cannot import it."
+    if getattr(multiprocessing.current_process(), "_inheriting", False): raise SystemExit(_IMPORTED_AGAIN)
+    main = sys.modules["__main__"]
+    script = None if getattr(main, "__spec__", None) else getattr(main, "__file__", None)
+    if script is not None and not Path(script).exists():
+        raise RuntimeError(f"this program is {script}, which worker processes cannot import: "
+                           "write it to a file, or ask for workers=1")
+
+def _check_guard(processes:set):
+    "A `RuntimeError` where workers have ended because the script starts workers whenever it is imported."
+    for process in processes: process.join(timeout=5)
+    if _IMPORTED_AGAIN in {process.exitcode for process in processes}:
+        script = getattr(sys.modules["__main__"], "__file__", "this script")
+        raise RuntimeError(f"{script} starts worker processes, and each of them imports it: put what it does under "
+                           "`if __name__ == \"__main__\":`, or ask for workers=1") from None
+
 # %% ../../nbs/05_files/15_workers.ipynb #24c0aafe
-def _results(pool, work, items, order):
+def _results(pool, work, items, order, processes):
     "Place and future of each item, as they get ready; what needs it is handed out then."
-    futures = {}
+    futures, others = {}, set(multiprocessing.active_children())
     while order.is_active():
         with _interrupts_are_not_inherited():
             futures |= {pool.submit(work, items[place]): place for place in order.get_ready()}
+            processes |= set(multiprocessing.active_children()) - others
         for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            if isinstance(future.exception(), BrokenProcessPool): _check_guard(processes)
             place = futures.pop(future)
             yield place, future
             order.done(place)
@@ -71,13 +96,15 @@ def in_parallel(
     needs:Mapping|None=None,  # item -> items that must be done before it; None: none needs another
 )->Iterator[tuple[object, Future]]: # item and its future, as they get ready
     "Run `work` on each item; closing the iterator early stops all of it."
-    order, others = _order_of(items, needs), set(multiprocessing.active_children())
+    _check_script()
+    order, processes = _order_of(items, needs), set()
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(max(1, min(workers, len(items))), context, _start_worker, (start,))
     try:
-        for place, future in _results(pool, work, items, order): yield items[place], future
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others: process.terminate()
+        for place, future in _results(pool, work, items, order, processes): yield items[place], future
+    except BaseException as error:
+        if isinstance(error, BrokenProcessPool): _check_guard(processes)
+        for process in processes: process.terminate()
         raise
     finally: pool.shutdown(cancel_futures=True)
 

@@ -87,11 +87,23 @@ class DecisionFusion(nn.Module):
             raise ValueError(f"ccc has {len(shares)} rows, there are {len(members)} members")
         self.register_buffer('shares', shares.float())
 
+    def encode(self, faces:Tensor, audio=None)->list[dict]:
+        "For each member what it needs of each frame by itself."
+        return [member.encode(faces) for member in self.members]
+
+    def decode(self, encoded:list, landmarks:Tensor|None, shape:tuple, state:list=None)->tuple[AffectOutput, list]:
+        "Predictions from what `encode` gives of (B, T) = `shape` frames, and the state of each member after them."
+        parts = zip(self.members, encoded, state or [None]*len(self.members))
+        return self._mean([member.decode(part, landmarks, shape, before) for member, part, before in parts])
+
     def continued(self, faces:Tensor, landmarks:Tensor=None, state:list=None)->tuple[AffectOutput, list]:
         "Predictions for the next frames, and the state of each member after them."
         states = state or [None]*len(self.members)
-        results = [member.continued(faces, landmarks, before) for member, before in zip(self.members, states)]
-        with full_precision(faces.device):
+        return self._mean([member.continued(faces, landmarks, before) for member, before in zip(self.members, states)])
+
+    def _mean(self, results):
+        "The weighted mean of the members' predictions, and their states."
+        with full_precision(results[0][0].va.device):
             terms = [share.to(output.va.device)*output.va.float() for share, (output, _) in zip(self.shares, results)]
             return AffectOutput(va=sum(terms)), [after for _, after in results]
 
@@ -162,18 +174,26 @@ class ModelFusion(nn.Module):
         maps = self.cnn(scale_pixels(faces.flatten(0, 1)))
         return [{tap: maps[tap] for tap in member.cnn_taps} for member in self.members]
 
-    def continued(self, faces:Tensor, landmarks:Tensor=None, state:dict=None)->tuple[AffectOutput, dict]:
-        "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
-        check_inputs(faces, landmarks, None, with_landmarks=self.landmarks, with_audio=False)
+    def encode(self, faces:Tensor, audio=None)->list[dict]:
+        "What no other frame takes part in: `features`."
+        return self.features(faces)
+
+    def decode(self, encoded:list, landmarks:Tensor|None, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
+        "Predictions from what `encode` gives of (B, T) = `shape` frames, and the state after them."
         state = state or dict(members=[None]*len(self.members), rnn1=None)
-        shape, parts = faces.shape[:2], zip(self.members, self.features(faces), state['members'])
+        parts = zip(self.members, encoded, state['members'])
         results = [member.run_rnns(features, landmarks, shape, before) for member, features, before in parts]
         hidden, states = zip(*results)
-        with full_precision(faces.device):
+        with full_precision(hidden[0].device):
             joined, last = torch.cat(hidden, 2).float(), None
             if hasattr(self, 'fc'): joined = self.fc(joined)
             else: joined, last = self.rnn1(joined, state['rnn1'])
             return AffectOutput(va=self.output(joined)), dict(members=list(states), rnn1=last)
+
+    def continued(self, faces:Tensor, landmarks:Tensor=None, state:dict=None)->tuple[AffectOutput, dict]:
+        "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
+        check_inputs(faces, landmarks, None, with_landmarks=self.landmarks, with_audio=False)
+        return self.decode(self.encode(faces), landmarks, faces.shape[:2], state)
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio=None)->AffectOutput:
         check_inputs(faces, landmarks, audio, with_landmarks=self.landmarks, with_audio=False)

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..files.atomic import whole
-from .frames import (FRAME_SCHEMA, frame_row, frames_dataframe, frames_table, points_of_column,
-                                         store_description, store_errors, with_sound_columns)
+from .frames import (FRAME_SCHEMA, frame_row, frames_dataframe, frames_table, in_columns_of_today,
+                                         points_of_column, store_description, store_errors)
 
 if TYPE_CHECKING: import pandas as pd
 
@@ -171,7 +171,7 @@ class FaceStore:
 
     @cached_property
     def face_ids(self)->np.ndarray:
-        "(n,) int16, face of each row; -1 where there is no face."
+        "(n,) int32, face of each row; -1 where there is no face."
         return self._table["face_id"].to_numpy()
 
     def rows(self, face_id:int)->range:
@@ -199,7 +199,7 @@ class FaceStore:
 def _map_table(path:Path)->pa.Table:
     "All columns of a store of any age, mapped."
     with store_errors(path, "a face store", "an .arrow file"):
-        return with_sound_columns(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        return in_columns_of_today(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
 def _decode_crops(crops:pa.ChunkedArray, encoding:str, size:int)->np.ndarray:
     "(n, size, size, 3) uint8 RGB; zeros where there is no crop."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATUS', 'SOUND', 'FRAME_SCHEMA', 'FRAME_COLUMNS', 'NO_SOUND', 'LABEL_AUS', 'LABEL_SCHEMA', 'LABEL_COLUMNS',
-           'frame_row', 'frames_table', 'frames_dataframe', 'points_of_column', 'with_sound_columns', 'landmarks_array',
-           'with_labels', 'store_errors', 'store_description']
+           'frame_row', 'frames_table', 'frames_dataframe', 'points_of_column', 'in_columns_of_today',
+           'landmarks_array', 'with_labels', 'store_errors', 'store_description']
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #3b967323
 import json
@@ -32,8 +32,8 @@ _POINTS = pa.list_(pa.float32(), 136)
 FRAME_SCHEMA = pa.schema([
     ("database", pa.string()), ("clip", pa.string()), ("subject", pa.string()),
     ("frame", pa.int32()),              # 0-based number in the clip
-    ("time", pa.float64()),             # s from the start of the stream, by the container's clock
-    ("face_id", pa.int16()),            # stable in a clip; -1 where there is no face
+    ("time", pa.float64()),             # s from the start of the stream, by the container's clock; NaN of a still
+    ("face_id", pa.int32()),            # stable in a clip; -1 where there is no face
     ("status", pa.string()),            # one of STATUS
     ("box_x1", pa.float32()), ("box_y1", pa.float32()), ("box_x2", pa.float32()), ("box_y2", pa.float32()), # px
     ("score", pa.float32()),            # of the detector; NaN where the landmarks carried the box
@@ -42,9 +42,11 @@ FRAME_SCHEMA = pa.schema([
     ("sound", pa.string()),             # one of SOUND
     ("sound_tracks", pa.int8()),        # in the clip; the default one, or the first, is read
     ("sound_channels", pa.int8()),      # of that track, before they became one
+    ("file", pa.string()),              # what was read: the film, or the picture itself
 ])
 FRAME_COLUMNS = tuple(FRAME_SCHEMA.names)
 NO_SOUND = dict(sound="", sound_tracks=0, sound_channels=0) # where it was not wanted
+_LATER = NO_SOUND | dict(file="") # columns that stores of before lack
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #3a5e0974
 LABEL_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26)
@@ -68,6 +70,7 @@ def frame_row(
     sound="",        # one of SOUND
     sound_tracks=0,
     sound_channels=0,
+    file="",         # what was read
     **names,         # database, clip, subject
 )->dict:             # one value per column of FRAME_SCHEMA
     "One row of the frame table."
@@ -80,7 +83,7 @@ def frame_row(
                 frame=frame, time=time, face_id=face_id, status=status,
                 **dict(zip(("box_x1", "box_y1", "box_x2", "box_y2"), corners)), score=score,
                 landmarks=_flat(landmarks), crop_landmarks=_flat(crop_landmarks),
-                sound=sound, sound_tracks=min(sound_tracks, 127), sound_channels=min(sound_channels, 127))
+                sound=sound, sound_tracks=min(sound_tracks, 127), sound_channels=min(sound_channels, 127), file=file)
 
 def _flat(points)->np.ndarray:
     "(68, 2) points as 136 numbers, NaN where there are none."
@@ -121,16 +124,18 @@ def points_of_column(
     return np.concatenate(parts or [np.empty(0, np.float32)]).reshape(-1, 68, 2)
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #98a02127
-def with_sound_columns(
+def in_columns_of_today(
     table:pa.Table, # of frames
-)->pa.Table:        # with the columns of NO_SOUND, where they were missing
+)->pa.Table:        # with the columns and types of FRAME_SCHEMA
     "A frame table of any age in the columns of today."
-    for name, value in NO_SOUND.items():
+    for name, value in _LATER.items():
         if name in table.column_names: continue
         place, kind = FRAME_SCHEMA.get_field_index(name), FRAME_SCHEMA.field(name)
         column = pa.repeat(pa.scalar(value, kind.type), len(table))
         table = table.add_column(min(place, table.num_columns), kind, column)
-    return table
+    place, kind = table.schema.get_field_index("face_id"), FRAME_SCHEMA.field("face_id")
+    if table.schema.field(place).type == kind.type: return table
+    return table.set_column(place, kind, table["face_id"].cast(kind.type))
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #b18e3ef5
 def landmarks_array(

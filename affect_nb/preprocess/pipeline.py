@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +33,8 @@ from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, KnownLandmarks, TrackedFace, TrackLimits, checked_by
-from .pictures import ImageReader
-from .sources import VIDEO_SUFFIXES, Source, list_sources, open_clip
+from .pictures import ImageReader, natural_key
+from .sources import Source, find_sources, open_clip, output_names
 from .video import VideoFrame, VideoReader
 
 if TYPE_CHECKING: import pandas as pd
@@ -129,19 +129,21 @@ def crop_face(
     except ValueError: return dict(status="degenerate")
     return dict(crop=crop, crop_landmarks=landmarks)
 
-def _face_rows(frame:VideoFrame, faces:list[TrackedFace], transform:str)->Iterator[dict]:
-    "The rows of one frame for the store; always at least one."
+def _face_rows(frame:VideoFrame, faces:list[TrackedFace], transform:str, about:dict)->Iterator[dict]:
+    "The rows of one frame for the store, each with `about` the frame; always at least one."
     for face in faces:
-        row = dict(frame=frame.index, time=frame.time, face_id=face.face_id, status=face.status,
+        row = dict(about, face_id=face.face_id, status=face.status,
                    box=face.box, score=face.score, landmarks=face.landmarks)
         if face.landmarks is not None: row |= crop_face(frame, face, transform)
         yield row
-    if not faces: yield dict(frame=frame.index, time=frame.time)
+    if not faces: yield about
 
-def _clip_rows(tracked:Iterable, transform:str, unrelated:bool)->Iterator[dict]:
-    "The rows of all frames; `tracked` gives each frame and its faces."
+def _clip_rows(tracked:Iterable, transform:str, unrelated:bool, files:dict, film:str)->Iterator[dict]:
+    "The rows of all frames; `tracked` gives each frame and its faces, `files` the picture of a frame number."
     for frame, faces in tracked:
-        yield from _face_rows(frame, _numbered_by_size(faces) if unrelated else faces, transform)
+        time = float("nan") if unrelated else frame.time # stills have none
+        about = dict(frame=frame.index, time=time, file=str(files.get(frame.index, film)))
+        yield from _face_rows(frame, _numbered_by_size(faces) if unrelated else faces, transform, about)
 
 def _numbered_by_size(faces:list[TrackedFace])->list[TrackedFace]:
     "Faces of an unrelated photograph: they are not followed to the next one, and the largest is number 0."
@@ -195,6 +197,7 @@ def _tracked(frames:Iterable, source, settings:Settings, stills:bool)->Iterator[
     tracked = settings.tracker(stills).follow(frames)
     return tracked if known is None else checked_by(tracked, known)
 
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #b1581833
 def preprocess_clip(
     source:str|os.PathLike, # a video, an image, a folder of images
     path:str|os.PathLike,   # of the store, .arrow
@@ -204,16 +207,18 @@ def preprocess_clip(
 )->FaceStore:
     "Decode, track, align and store one clip, and its sound beside it."
     path, reader = Path(path), open_clip(source)
-    images, unrelated = isinstance(reader, ImageReader), getattr(source, "still", False)
-    stills = images and (unrelated or not getattr(source, "frames", ()))
+    images = isinstance(reader, ImageReader)
+    unrelated = getattr(source, "still", images) # a plain path to pictures: stills
+    files = dict(zip(reader.numbers, reader.files)) if images else {}
     sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
-                 streams=reader.streams)
+                 stills=unrelated, streams=reader.streams)
     frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
                   leave=False, unit="frame", disable=not progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
-        rows = _clip_rows(_tracked(frames, source, settings, stills), settings.transform, unrelated)
+        tracked = _tracked(frames, source, settings, unrelated)
+        rows = _clip_rows(tracked, settings.transform, unrelated, files, film=str(source))
         for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
@@ -288,7 +293,9 @@ class _ClipTask:
             about = FaceStore.open(self.path).about
             if about.get("sound", {}).get("file"): SoundStore.open(sound_path(self.path))
         except ValueError: return False
-        wanted = dict(source=fingerprint(self.source), settings=asdict(self.settings))
+        # photographs of databases were stills before it was noted
+        about.setdefault("stills", self.source.still and bool(self.source.frames))
+        wanted = dict(source=fingerprint(self.source), settings=asdict(self.settings), stills=self.source.still)
         return {name: about.get(name) for name in wanted} == json.loads(json.dumps(wanted))
 
     def run(self)->str|None:
@@ -296,8 +303,9 @@ class _ClipTask:
         try:
             preprocess_clip(self.source, self.path, self.settings, names=self.names, progress=self.progress)
             return None
-        except ValueError as error: return str(error)
-        except Exception as error: return f"{self.source}: {type(error).__name__}: {error}"
+        except ValueError as error: reason = str(error)
+        except Exception as error: reason = f"{type(error).__name__}: {error}"
+        return reason if str(self.source) in reason else f"{self.source}: {reason}"
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #e7902fb4
 def _run_all(tasks:list[_ClipTask], workers:int, progress:bool)->dict[Source, str]:
@@ -323,7 +331,7 @@ def _in_processes(tasks:list[_ClipTask], workers:int)->Iterator[tuple[_ClipTask,
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #79d8a9f9
 def preprocess(
     source,                  # a file, a folder of clips, a folder of images, a pattern, or a list of them
-    dest:str|os.PathLike,    # folder for <clip>.arrow, <clip>.sound, frames.parquet and skipped.json
+    dest:str|os.PathLike,    # folder for <clip>.arrow, <clip>.sound, frames.parquet, sources.json and skipped.json
     detector:str="dlib_hog", # see `list_detectors()`
     detect_every:int=15,     # frames between searches of the whole frame; 1: the slow reference
     transform:str="affine",  # or 'similarity'
@@ -333,21 +341,27 @@ def preprocess(
     database:str="",         # name that goes into the frame table
     subjects:dict=None,      # {clip: subject}
     sound:bool=True,         # read the sound of videos too, into <clip>.sound
+    film_fps:float=None,     # Hz: the pictures of a folder are frames of a film; None: unrelated stills, without times
+    recursive:bool=False,    # of a folder its subfolders too
+    overwrite:bool=False,    # a store of this name that another source has made is replaced; False: another name
     **options,               # further `Settings`: encoding, quality, detector_options, limits, spectrogram
 )->Preprocessed:
-    "Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError."
+    """Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError.
+
+    `frames.parquet` is the table of all stores in `dest`, those of earlier calls too; `sources.json` says what each
+    store was made from."""
     settings = Settings(
         detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces, sound=sound, **options)
-    sources, dest = list_sources(source), Path(dest)
+    (sources, left_out), dest = find_sources(source, recursive, film_fps), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
     sweep(dest)
-    names = [_clip_names(clip.name, database, subjects) for clip in sources]
-    tasks = [_ClipTask(source=clip, path=dest/f"{clip.name}.arrow", settings=settings, names=named, progress=progress)
-             for clip, named in zip(sources, names)]
+    names = _store_names(dest, source, sources, overwrite)
+    tasks = [_ClipTask(source=clip, path=dest/f"{name}.arrow", settings=settings, progress=progress,
+                       names=_clip_names(name, database, subjects)) for clip, name in zip(sources, names)]
     try: failed = _run_all([task for task in tasks if not task.is_done()], workers, progress)
     except BaseException: sweep(dest); raise # workers that were stopped have left unfinished files
     if failed and _is_named(source): raise ValueError(next(iter(failed.values())))
-    return _collect(dest, tasks, failed, _unused_files(source, sources))
+    return _collect(dest, tasks, failed, left_out)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #282590dd
 def _clip_names(clip:str, database:str, subjects:dict|None)->dict:
@@ -356,38 +370,66 @@ def _clip_names(clip:str, database:str, subjects:dict|None)->dict:
 def _is_named(source)->bool:
     "Was exactly one file named?"
     if isinstance(source, (list, tuple)) or Path(source).is_dir(): return False
-    return Path(source).exists() or not glob.has_magic(str(source))
+    return isinstance(source, Source) or os.path.lexists(source) or not glob.has_magic(str(source))
 
-def _unused_files(source, sources:list[Source])->list[Skipped]:
-    "Files in a folder of clips that are no clip."
-    if isinstance(source, (list, tuple)): return [entry for part in source for entry in _unused_files(part, sources)]
-    folder, taken = Path(source), {clip.path for clip in sources}
-    if not folder.is_dir() or folder in taken: return []
-    files = (file for file in folder.iterdir() if file.is_file() and file not in taken)
-    unused = sorted(file.name for file in files if not file.name.startswith("."))
-    if not unused: return []
-    names = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
-    allowed = f"videos ({' '.join(VIDEO_SUFFIXES)}) and folders of images"
-    return [Skipped(str(folder), f"not taken from a folder of clips: {names}; allowed are {allowed}")]
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #ec72aa60
+_INDEX = "sources.json"
+
+def _read_json(path:Path, default):
+    "What a file of an earlier call holds; `default` where there is none, or a damaged one."
+    try: return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError): return default
+
+def _store_names(dest:Path, source, sources:list[Source], overwrite:bool)->list[str]:
+    "The name of each source's store."
+    listed = source if isinstance(source, (list, tuple)) else [source]
+    if overwrite or all(isinstance(part, Source) for part in listed): return [clip.name for clip in sources]
+    index = _read_json(dest/_INDEX, {})
+    known = {path: name for name, path in index.items() if (dest/f"{name}.arrow").exists()}
+    return output_names(sources, known, partial(_is_free, dest))
+
+def _is_free(dest:Path, name:str, source:Source)->bool:
+    "Is there no store of this name, or one of this very source?"
+    try: made_from = FaceStore.open(dest/f"{name}.arrow").about.get("source", {})
+    except ValueError: return not (dest/f"{name}.arrow").exists()
+    now = fingerprint(source)
+    if os.path.abspath(made_from.get("path", "")) == os.path.abspath(source.path): return True
+    return Path(now["path"]).name == Path(made_from.get("path", "")).name and now["files"] > 0 and all(
+        now[fact] == made_from.get(fact) for fact in ("files", "bytes", "changed"))
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #bdea85db
-def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, unused:list[Skipped])->Preprocessed:
+def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skipped])->Preprocessed:
     "Open the stores, and write the frame table and the list of what was left out."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
-    skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + unused
+    skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + left_out
     skipped += _kept_in_part("", [(store, store.about.get("fault")) for store in stores])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
     skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
                 for store in stores for note in store.about.get("notes") or ()]
-    write_json(dest/"skipped.json", [asdict(entry) for entry in skipped])
-    _write_frames(dest/"frames.parquet", stores)
+    write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
+    made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
+    earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}
+    write_json(dest/_INDEX, earlier | made)
+    _write_frames(dest/"frames.parquet", _all_stores(dest))
     return Preprocessed(dest, stores, skipped)
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
     "An entry for each store that has a fault."
     return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}") for store, fault in faults if fault]
 
-def _write_frames(path:Path, stores:list[FaceStore], rows:int=4096):
+def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
+    "What earlier calls left out, of sources that are still there and that this call has not looked at."
+    looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}
+    earlier = _read_json(dest/"skipped.json", [])
+    return [entry for entry in earlier if entry["source"] not in looked_at and os.path.lexists(entry["source"])]
+
+def _all_stores(dest:Path)->Iterator[FaceStore]:
+    "The stores in a folder, one after the other; other Arrow files are passed over."
+    for path in sorted(dest.glob("*.arrow"), key=natural_key):
+        try: yield FaceStore.open(path)
+        except ValueError: continue
+
+def _write_frames(path:Path, stores:Iterable[FaceStore], rows:int=4096):
     "The frame table of all clips, in parts; a store is opened for each part and closed again, and with it its memory."
     with whole(path) as aside, pq.ParquetWriter(aside, FRAME_SCHEMA) as writer:
         for store in stores:

@@ -122,7 +122,7 @@ def database_loaders(
     validation:str="holdout", # subjects of the training part; "official": the release's validation part;
                               # "subject_exclusive": the same, without its people in training
     allow_overlap:bool=False, # True: take official parts although somebody is in both
-)->DataLoaders:               # `shared` has who is on both sides: only where an official split is so, or is allowed to be
+)->DataLoaders:               # `shared` has who is on both sides, where an official split is so or may be so
     "Loaders for training and validation on subjects that have nothing in common, or on a release's own parts."
     labels, recipe = index_database(source, Path(faces)/"labels"), adapt_recipe(recipe, source)
     parts = used_parts(source, recipe.tasks, validation, allow_overlap)
@@ -136,7 +136,7 @@ def database_loaders(
     if validation != "holdout": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
-    dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=choose_device(device), seed=recipe.seed,
+    dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed,
                              allow_overlap=allow_overlap or validation == "official") # `used_parts` has refused others
     dls.shared = shared_people(parts)
     return dls

@@ -166,7 +166,7 @@ def joint_loaders(
     if not len(valid):
         raise ValueError(f"nothing is held out of {', '.join(name for name, *_ in parts)}")
     dls = joint_dataloaders(train, valid, total=recipe.batch_size, valid_bs=min(256, recipe.batch_size),
-                            device=choose_device(device), num_workers=num_workers, seed=recipe.seed)
+                            device=device, num_workers=num_workers, seed=recipe.seed)
     dls.parts = _parts_table(parts)
     return dls
 

@@ -90,7 +90,7 @@ def test_labels_alone_say_what_can_be_done_with_them(tmp_path):
 def test_pictures_alone_say_what_is_missing(tmp_path):
     crops(tmp_path/"cropped_aligned", "1-30-640x480", [1])
     write(tmp_path/"batch1"/"1-30-640x480.mp4")
-    with pytest.raises(ValueError, match="holds 1 videos and aligned faces of 1 clips of aff-wild2, but no annotation: a film can be predicted"): open_database("aff-wild2", tmp_path)
+    with pytest.raises(ValueError, match="There are 1 videos and aligned faces of 1 clips, but no annotation of this database: a film can be predicted"): open_database("aff-wild2", tmp_path)
 
 
 def test_folders_of_pictures_are_not_looked_through(tmp_path, monkeypatch):
