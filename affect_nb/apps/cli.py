@@ -463,16 +463,13 @@ def _model_card(path:Path|None)->Path:
 @app.command()
 def predict(
     video: Annotated[str, typer.Argument(help="A video or an image; a glob in quotes or a folder for many.")],
-    model: Annotated[Optional[Path], typer.Option(
-        help="The JSON card beside a network's weights; none: that of AFFECT_NB_MODEL, or of a demo run here, in the "
-             "checkout or in your data folder.")] = None,
+    model: Annotated[Optional[Path], typer.Option(help="The JSON card of a network; none: that of a demo run.")] = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
     detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
     windows: Annotated[Optional[Literal["overlap", "carry", "paper"]], typer.Option(
-        help="overlap (the default): windows of a face overlap and are cross-faded; carry: the hidden state goes on "
-             "from one to the next; paper: each starts anew, as in training.")] = None,
+        help="How those of a face follow each other: overlap is the default, in training it is paper.")] = None,
     carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False,
     raw: Annotated[bool, typer.Option(
         "--raw", help="The network's output, without the chain of steps in its card.")] = False,
