@@ -10,6 +10,7 @@ __all__ = ['FILM_COLOURS', 'LANDMARK_COLOUR', 'free_place', 'label_texts', 'draw
 import os
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ from ..core.labels import EXPRESSIONS
 from ..files.film import FilmWriter
 from ..preprocess.audio import SoundReader
 from ..preprocess.face_store import FaceStore
-from ..preprocess.video import VideoReader
+from ..preprocess.sources import open_clip
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #addcbada
 FILM_COLOURS = {name: tuple(round(255*part) for part in to_rgb(colour)) for name, colour in VA_COLOURS.items()} # RGB
@@ -129,12 +130,14 @@ def draw_trace(
     height:int,         # px
     capacity:int,       # frames that fit into the strip
     title:str="",       # whose trace it is, and how much of it
+    places=None,        # (n,) in [0, 1], where each frame lies in the strip; None: one after another
 )->np.ndarray:          # (height, width, 3) uint8 RGB
     "A strip with the latest values at its left; the middle line is 0, the edges are -1 and 1."
     strip = np.full((height, width, 3), _PAPER[0], np.uint8)
     left = _write_values(strip, history[-1], title)
     cv2.line(strip, (left, height//2), (width, height//2), _FAINT, 1)
-    x = left + np.arange(len(history))*(width - left)/capacity
+    places = np.arange(len(history))/capacity if places is None else np.asarray(places)
+    x = left + places*(width - left)
     for values, colour in zip(history.T, FILM_COLOURS.values()): _draw_line(strip, x, values, colour)
     return strip
 
@@ -159,14 +162,14 @@ def _draw_line(strip:np.ndarray, x:np.ndarray, values:np.ndarray, colour:tuple):
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #7c94d6f6
 _SOUND_RATE = 44100 # Hz
 
-def _sound_from_zero(video:str|os.PathLike)->Iterator[np.ndarray]:
-    "Blocks of samples from the first picture on; none where there is no sound."
+def _sound_from(video:str|os.PathLike, zero:float)->Iterator[np.ndarray]:
+    "Blocks of samples from the first picture on, which lies at `zero` s; none where there is no sound."
     try: reader = SoundReader(video, _SOUND_RATE)
     except ValueError: return
     early = None # samples before the first picture that are still to be left out
     for block in reader:
         if early is None:
-            start = round(reader.start*_SOUND_RATE)
+            start = round((reader.start - zero)*_SOUND_RATE)
             for place in range(0, start, _SOUND_RATE): yield np.zeros(min(_SOUND_RATE, start - place), np.float32)
             early = max(0, -start)
         early, block = max(0, early - len(block)), block[early:]
@@ -174,7 +177,7 @@ def _sound_from_zero(video:str|os.PathLike)->Iterator[np.ndarray]:
 
 def _with_sound(film:FilmWriter, blocks:Iterator[np.ndarray]):
     "Add sound until it is as long as the pictures."
-    while film.n_samples < film.n_frames/film.fps*_SOUND_RATE:
+    while film.n_samples < film.seconds*_SOUND_RATE:
         block = next(blocks, None)
         if block is None: return
         film.add_sound(block)
@@ -191,33 +194,43 @@ def write_annotated(
     """Write the film again with its sound, with boxes, landmarks and text.
 
     Below is the trace of valence and arousal of the face that is seen most."""
-    reader, faces, blocks = VideoReader(video), _FacesByFrame(store, table), _sound_from_zero(video)
+    reader, faces = open_clip(video), _FacesByFrame(store, table)
     strip = _Strip(reader, faces.main, seconds) if set(VA_COLUMNS) <= set(table) else None
-    height, sound = reader.height + (strip.height if strip else 0), next(blocks, None)
     bar = dict(total=reader.n_frames or None, leave=False, unit="frame", disable=not progress)
+    frames = iter(tqdm(reader, f"{store.clip}, film", **bar))
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(reader.fault or f"{video} holds no frame")
+    blocks = _sound_from(video, first.time)
+    height, sound = reader.height + (strip.height if strip else 0), next(blocks, None)
     with FilmWriter(path, reader.width, height, reader.fps, None if sound is None else _SOUND_RATE) as film:
         if sound is not None: film.add_sound(sound)
-        for frame in tqdm(reader, f"{store.clip}, film", **bar):
+        for frame in chain([first], frames):
             image, (rows, landmarks) = frame.image.copy(), faces.at(frame.index)
             draw_faces(image, rows, landmarks, faces.several)
-            film.add(np.concatenate([image, strip.draw(rows)]) if strip else image)
+            film.add(np.concatenate([image, strip.draw(rows, frame.time)]) if strip else image, frame.time)
             if sound is not None: _with_sound(film, blocks)
     return Path(path)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #337eb1f2
 class _Strip:
     "The trace under the picture, frame after frame."
-    def __init__(self, reader:VideoReader, face:int, seconds:float):
+    def __init__(self, reader, face:int, seconds:float): # `reader`: of the film
         self.width, self.height, self.face = reader.width, strip_height(reader.height), face
-        self.capacity = max(2, min(round(seconds*reader.fps), reader.n_frames or 10**9))
-        self.title = f"face {face}, {self.capacity/reader.fps:.0f} s" if face >= 0 else "no face"
-        self.history = deque(maxlen=self.capacity)
+        self.seconds = max(2/reader.fps, min(seconds, reader.n_frames/reader.fps or seconds))
+        self.title = f"face {face}, {self.seconds:.0f} s" if face >= 0 else "no face"
+        self.history, self.times = deque(), deque()
 
-    def draw(self, rows:list[dict])->np.ndarray:
-        "(height, width, 3) uint8 after one more frame."
+    def draw(self, rows:list[dict], time:float)->np.ndarray:
+        "(height, width, 3) uint8 after one more frame, at `time` s."
         values = ([row[name] for name in VA_COLUMNS] for row in rows if row["face_id"] == self.face)
         self.history.append(next(values, [np.nan, np.nan]))
-        return draw_trace(np.array(self.history), self.width, self.height, self.capacity, self.title)
+        self.times.append(time)
+        while self.times[0] < time - self.seconds:
+            self.history.popleft()
+            self.times.popleft()
+        places = (np.array(self.times) - self.times[0])/self.seconds
+        return draw_trace(np.array(self.history), self.width, self.height, len(places), self.title, places)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #28933f5f
 class _FacesByFrame:
@@ -243,33 +256,67 @@ class _FacesByFrame:
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #c69b4712
 def plot_predictions(
     table:pd.DataFrame, # of `predict_store`
-    title:str="",
+    title:str="",       # such as the name of the clip
 )->np.ndarray:          # axes, two per task: valence and arousal over time and their plane; the others and their keys
     """Valence and arousal, expressions and action units of the face that is seen most, over time.
 
-    The valence and arousal of other faces are faint. A still has bars, one group per face, instead of traces."""
-    seen, still, panels = table[table.status == "ok"], table["frame"].nunique() == 1, []
-    if VA_COLUMNS[0] in table: panels.append((_va_panels, 2.8))
-    if EXPRESSION_COLUMNS[0] in table: panels.append((_expression_panels, 1.6))
-    if predicted_aus(table): panels.append((_au_panels, 1.8))
-    draws, heights = zip(*panels)
+    The valence and arousal of other faces are faint. Stills have bars, one group per face, instead of traces; many
+    of them are points on the plane, the outer ones with their files."""
+    seen, still = table[table.status == "ok"], _is_of_stills(table)
+    if still: seen = _placed_stills(seen)
+    crowded = still and len(seen) > _MOST_BARS
+    draws, heights = zip(*_panels(table, crowded))
     axes = plt.subplots(len(draws), 2, figsize=(9, sum(heights)), width_ratios=[3, 1], height_ratios=heights,
                         layout="constrained", squeeze=False)[1]
     for draw, row in zip(draws, axes): draw(row, table, seen, still)
-    main, others = seen.face_id.mode()[:1], seen.face_id.nunique() - 1
-    if not still and others > 0: title = f"{title}: face {main.iloc[0]}; {others} more, faint"
-    axes[0, 0].set_title(title, loc="left", fontsize=10)
+    axes[0, 0].set_title(_plot_title(title, table, seen, still), loc="left", fontsize=10, parse_math=False)
     if not len(seen): axes[0, 0].text(.5, .55, "no face was found", transform=axes[0, 0].transAxes, ha="center")
-    for ax in axes[:-1, 0]: ax.set_xlabel("")
+    for ax in axes[int(crowded):-1, 0]: # the lowest has the axis of all; a plane has its own
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=not still)
     return axes.ravel()
+
+def _panels(table:pd.DataFrame, crowded:bool)->list[tuple]:
+    "What draws each task, and its height in inches; many stills need a large plane."
+    panels = []
+    if VA_COLUMNS[0] in table: panels.append((_va_plane_of_stills, 5.6) if crowded else (_va_panels, 2.8))
+    if EXPRESSION_COLUMNS[0] in table: panels.append((_expression_panels, 1.6))
+    if predicted_aus(table): panels.append((_au_panels, 1.8))
+    return panels
+
+def _plot_title(title:str, table:pd.DataFrame, seen:pd.DataFrame, still:bool)->str:
+    "The given title, and which faces are shown."
+    main, others, n = seen.face_id.mode()[:1], seen.face_id.nunique() - 1, table["frame"].nunique()
+    if still: return f"{title}: {len(seen)} faces in {n} pictures" if n > 1 else title
+    return f"{title}: face {main.iloc[0]}; {others} more, faint" if others > 0 else title
 
 def _main_face(seen:pd.DataFrame)->pd.DataFrame:
     "Rows of the face that is seen most."
     return seen[seen.face_id.isin(seen.face_id.mode()[:1])]
 
+# %% ../../nbs/60_analysis/52_annotated_film.ipynb #9f62bd2c
+_MOST_BARS, _MOST_NAMES = 16, 40 # faces that have bars of their own; points on the plane that have a name
+
+def _is_of_stills(table:pd.DataFrame)->bool:
+    "Is there one frame, or no frame with a time?"
+    return table["frame"].nunique() == 1 or bool(table["time"].isna().all())
+
+def _placed_stills(seen:pd.DataFrame)->pd.DataFrame:
+    "Each face of stills with a `place` and a `name`: its number in the only picture, or the file."
+    if seen["frame"].nunique() == 1: return seen.assign(place=seen["face_id"], name=seen["face_id"].astype(str))
+    files = seen["file"] if "file" in seen else pd.Series("", seen.index)
+    names = [_short_name(Path(file).name) or f"picture {frame}" for file, frame in zip(files, seen["frame"])]
+    several = seen["frame"].duplicated(keep=False)
+    names = [f"{name} #{face}" if more else name for name, face, more in zip(names, seen["face_id"], several)]
+    return seen.assign(place=np.arange(len(seen)), name=names)
+
+def _short_name(name:str, most:int=20)->str:
+    "A name of at most so many characters, without its middle."
+    return name if len(name) <= most else f"{name[:most//2]}…{name[-most//2 + 1:]}"
+
 def _main_values(table:pd.DataFrame, seen:pd.DataFrame, still:bool, columns:list)->tuple:
-    "Times of all frames, and (n, columns) of the face that is seen most, NaN where it is missing; or faces of a still."
-    if still: return seen.face_id.to_numpy(), seen[columns].to_numpy(float)
+    "Times of all frames, and (n, columns) of the face that is seen most, NaN where it is missing; or faces of stills."
+    if still: return seen["place"].to_numpy(), seen[columns].to_numpy(float)
     times, main = table.groupby("frame")["time"].first(), _main_face(seen)
     return times.to_numpy(), main.set_index("frame")[columns].reindex(times.index).to_numpy(float)
 
@@ -294,18 +341,41 @@ def _plot_traces(ax, table:pd.DataFrame, seen:pd.DataFrame):
     if not len(seen): plot_va_trace(times.to_numpy(), np.full((len(times), 2), np.nan), ax=ax)
     ax.set_xlim(times.iloc[0], times.iloc[-1])
 
+# %% ../../nbs/60_analysis/52_annotated_film.ipynb #44806e9d
 def _plot_still(ax, seen:pd.DataFrame):
     "Two bars per face."
     for shift, (name, colour) in zip((-.17, .17), VA_COLOURS.items()):
-        ax.bar(seen.face_id + shift, seen[name], .3, color=colour, label=name)
+        ax.bar(seen["place"] + shift, seen[name], .3, color=colour, label=name)
     ax.axhline(0, color="#cccccc", lw=.8, zorder=0)
-    ax.set(ylim=(-1, 1), xlabel="face", ylabel="affect", xticks=seen.face_id)
+    ax.set(ylim=(-1, 1), ylabel="affect")
+    _name_stills(ax, seen)
+
+def _name_stills(ax, seen:pd.DataFrame):
+    "The horizontal axis of stills; a tick for each face as long as these can be read."
+    if len(seen) > _MOST_BARS:
+        ax.set_xlabel("face, in the order of the table")
+    elif seen["frame"].nunique() < 2:
+        ax.set(xticks=seen["place"], xlabel="face")
+    else: ax.set_xticks(seen["place"], seen["name"], rotation=30, ha="right", fontsize=7, parse_math=False)
+
+def _va_plane_of_stills(axes, table:pd.DataFrame, seen:pd.DataFrame, still:bool):
+    "Many stills as points; the outer ones, and others that have room, with their names."
+    points = seen[list(VA_COLUMNS)].to_numpy(float)
+    va_plane(axes[0]).plot(*points.T, ".", ms=5, alpha=.5, color="0.2")
+    axes[1].axis("off")
+    named = []
+    for row in np.argsort(-np.nan_to_num(np.hypot(*points.T))):
+        if len(named) == _MOST_NAMES: break
+        if any((abs(points[row] - points[other]) < (.4, .06)).all() for other in named): continue # it would be covered
+        named.append(row)
+        axes[0].annotate(seen["name"].iloc[row], points[row], (3, 2), textcoords="offset points", fontsize=6,
+                         parse_math=False)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #3a3627f6
-def _align_time_axis(ax, places:np.ndarray, still:bool):
+def _align_time_axis(ax, places:np.ndarray, seen:pd.DataFrame, still:bool):
     "The same horizontal axis as the trace above."
     if still:
-        ax.set(xticks=places, xlabel="face")
+        _name_stills(ax, seen)
         return
     ax.set_xlabel("time (s)")
     ax.set_xlim(places[0], places[-1])
@@ -313,16 +383,25 @@ def _align_time_axis(ax, places:np.ndarray, still:bool):
 def _expression_panels(axes, table:pd.DataFrame, seen:pd.DataFrame, still:bool):
     "Seven probabilities and their names."
     places, prob = _main_values(table, seen, still, list(EXPRESSION_COLUMNS))
-    _align_time_axis(plot_expression_trace(places, prob, axes[0], bars=still), places, still)
+    crowded = still and len(seen) > _MOST_BARS # one area is drawn in a moment, thousands of bars are not
+    if crowded: _draw_blocks(axes[0], places, prob)
+    else: plot_expression_trace(places, prob, axes[0], bars=still)
+    _align_time_axis(axes[0], places, seen, still)
     handles, labels = axes[0].get_legend_handles_labels()
     axes[1].axis("off")
     axes[1].legend(handles[::-1], labels[::-1], loc="center left", fontsize=7, frameon=False, labelspacing=.2)
+
+def _draw_blocks(ax, places:np.ndarray, prob:np.ndarray):
+    "The expressions of many stills side by side, without a way from one to the next."
+    edges = np.repeat(places, 2) + np.tile([-.5, .5], len(places))
+    plot_expression_trace(edges, np.repeat(prob, 2, 0), ax)
+    ax.set_xlim(edges[0], edges[-1])
 
 def _au_panels(axes, table:pd.DataFrame, seen:pd.DataFrame, still:bool):
     "One row per AU, and the scale of the greys."
     aus = predicted_aus(table)
     places, prob = _main_values(table, seen, still, [f"prob_au{au}" for au in aus])
-    _align_time_axis(plot_au_trace(places, prob, aus, axes[0]), places, still)
+    _align_time_axis(plot_au_trace(places, prob, aus, axes[0]), places, seen, still)
     axes[1].axis("off")
     drawn = (*axes[0].images, *axes[0].collections)
     if not drawn: return

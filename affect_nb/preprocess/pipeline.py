@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
@@ -31,8 +32,8 @@ from .frames import FRAME_SCHEMA, frames_dataframe
 from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
-from .track import FaceTracker, TrackedFace, TrackLimits
-from .pictures import ImageReader, natural_key
+from .track import FaceTracker, KnownLandmarks, TrackedFace, TrackLimits, checked_by
+from .pictures import ImageReader, images_in, natural_key, read_image
 from .sources import Source, find_sources, open_clip, output_names
 from .video import VideoFrame, VideoReader
 
@@ -188,6 +189,15 @@ def decoded_frames(
         frame.gray
         yield frame
 
+def _tracked(frames:Iterable, source, settings:Settings, stills:bool)->Iterator[tuple]:
+    "Each frame and its faces; where landmarks are known, by them or held against them."
+    known, cut_by = getattr(source, "landmarks", None), getattr(source, "cut_by", "detected")
+    limits = TrackLimits(**settings.limits)
+    if known is not None and cut_by == "known": return KnownLandmarks(known, limits).follow(frames)
+    tracked = settings.tracker(stills).follow(frames)
+    return tracked if known is None else checked_by(tracked, known)
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #b1581833
 def preprocess_clip(
     source:str|os.PathLike, # a video, an image, a folder of images
     path:str|os.PathLike,   # of the store, .arrow
@@ -199,19 +209,20 @@ def preprocess_clip(
     path, reader = Path(path), open_clip(source)
     images = isinstance(reader, ImageReader)
     unrelated = getattr(source, "still", images) # a plain path to pictures: stills
-    tracker, files = settings.tracker(stills=unrelated), dict(zip(reader.numbers, reader.files)) if images else {}
-    sound, sound_about = clip_sound(source, path, settings, images)
+    files = dict(zip(reader.numbers, reader.files)) if images else {}
+    sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
-                 stills=unrelated)
+                 stills=unrelated, streams=reader.streams)
     frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
                   leave=False, unit="frame", disable=not progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
-        rows = _clip_rows(tracker.follow(frames), settings.transform, unrelated, files, film=str(source))
+        tracked = _tracked(frames, source, settings, unrelated)
+        rows = _clip_rows(tracked, settings.transform, unrelated, files, film=str(source))
         for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
-        writer.about["fault"] = reader.fault
+        writer.about |= dict(fault=reader.fault, notes=reader.notes)
     return FaceStore.open(path)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -223,9 +234,18 @@ def fingerprint(
     facts = [file.stat() for file in _files_of(path, frames)]
     about = dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts),
                  changed=max((fact.st_mtime_ns for fact in facts), default=0))
-    if not frames: return about
+    known = _known_facts(source)
+    if not frames: return about | known
     numbered = repr([(number, str(file)) for number, file in frames]) # the same files may get other numbers
-    return dict(about, frames=zlib.crc32(numbered.encode()))
+    return dict(about, frames=zlib.crc32(numbered.encode()), **known)
+
+def _known_facts(source)->dict:
+    "What is known of a source beside its files, where anything is."
+    aspect, landmarks = getattr(source, "pixel_aspect", None), getattr(source, "landmarks", None)
+    facts = dict(pixel_aspect=aspect) if aspect else {}
+    if landmarks is None: return facts
+    points = b"".join(np.asarray(landmarks[frame], np.float32).tobytes() for frame in sorted(landmarks))
+    return facts | dict(landmarks=zlib.crc32(points), cut_by=source.cut_by)
 
 def _files_of(path:Path, frames:tuple)->list[Path]:
     if frames: return [file for _, file in frames]
@@ -381,9 +401,11 @@ def _is_free(dest:Path, name:str, source:Source)->bool:
 def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skipped])->Preprocessed:
     "Open the stores, and write the frame table and the list of what was left out."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
-    skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + left_out
-    skipped += _kept_in_part("", [(store, store.about.get("fault")) for store in stores])
+    skipped = [Skipped(str(source), reason, failed=True) for source, reason in failed.items()] + left_out
+    for store in stores: skipped += _unread_pictures(store) or _kept_in_part("", [(store, store.about.get("fault"))])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
+    skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
+                for store in stores for note in store.about.get("notes") or ()]
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}
@@ -393,8 +415,22 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
     "An entry for each store that has a fault."
-    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}") for store, fault in faults if fault]
+    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}", failed=store.about.get("stills", False))
+            for store, fault in faults if fault] # a film that breaks off is a note, pictures that are missing are not
 
+def _unread_pictures(store:FaceStore)->list[Skipped]:
+    "Each picture of a folder of stills that could not be read, and why."
+    folder, read = Path(store.about["source"]["path"]), set(store.table["file"].to_pylist())
+    if not store.about.get("fault") or not store.about.get("stills") or not folder.is_dir(): return []
+    reasons = {file: _reason_unread(file) for file in images_in(folder) if str(file) not in read}
+    return [Skipped(str(file), reason, failed=True) for file, reason in reasons.items() if reason]
+
+def _reason_unread(file:Path)->str|None:
+    "Why a picture cannot be read; None where it can."
+    try: read_image(file)
+    except Exception as error: return str(error) if str(file) in str(error) else f"{file}: {error}"
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #97c5a768
 def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
     "What earlier calls left out, of sources that are still there and that this call has not looked at."
     looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}

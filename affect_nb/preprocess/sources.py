@@ -13,11 +13,12 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..files.atomic import Skipped
-from .pictures import IMAGE_SUFFIXES, ImageReader, images_in, is_media, natural_key
+from .pictures import (IMAGE_SUFFIXES, AnimationReader, ImageReader, images_in, is_animation,
+                                           is_media, natural_key)
 from .video import VideoReader
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #4ae91255
@@ -32,6 +33,9 @@ class Source:
     frames: tuple = ()  # (frame number, file) of each image; (): those of the folder `path`
     still: bool = False # unrelated pictures: no face is followed from one to the next, and they have no time
     fps: float = 30.    # Hz, of images
+    pixel_aspect: float|None = None # width over height of a stored pixel; None: as the file says
+    landmarks: dict|None = field(default=None, compare=False, repr=False) # frame number -> (68, 2) px that are known
+    cut_by: str = "detected" # or 'known': whose landmarks the crops follow
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
@@ -39,11 +43,14 @@ class Source:
 def open_clip(
     source:str|os.PathLike, # a video file, an image, or a folder of images
     fps:float=30.,          # Hz, of images
-)->VideoReader|ImageReader:
+)->VideoReader|ImageReader|AnimationReader:
     "The reader for a source."
-    path = Path(source)
-    if isinstance(source, Source) and source.frames: return ImageReader(path, source.fps, source.frames)
-    return ImageReader(path, fps) if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else VideoReader(path)
+    path, aspect = Path(source), getattr(source, "pixel_aspect", None) or "auto"
+    if isinstance(source, Source) and source.frames:
+        return ImageReader(path, source.fps, source.frames, aspect, unrelated=source.still)
+    if not path.is_dir() and path.suffix.lower() not in IMAGE_SUFFIXES: return VideoReader(path, aspect)
+    if is_animation(path): return AnimationReader(path)
+    return ImageReader(path, fps, pixel_aspect=aspect, unrelated=getattr(source, "still", True))
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #c19dda4f
 def find_sources(
@@ -57,7 +64,7 @@ def find_sources(
     path = Path(source)
     if path.is_dir(): return _sources_of_folder(path, recursive, film_fps)
     if os.path.lexists(path) or not glob.has_magic(str(source)): return [_source_of(path, film_fps)], []
-    paths, root = _matches(str(source)), _fixed_part(str(source))
+    paths, root = _matches(str(source)), _split_pattern(str(source))[0]
     return _with_distinct_names([_source_of(path, film_fps, root) for path in paths]), []
 
 def list_sources(
@@ -72,10 +79,13 @@ def list_sources(
 def _source_of(path:Path, film_fps:float|None, root:Path|None=None)->Source:
     "One file or folder of pictures as a source; its name tells the way from `root`."
     is_folder = path.is_dir()
-    pictures = is_folder or path.suffix.lower() in IMAGE_SUFFIXES
-    source = Source(path, _name_below(path, root), still=pictures)
-    if not is_folder or film_fps is None: return source
-    return replace(source, still=False, fps=film_fps, frames=tuple(enumerate(images_in(path))))
+    still = is_folder or path.suffix.lower() in IMAGE_SUFFIXES and not is_animation(path)
+    source = Source(path, _name_below(path, root), still=still)
+    if not is_folder: return source
+    pictures = images_in(path)
+    if film_fps is not None: return replace(source, still=False, fps=film_fps, frames=tuple(enumerate(pictures)))
+    standing = [picture for picture in pictures if not is_animation(picture)] # the others are clips of their own
+    return source if len(standing) == len(pictures) else replace(source, frames=tuple(enumerate(standing)))
 
 def _name_below(path:Path, root:Path|None)->str:
     "`P1_video` of `P1/video.mp4`: the folders below `root` and the stem, in one form of Unicode."
@@ -100,17 +110,21 @@ def _each_named_once(sources:list[Source])->list[Source]:
 # %% ../../nbs/20_preprocess/05_sources.ipynb #585619db
 def _matches(pattern:str)->list[Path]:
     "Visible files and folders that a pattern matches, in natural order; a ValueError where there is none."
-    names = glob.glob(pattern, recursive=True) or glob.glob(pattern.replace("[", "[[]"), recursive=True)
+    folder, rest = _split_pattern(pattern)
+    inside = glob.escape(str(folder)) # brackets in its name are meant
+    names = next((names for part in (rest, rest.replace("[", "[[]"))
+                  if (names := glob.glob(os.path.join(inside, part), recursive=True))), [])
     paths = [Path(name) for name in names if not Path(name).name.startswith(".")]
     if not paths:
         raise ValueError(f"{pattern}: no file matches this pattern")
     return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
 
-def _fixed_part(pattern:str)->Path:
-    "The folder that a pattern begins with, before its first wildcard."
+def _split_pattern(pattern:str)->tuple[Path, str]:
+    "The folder that a pattern begins with, before its first wildcard, and the rest."
     parts = Path(pattern).parts
-    fixed = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:min(fixed, len(parts) - 1)])
+    fixed = next((number for number, part in enumerate(parts[:-1])
+                  if glob.has_magic(part) and not Path(*parts[:number + 1]).is_dir()), len(parts) - 1)
+    return Path(*parts[:fixed]), os.path.join(*parts[fixed:])
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #dff7e2f5
 def _sources_of_folder(folder:Path, recursive:bool, film_fps:float|None)->tuple:
@@ -150,10 +164,11 @@ def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:l
     has_video = any(is_media(entry, VIDEO_SUFFIXES) for entry in entries)
     for entry in entries:
         if is_media(entry, VIDEO_SUFFIXES): paths.append(entry)
+        elif is_animation(entry): paths.append(entry)
         elif is_media(entry, IMAGE_SUFFIXES) and not has_video: paths.append(here)
         elif _is_visible_folder(entry) and (recursive or images_in(entry) and here == folder):
             if not recursive: paths.append(entry)
-        else: left_out.append(Skipped(str(entry), _reason_of(entry)))
+        else: left_out.append(Skipped(str(entry), _reason_of(entry), failed=not entry.exists()))
 
 def _reason_of(entry:Path)->str:
     "Why an entry of a folder is no clip."
