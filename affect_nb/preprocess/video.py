@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['VideoFrame', 'on_white', 'used_bits', 'as_8_bits', 'bits_of', 'FrameView', 'resized', 'letterboxed',
-           'check_pixel_aspect', 'square_size', 'FrameViews', 'steady_rate', 'AscendingTimes', 'VideoReader']
+           'check_pixel_aspect', 'square_size', 'FrameViews', 'steady_rate', 'AscendingTimes', 'VideoReader', 'counted']
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #1526437f
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import inf
@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..files.containers import (PacketDecoder, declared_frames, declared_packets, guarded, is_whole_avi,
                                         is_without_order, open_media, picture_stream, shared_clock, stream_duration,
@@ -452,3 +453,21 @@ def _others_last(path:Path, duration:float)->bool:
         for packet in container.demux(others) if others else ():
             if packet.pts is not None: end = max(end, float((packet.pts + (packet.duration or 0))*packet.time_base))
     return end - start >= .95*duration - 1
+
+# %% ../../nbs/20_preprocess/00_video.ipynb #1aa511cb
+_ABOUT = "{l_bar}{bar}| {n_fmt}/~{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]" # of tqdm
+
+def counted(
+    frames:Iterable,    # of a reader
+    n_frames:int,       # an estimate; 0: none
+    title:str,
+    progress:bool=True, # show the bar
+)->Iterator:            # the same frames
+    "Frames under a progress bar whose total is an estimate, and is shown as one."
+    how = dict(leave=False, unit="frame", disable=not progress, bar_format=_ABOUT if n_frames else None)
+    with tqdm(desc=title, total=n_frames or None, **how) as bar:
+        for frame in frames:
+            yield frame
+            bar.update()
+        bar.total = bar.n
+        bar.refresh()
