@@ -35,7 +35,7 @@ from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, KnownLandmarks, TrackedFace, TrackLimits, checked_by
 from .pictures import ImageReader, images_in, natural_key, read_image
 from .sources import Source, find_sources, open_clip, output_names
-from .video import VideoFrame, VideoReader
+from .video import VideoFrame, VideoReader, counted
 
 if TYPE_CHECKING: import pandas as pd
 
@@ -213,8 +213,7 @@ def preprocess_clip(
     sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
                  stills=unrelated, streams=reader.streams)
-    frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
-                  leave=False, unit="frame", disable=not progress)
+    frames = counted(ahead(decoded_frames(reader)), reader.n_frames, path.stem, progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
         tracked = _tracked(frames, source, settings, unrelated)
