@@ -91,6 +91,8 @@ SEVERAL_MEANINGS = {
     "True where somebody looks on, False inside other work": "progress shuffle",
     "an object, and the words that make one": "precision relatedness pixel_scale settings modality valence folds",
     "of distribution matching: the loss that trains, and the measure that is 0 where both sides agree": "form",
+    "what a network reads, and whose landmarks the faces of a release are cut by; pixels of films and of single pictures":
+        "landmarks pixel_aspect",
     "a seed whose picture is meant to be looked at": "seed",
 }
 ALLOWED = {name for names in SEVERAL_MEANINGS.values() for name in names.split()}

@@ -414,6 +414,13 @@ def _of_pair(pair:str)->tuple[str, Path]:
     "`('aff-wild', folder)` of `aff-wild=folder`."
     return next(iter(_folders([pair]).items()))
 
+# %% ../../nbs/70_apps/40_cli.ipynb #313df992
+_FaceParts = Annotated[list[str], typer.Option(
+    "--weights", help="part=path for the first stage of faces: the paper's starts from VGG-Face, "
+                      "cnn=weights/vgg_face.")]
+_SoundParts = Annotated[list[str], typer.Option(
+    "--audio-weights", help="part=path for the first stage of sound, whose CNN is a VGG-16 as well.")]
+
 # %% ../../nbs/70_apps/40_cli.ipynb #e57c86e8
 @app.command("train-chain", cls=_with_names("Databases", _all_databases))
 def train_chain(
@@ -433,10 +440,8 @@ def train_chain(
     batch_size: Annotated[Optional[int], typer.Option(
         min=1, help="Sequences per batch, in the stages that have sequences.")] = None,
     length: Annotated[Optional[int], typer.Option(min=1, help="Frames per sequence, in the same.")] = None,
-    weights: Annotated[list[str], typer.Option(
-        help="part=path for the first stage of faces: the paper's starts from VGG-Face, cnn=weights/vgg_face.")] = [],
-    audio_weights: Annotated[list[str], typer.Option(
-        help="part=path for the first stage of sound, whose CNN is a VGG-16 as well.")] = [],
+    weights: _FaceParts = [],
+    audio_weights: _SoundParts = [],
     validation: _Validation = "holdout",
     allow_overlap: _AllowOverlap = False,
     set: _Settings = [],
