@@ -456,8 +456,7 @@ def train_chain(
     from affect_nb.train.jobs_chain import train_chain as run_stages
     changes = dict(width=width, epochs=epochs, lr=lr, batch_size=batch_size, length=length, seed=seed)
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
-                      audio_weights=_parts_only(audio_weights),
-                      arguments=_settings(set, "norm=batch"), **changes)
+                      audio_weights=_parts_only(audio_weights), arguments=_settings(set, "norm=batch"), **changes)
     options = dict(workers=workers, device=device, validation=validation, only=only or None,
                    allow_overlap=allow_overlap, reader=_reader_options(reader, on_fault))
     cards, skipped = run_stages(stages, dict(pretrain=_of_pair(pretrain), train=_of_pair(database)), out, **options)
