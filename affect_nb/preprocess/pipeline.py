@@ -199,10 +199,10 @@ def preprocess_clip(
     path, reader = Path(path), open_clip(source)
     images = isinstance(reader, ImageReader)
     unrelated = getattr(source, "still", images) # a plain path to pictures: stills
-    tracker, files = settings.tracker(stills=unrelated), dict(zip(reader.numbers, reader.files)) if images else {}
-    sound, sound_about = clip_sound(source, path, settings, images)
+    tracker, files = settings.tracker(stills=unrelated, streams=reader.streams), dict(zip(reader.numbers, reader.files)) if images else {}
+    sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
-                 stills=unrelated)
+                 stills=unrelated, streams=reader.streams)
     frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
                   leave=False, unit="frame", disable=not progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
@@ -211,7 +211,7 @@ def preprocess_clip(
         for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
-        writer.about["fault"] = reader.fault
+        writer.about |= dict(fault=reader.fault, notes=reader.notes)
     return FaceStore.open(path)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -223,6 +223,7 @@ def fingerprint(
     facts = [file.stat() for file in _files_of(path, frames)]
     about = dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts),
                  changed=max((fact.st_mtime_ns for fact in facts), default=0))
+    if getattr(source, "pixel_aspect", None): about["pixel_aspect"] = source.pixel_aspect
     if not frames: return about
     numbered = repr([(number, str(file)) for number, file in frames]) # the same files may get other numbers
     return dict(about, frames=zlib.crc32(numbered.encode()))
@@ -384,6 +385,8 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     skipped = [Skipped(str(source), reason, failed=True) for source, reason in failed.items()] + left_out
     for store in stores: skipped += _unread_pictures(store) or _kept_in_part("", [(store, store.about.get("fault"))])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
+    skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
+                for store in stores for note in store.about.get("notes") or ()]
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..files.atomic import Skipped
-from .pictures import IMAGE_SUFFIXES, ImageReader, images_in, is_media, natural_key
+from .pictures import (IMAGE_SUFFIXES, AnimationReader, ImageReader, images_in, is_animation,
+                                           is_media, natural_key)
 from .video import VideoReader
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #4ae91255
@@ -32,6 +33,7 @@ class Source:
     frames: tuple = ()  # (frame number, file) of each image; (): those of the folder `path`
     still: bool = False # unrelated pictures: no face is followed from one to the next, and they have no time
     fps: float = 30.    # Hz, of images
+    pixel_aspect: float|None = None # width over height of a stored pixel; None: as the file says
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
@@ -39,11 +41,14 @@ class Source:
 def open_clip(
     source:str|os.PathLike, # a video file, an image, or a folder of images
     fps:float=30.,          # Hz, of images
-)->VideoReader|ImageReader:
+)->VideoReader|ImageReader|AnimationReader:
     "The reader for a source."
-    path = Path(source)
-    if isinstance(source, Source) and source.frames: return ImageReader(path, source.fps, source.frames)
-    return ImageReader(path, fps) if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES else VideoReader(path)
+    path, aspect = Path(source), getattr(source, "pixel_aspect", None) or "auto"
+    if isinstance(source, Source) and source.frames:
+        return ImageReader(path, source.fps, source.frames, aspect, unrelated=source.still)
+    if not path.is_dir() and path.suffix.lower() not in IMAGE_SUFFIXES: return VideoReader(path, aspect)
+    if is_animation(path): return AnimationReader(path)
+    return ImageReader(path, fps, pixel_aspect=aspect, unrelated=getattr(source, "still", True))
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #c19dda4f
 def find_sources(
@@ -72,10 +77,13 @@ def list_sources(
 def _source_of(path:Path, film_fps:float|None, root:Path|None=None)->Source:
     "One file or folder of pictures as a source; its name tells the way from `root`."
     is_folder = path.is_dir()
-    pictures = is_folder or path.suffix.lower() in IMAGE_SUFFIXES
-    source = Source(path, _name_below(path, root), still=pictures)
-    if not is_folder or film_fps is None: return source
-    return replace(source, still=False, fps=film_fps, frames=tuple(enumerate(images_in(path))))
+    still = is_folder or path.suffix.lower() in IMAGE_SUFFIXES and not is_animation(path)
+    source = Source(path, _name_below(path, root), still=still)
+    if not is_folder: return source
+    pictures = images_in(path)
+    if film_fps is not None: return replace(source, still=False, fps=film_fps, frames=tuple(enumerate(pictures)))
+    standing = [picture for picture in pictures if not is_animation(picture)] # the others are clips of their own
+    return source if len(standing) == len(pictures) else replace(source, frames=tuple(enumerate(standing)))
 
 def _name_below(path:Path, root:Path|None)->str:
     "`P1_video` of `P1/video.mp4`: the folders below `root` and the stem, in one form of Unicode."
@@ -160,6 +168,7 @@ def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:l
     has_video = any(is_media(entry, VIDEO_SUFFIXES) for entry in entries)
     for entry in entries:
         if is_media(entry, VIDEO_SUFFIXES): paths.append(entry)
+        elif is_animation(entry): paths.append(entry)
         elif is_media(entry, IMAGE_SUFFIXES) and not has_video: paths.append(here)
         elif _is_visible_folder(entry) and (recursive or images_in(entry) and here == folder):
             if not recursive: paths.append(entry)
