@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..files.atomic import Skipped
@@ -34,6 +34,8 @@ class Source:
     still: bool = False # unrelated pictures: no face is followed from one to the next, and they have no time
     fps: float = 30.    # Hz, of images
     pixel_aspect: float|None = None # width over height of a stored pixel; None: as the file says
+    landmarks: dict|None = field(default=None, compare=False, repr=False) # frame number -> (68, 2) px that are known
+    cut_by: str = "detected" # or 'known': whose landmarks the crops follow
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
