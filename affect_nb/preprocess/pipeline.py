@@ -34,7 +34,7 @@ from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, KnownLandmarks, TrackedFace, TrackLimits, checked_by
 from .pictures import ImageReader, images_in, natural_key, read_image
-from .sources import Source, find_sources, open_clip, output_names
+from .sources import Source, find_sources, open_clip, output_names, readable
 from .video import VideoFrame, VideoReader, counted
 
 if TYPE_CHECKING: import pandas as pd
@@ -142,7 +142,7 @@ def _clip_rows(tracked:Iterable, transform:str, unrelated:bool, files:dict, film
     "The rows of all frames; `tracked` gives each frame and its faces, `files` the picture of a frame number."
     for frame, faces in tracked:
         time = float("nan") if unrelated else frame.time # stills have none
-        about = dict(frame=frame.index, time=time, file=str(files.get(frame.index, film)))
+        about = dict(frame=frame.index, time=time, file=readable(files.get(frame.index, film)))
         yield from _face_rows(frame, _numbered_by_size(faces) if unrelated else faces, transform, about)
 
 def _numbered_by_size(faces:list[TrackedFace])->list[TrackedFace]:
@@ -421,7 +421,7 @@ def _unread_pictures(store:FaceStore)->list[Skipped]:
     "Each picture of a folder of stills that could not be read, and why."
     folder, read = Path(store.about["source"]["path"]), set(store.table["file"].to_pylist())
     if not store.about.get("fault") or not store.about.get("stills") or not folder.is_dir(): return []
-    reasons = {file: _reason_unread(file) for file in images_in(folder) if str(file) not in read}
+    reasons = {file: _reason_unread(file) for file in images_in(folder) if readable(file) not in read}
     return [Skipped(str(file), reason, failed=True) for file, reason in reasons.items() if reason]
 
 def _reason_unread(file:Path)->str|None:
