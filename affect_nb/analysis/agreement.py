@@ -251,6 +251,6 @@ def plot_agreement(
         text, colour = f'{value:.2f}'.replace('0.', '.'), 'white' if value > .6 else 'black'
         if not np.isnan(value): ax.text(column, row, text, color=colour, **style)
     ax.set(xticks=range(len(pairs.columns)), yticks=range(len(pairs)), title=title)
-    ax.set_xticklabels(pairs.columns, rotation=45, ha='right', fontsize=8)
-    ax.set_yticklabels(pairs.index, fontsize=8)
+    ax.set_xticklabels(pairs.columns, rotation=45, ha='right', fontsize=8, parse_math=False)
+    ax.set_yticklabels(pairs.index, fontsize=8, parse_math=False)
     return ax

@@ -243,33 +243,67 @@ class _FacesByFrame:
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #c69b4712
 def plot_predictions(
     table:pd.DataFrame, # of `predict_store`
-    title:str="",
+    title:str="",       # such as the name of the clip
 )->np.ndarray:          # axes, two per task: valence and arousal over time and their plane; the others and their keys
     """Valence and arousal, expressions and action units of the face that is seen most, over time.
 
-    The valence and arousal of other faces are faint. A still has bars, one group per face, instead of traces."""
-    seen, still, panels = table[table.status == "ok"], table["frame"].nunique() == 1, []
-    if VA_COLUMNS[0] in table: panels.append((_va_panels, 2.8))
-    if EXPRESSION_COLUMNS[0] in table: panels.append((_expression_panels, 1.6))
-    if predicted_aus(table): panels.append((_au_panels, 1.8))
-    draws, heights = zip(*panels)
+    The valence and arousal of other faces are faint. Stills have bars, one group per face, instead of traces; many
+    of them are points on the plane, the outer ones with their files."""
+    seen, still = table[table.status == "ok"], _is_of_stills(table)
+    if still: seen = _placed_stills(seen)
+    crowded = still and len(seen) > _MOST_BARS
+    draws, heights = zip(*_panels(table, crowded))
     axes = plt.subplots(len(draws), 2, figsize=(9, sum(heights)), width_ratios=[3, 1], height_ratios=heights,
                         layout="constrained", squeeze=False)[1]
     for draw, row in zip(draws, axes): draw(row, table, seen, still)
-    main, others = seen.face_id.mode()[:1], seen.face_id.nunique() - 1
-    if not still and others > 0: title = f"{title}: face {main.iloc[0]}; {others} more, faint"
-    axes[0, 0].set_title(title, loc="left", fontsize=10)
+    axes[0, 0].set_title(_plot_title(title, table, seen, still), loc="left", fontsize=10, parse_math=False)
     if not len(seen): axes[0, 0].text(.5, .55, "no face was found", transform=axes[0, 0].transAxes, ha="center")
-    for ax in axes[:-1, 0]: ax.set_xlabel("")
+    for ax in axes[int(crowded):-1, 0]: # the lowest has the axis of all; a plane has its own
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=not still)
     return axes.ravel()
+
+def _panels(table:pd.DataFrame, crowded:bool)->list[tuple]:
+    "What draws each task, and its height in inches; many stills need a large plane."
+    panels = []
+    if VA_COLUMNS[0] in table: panels.append((_va_plane_of_stills, 5.6) if crowded else (_va_panels, 2.8))
+    if EXPRESSION_COLUMNS[0] in table: panels.append((_expression_panels, 1.6))
+    if predicted_aus(table): panels.append((_au_panels, 1.8))
+    return panels
+
+def _plot_title(title:str, table:pd.DataFrame, seen:pd.DataFrame, still:bool)->str:
+    "The given title, and which faces are shown."
+    main, others, n = seen.face_id.mode()[:1], seen.face_id.nunique() - 1, table["frame"].nunique()
+    if still: return f"{title}: {len(seen)} faces in {n} pictures" if n > 1 else title
+    return f"{title}: face {main.iloc[0]}; {others} more, faint" if others > 0 else title
 
 def _main_face(seen:pd.DataFrame)->pd.DataFrame:
     "Rows of the face that is seen most."
     return seen[seen.face_id.isin(seen.face_id.mode()[:1])]
 
+# %% ../../nbs/60_analysis/52_annotated_film.ipynb #9f62bd2c
+_MOST_BARS, _MOST_NAMES = 16, 40 # faces that have bars of their own; points on the plane that have a name
+
+def _is_of_stills(table:pd.DataFrame)->bool:
+    "Is there one frame, or no frame with a time?"
+    return table["frame"].nunique() == 1 or bool(table["time"].isna().all())
+
+def _placed_stills(seen:pd.DataFrame)->pd.DataFrame:
+    "Each face of stills with a `place` and a `name`: its number in the only picture, or the file."
+    if seen["frame"].nunique() == 1: return seen.assign(place=seen["face_id"], name=seen["face_id"].astype(str))
+    files = seen["file"] if "file" in seen else pd.Series("", seen.index)
+    names = [_short_name(Path(file).name) or f"picture {frame}" for file, frame in zip(files, seen["frame"])]
+    several = seen["frame"].duplicated(keep=False)
+    names = [f"{name} #{face}" if more else name for name, face, more in zip(names, seen["face_id"], several)]
+    return seen.assign(place=np.arange(len(seen)), name=names)
+
+def _short_name(name:str, most:int=20)->str:
+    "A name of at most so many characters, without its middle."
+    return name if len(name) <= most else f"{name[:most//2]}…{name[-most//2 + 1:]}"
+
 def _main_values(table:pd.DataFrame, seen:pd.DataFrame, still:bool, columns:list)->tuple:
-    "Times of all frames, and (n, columns) of the face that is seen most, NaN where it is missing; or faces of a still."
-    if still: return seen.face_id.to_numpy(), seen[columns].to_numpy(float)
+    "Times of all frames, and (n, columns) of the face that is seen most, NaN where it is missing; or faces of stills."
+    if still: return seen["place"].to_numpy(), seen[columns].to_numpy(float)
     times, main = table.groupby("frame")["time"].first(), _main_face(seen)
     return times.to_numpy(), main.set_index("frame")[columns].reindex(times.index).to_numpy(float)
 
@@ -297,15 +331,37 @@ def _plot_traces(ax, table:pd.DataFrame, seen:pd.DataFrame):
 def _plot_still(ax, seen:pd.DataFrame):
     "Two bars per face."
     for shift, (name, colour) in zip((-.17, .17), VA_COLOURS.items()):
-        ax.bar(seen.face_id + shift, seen[name], .3, color=colour, label=name)
+        ax.bar(seen["place"] + shift, seen[name], .3, color=colour, label=name)
     ax.axhline(0, color="#cccccc", lw=.8, zorder=0)
-    ax.set(ylim=(-1, 1), xlabel="face", ylabel="affect", xticks=seen.face_id)
+    ax.set(ylim=(-1, 1), ylabel="affect")
+    _name_stills(ax, seen)
+
+def _name_stills(ax, seen:pd.DataFrame):
+    "The horizontal axis of stills; a tick for each face as long as these can be read."
+    if len(seen) > _MOST_BARS:
+        ax.set_xlabel("face, in the order of the table")
+    elif seen["frame"].nunique() < 2:
+        ax.set(xticks=seen["place"], xlabel="face")
+    else: ax.set_xticks(seen["place"], seen["name"], rotation=30, ha="right", fontsize=7, parse_math=False)
+
+def _va_plane_of_stills(axes, table:pd.DataFrame, seen:pd.DataFrame, still:bool):
+    "Many stills as points; the outer ones, and others that have room, with their names."
+    points = seen[list(VA_COLUMNS)].to_numpy(float)
+    va_plane(axes[0]).plot(*points.T, ".", ms=5, alpha=.5, color="0.2")
+    axes[1].axis("off")
+    named = []
+    for row in np.argsort(-np.nan_to_num(np.hypot(*points.T))):
+        if len(named) == _MOST_NAMES: break
+        if any((abs(points[row] - points[other]) < (.4, .06)).all() for other in named): continue # it would be covered
+        named.append(row)
+        axes[0].annotate(seen["name"].iloc[row], points[row], (3, 2), textcoords="offset points", fontsize=6,
+                         parse_math=False)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #3a3627f6
-def _align_time_axis(ax, places:np.ndarray, still:bool):
+def _align_time_axis(ax, places:np.ndarray, seen:pd.DataFrame, still:bool):
     "The same horizontal axis as the trace above."
     if still:
-        ax.set(xticks=places, xlabel="face")
+        _name_stills(ax, seen)
         return
     ax.set_xlabel("time (s)")
     ax.set_xlim(places[0], places[-1])
@@ -313,16 +369,25 @@ def _align_time_axis(ax, places:np.ndarray, still:bool):
 def _expression_panels(axes, table:pd.DataFrame, seen:pd.DataFrame, still:bool):
     "Seven probabilities and their names."
     places, prob = _main_values(table, seen, still, list(EXPRESSION_COLUMNS))
-    _align_time_axis(plot_expression_trace(places, prob, axes[0], bars=still), places, still)
+    crowded = still and len(seen) > _MOST_BARS # one area is drawn in a moment, thousands of bars are not
+    if crowded: _draw_blocks(axes[0], places, prob)
+    else: plot_expression_trace(places, prob, axes[0], bars=still)
+    _align_time_axis(axes[0], places, seen, still)
     handles, labels = axes[0].get_legend_handles_labels()
     axes[1].axis("off")
     axes[1].legend(handles[::-1], labels[::-1], loc="center left", fontsize=7, frameon=False, labelspacing=.2)
+
+def _draw_blocks(ax, places:np.ndarray, prob:np.ndarray):
+    "The expressions of many stills side by side, without a way from one to the next."
+    edges = np.repeat(places, 2) + np.tile([-.5, .5], len(places))
+    plot_expression_trace(edges, np.repeat(prob, 2, 0), ax)
+    ax.set_xlim(edges[0], edges[-1])
 
 def _au_panels(axes, table:pd.DataFrame, seen:pd.DataFrame, still:bool):
     "One row per AU, and the scale of the greys."
     aus = predicted_aus(table)
     places, prob = _main_values(table, seen, still, [f"prob_au{au}" for au in aus])
-    _align_time_axis(plot_au_trace(places, prob, aus, axes[0]), places, still)
+    _align_time_axis(plot_au_trace(places, prob, aus, axes[0]), places, seen, still)
     axes[1].axis("off")
     drawn = (*axes[0].images, *axes[0].collections)
     if not drawn: return

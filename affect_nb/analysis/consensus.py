@@ -362,7 +362,8 @@ def plot_votes(
     if ax is None: ax = plt.subplots(figsize=(7, .5 + .22*len(rows)), dpi=60)[1]
     colours = list(EXPRESSION_COLOURS.values()) if is_expression else ['#eeeeee', '#444444']
     _draw_votes(ax, rows, colours, annotations.fps)
-    ax.set(yticks=np.arange(len(rows)) + .5, yticklabels=list(rows), xlabel='s', title=name)
+    ax.set_yticks(np.arange(len(rows)) + .5, list(rows), parse_math=False)
+    ax.set(xlabel='s', title=name)
     ax.tick_params(axis='y', labelsize=8)
     return ax
 

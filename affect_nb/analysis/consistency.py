@@ -104,7 +104,7 @@ def plot_consistency(
     highest = max((np.nanmax(each.to_numpy(float), initial=0) for each in maps.values()), default=0) or 1
     for ax, (name, each) in zip(axes, maps.items(), strict=True):
         image = _draw_divergence(ax, each, tables[name]['n'], highest)
-        ax.set_title(f"{name}: {tables[name].at['all', 'sum']:.2f} nats per frame", fontsize=9)
+        ax.set_title(f"{name}: {tables[name].at['all', 'sum']:.2f} nats per frame", fontsize=9, parse_math=False)
     axes[0].figure.colorbar(image, ax=list(axes), label='mean divergence, nats', fraction=.03)
     return axes
 
@@ -125,7 +125,8 @@ def _most_seen_face(predictions):
     if len(clips) > 1:
         names = ', '.join(map(str, clips[:3]))
         raise ValueError(f"the predictions are of {len(clips)} clips ({names}, ...), a plot over time is of one")
-    column = next((name for name in ('time', 'time_s', 'frame') if name in predictions), None)
+    column = next((name for name in ('time', 'time_s', 'frame')
+                   if name in predictions and predictions[name].notna().any()), None) # stills have no time
     if column is None:
         columns = ', '.join(map(str, predictions))
         raise ValueError(f"the predictions have neither time nor frame, they have {columns}")

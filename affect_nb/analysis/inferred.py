@@ -143,7 +143,7 @@ def _draw_weights(ax, name, table, emotions, aus):
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor='#222222'))
     ax.set_xticks(range(len(aus)), aus, fontsize=7)
     ax.set_yticks(range(len(emotions)), emotions, fontsize=7)
-    ax.set_title(name, fontsize=9)
+    ax.set_title(name, fontsize=9, parse_math=False)
     return image
 
 def plot_relatedness(

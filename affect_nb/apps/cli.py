@@ -38,12 +38,27 @@ _Version = Annotated[bool, typer.Option(
 def _common(version: _Version = False): pass
 
 # %% ../../nbs/70_apps/40_cli.ipynb #addb0f8e
-def _report_skipped(skipped:list):
-    "List what a batch left out, and why; nothing is lost in silence."
-    if skipped: print(f"\nleft out, or kept in part ({len(skipped)}):", file=sys.stderr)
-    for entry in skipped:
+_MOST_LINES = 20 # of what was left out; the rest is in a file
+
+def _report_skipped(skipped:list, listed:Path):
+    "List what a batch left out, and why, failures first; of many entries the first, and the file `listed` with all."
+    if not skipped: return
+    print(f"\nleft out, or kept in part ({len(skipped)}):", file=sys.stderr)
+    for entry in sorted(skipped, key=lambda entry: not entry.failed)[:_MOST_LINES]:
         named = entry.reason if entry.source in entry.reason else f"{entry.source}: {entry.reason}"
         print(f"  {named}", file=sys.stderr)
+    if len(skipped) > _MOST_LINES: print(f"  and {len(skipped) - _MOST_LINES} more: {listed}", file=sys.stderr)
+
+def _report_left_out(skipped:list, folder:Path):
+    "The same of a training, whose list is written here where it is long."
+    from affect_nb.files.atomic import write_json
+    listed = folder/"skipped.json"
+    if len(skipped) > _MOST_LINES: write_json(listed, [dict(source=entry.source, reason=entry.reason) for entry in skipped])
+    _report_skipped(skipped, listed)
+
+def _exit_code(skipped:list, done:list)->int:
+    "1 where something could not be read or written, or where nothing was done; notes count as well done."
+    return int(any(entry.failed for entry in skipped) or bool(skipped) and not done)
 
 def _count(number:int, what:str)->str: return f"{number} {what}{'' if number == 1 else 's'}"
 
@@ -114,6 +129,13 @@ def check(
     raise typer.Exit(0 if report.ok else 1)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5d8bebe1
+# what preprocess and predict have in common
+_FilmFps = Annotated[Optional[float], typer.Option(
+    min=.001, help="The pictures of a folder are frames of a film, so many a second; none: stills, one by one.")]
+_Recursive = Annotated[bool, typer.Option("--recursive", help="Look into the subfolders of a folder as well.")]
+_Overwrite = Annotated[bool, typer.Option(
+    "--overwrite", help="Replace what was made of another source of the same name; without, a longer name is used.")]
+
 @app.command()
 def preprocess(
     source: Annotated[str, typer.Argument(
@@ -124,16 +146,23 @@ def preprocess(
     detect_every: Annotated[Optional[int], typer.Option(
         min=1, help="Frames from one detection to the next; none: the default.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 1,
+    film_fps: _FilmFps = None,
+    recursive: _Recursive = False,
+    overwrite: _Overwrite = False,
 ):
-    "Find, follow, landmark and align faces; finished clips are not done again."
+    """Find, follow, landmark and align faces; finished clips are not done again.
+
+    What was left out is listed, with all of it in skipped.json; exit code 1 where something could not be read. A file
+    of another kind in the folder, and a film of which a part could be read, are notes."""
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
     options = {} if detect_every is None else {"detect_every": detect_every}
-    done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers, **options)
+    done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers,
+                          film_fps=film_fps, recursive=recursive, overwrite=overwrite, **options)
     rows = sum(map(len, done.stores))
     faces = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
     print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {faces/max(1, rows):.1%} with a face: {dest}")
-    _report_skipped(done.skipped)
-    raise typer.Exit(1 if done.skipped and not len(done.stores) else 0)
+    _report_skipped(done.skipped, dest/"skipped.json")
+    raise typer.Exit(_exit_code(done.skipped, done.stores))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #e395786f
 def _print_card(card):
@@ -292,7 +321,7 @@ def _report_training(card, out:Path, skipped:list):
     for shared in card.notes.get("shared_people", ()): print(f"split: {shared}")
     for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
     print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
-    _report_skipped(skipped)
+    _report_left_out(skipped, out)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f16f71c
 def _folders(given:list[str])->dict[str, Path]:
@@ -402,7 +431,7 @@ def train_chain(
                    allow_overlap=allow_overlap, reader=dict(on_fault=on_fault))
     cards, skipped = run_stages(stages, folders, out, **options)
     _report_stages(cards)
-    _report_skipped(skipped)
+    _report_left_out(skipped, out)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #55ebd0c5
 def _parts_only(given:list[str])->dict:
@@ -436,36 +465,52 @@ def _model_card(path:Path|None)->Path:
                          "or name yours with --model")
     return path
 
+# %% ../../nbs/70_apps/40_cli.ipynb #bb429c8f
+# what predict alone has
+_Model = Annotated[Optional[Path], typer.Option(
+    help="The JSON card beside a network's weights; none: that of AFFECT_NB_MODEL, or of a demo run here, in the "
+         "checkout or in your data folder.")]
+_Windows = Annotated[Optional[Literal["overlap", "carry", "paper"]], typer.Option(
+    help="overlap (the default): windows of a face overlap and are cross-faded; carry: the hidden state goes on "
+         "from one to the next; paper: each starts anew, as in training.")]
+_Raw = Annotated[bool, typer.Option(
+    "--raw", help="The network's output, without the chain of steps in its card.")]
+_Sound = Annotated[bool, typer.Option(
+    help="Give sound to a network that reads it; without, its visual network beside it predicts.")]
+_SoundFace = Annotated[Optional[str], typer.Option(
+    help="The face that gets the sound: its number, or all; none: the one that is seen most.")]
+_Compound = Annotated[Optional[str], typer.Option(
+    help="raf-db or emotionet: columns with the compound expression among its classes, and the terms of its "
+         "score; for a network of all tasks.")]
+_Precision = Annotated[str, typer.Option(
+    help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
+
 # %% ../../nbs/70_apps/40_cli.ipynb #7f12d846
 @app.command()
 def predict(
-    video: Annotated[str, typer.Argument(help="A video or an image; a glob in quotes or a folder for many.")],
-    model: Annotated[Optional[Path], typer.Option(
-        help="The JSON card beside a network's weights; none: that of AFFECT_NB_MODEL, or of a demo run here, in the "
-             "checkout or in your data folder.")] = None,
+    video: Annotated[str, typer.Argument(help="A video or a picture; a glob in quotes or a folder for many.")],
+    model: _Model = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
     detector: Annotated[str, typer.Option(help="dlib_hog, dlib_mmod or opencv_haar.")] = "dlib_hog",
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
-    windows: Annotated[Optional[Literal["overlap", "carry", "paper"]], typer.Option(
-        help="overlap (the default): windows of a face overlap and are cross-faded; carry: the hidden state goes on "
-             "from one to the next; paper: each starts anew, as in training.")] = None,
+    windows: _Windows = None,
     carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False,
-    raw: Annotated[bool, typer.Option(
-        "--raw", help="The network's output, without the chain of steps in its card.")] = False,
-    sound: Annotated[bool, typer.Option(
-        help="Give sound to a network that reads it; without, its visual network beside it predicts.")] = True,
-    sound_face: Annotated[Optional[str], typer.Option(
-        help="The face that gets the sound: its number, or all; none: the one that is seen most.")] = None,
-    compound: Annotated[Optional[str], typer.Option(
-        help="raf-db or emotionet: columns with the compound expression among its classes, and the terms of its "
-             "score; for a network of all tasks.")] = None,
-    precision: Annotated[str, typer.Option(
-        help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")] = "auto",
+    raw: _Raw = False,
+    sound: _Sound = True,
+    sound_face: _SoundFace = None,
+    compound: _Compound = None,
+    precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
+    film_fps: _FilmFps = None,
+    recursive: _Recursive = False,
+    overwrite: _Overwrite = False,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
-    a table, an annotated film and a plot."""
+    a table, an annotated film and a plot; pictures are predicted one by one.
+
+    What was left out is listed, with all of it in skipped.json; exit code 1 where something could not be read or
+    written. A file of another kind in the folder, and a film of which a part could be read, are notes."""
     model = _model_card(model)
     from affect_nb.apps.predict import predict_files
     from affect_nb.train.precision import choose_device, choose_precision
@@ -474,12 +519,13 @@ def predict(
     with warnings.catch_warnings(record=True) as notes:
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
-            windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound)
+            windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
+            film_fps=film_fps, recursive=recursive, overwrite=overwrite)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for path in written: print(path)
-    _report_skipped(skipped)
-    raise typer.Exit(1 if skipped and not written else 0)
+    _report_skipped(skipped, out/"skipped.json")
+    raise typer.Exit(_exit_code(skipped, written))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5bc25fd0
 @app.command()

@@ -7,21 +7,23 @@ __all__ = ['CSV_COLUMNS', 'csv_columns', 'write_predictions', 'predict_files']
 
 # %% ../../nbs/70_apps/06_predict.ipynb #fe2fd9d5
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_aus
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
-from .predictor import Predictor, predict_clips
-from ..files.atomic import Skipped, whole
+from .predictor import Predictor, has_stills, predict_clips
+from ..files.atomic import Skipped, whole, write_json, write_text
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
 from ..preprocess.pipeline import preprocess
-from ..preprocess.sources import VIDEO_SUFFIXES, list_sources
+from ..preprocess.sources import find_sources
 
 # %% ../../nbs/70_apps/06_predict.ipynb #b68205cf
-CSV_COLUMNS = {"frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status",
+CSV_COLUMNS = {"file": "file", "frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status",
                "box_x1": "box_x1_px", "box_y1": "box_y1_px", "box_x2": "box_x2_px", "box_y2": "box_y2_px",
                "score": "detector_score", "valence": "valence", "arousal": "arousal", "landmarks": "landmarks_found",
                **{name: name for name in (*EXPRESSION_COLUMNS, "expression", *COMPOUND_COLUMNS)},
@@ -58,57 +60,123 @@ def _check_compound(predictor:Predictor, classes):
     score_compounds(pd.DataFrame(columns=predictor.columns, dtype=float), classes) # each class needs one of its AUs
 
 # %% ../../nbs/70_apps/06_predict.ipynb #ca877007
+_SUFFIXES = (".csv", ".mp4", ".png")
+
 def _refuse_overwriting(source:Path, clip:str, out:Path):
     "A `ValueError` where a film would be replaced by its annotated one."
-    for suffix in (".csv", ".mp4", ".png"):
+    for suffix in _SUFFIXES:
         target = out/f"{clip}{suffix}"
         if target.resolve() == source.resolve():
             raise ValueError(f"{source} would be overwritten by its own result {target}: "
                              f"give another folder than {out}")
 
+class _Products:
+    "The files that predictions have written into a folder, by this call and by earlier ones."
+    def __init__(self, out:Path, overwrite:bool):
+        self.out, self.overwrite, self.index = out, overwrite, out/"faces"/"written.txt"
+        if self.index.exists(): self.names = set(self.index.read_text(encoding="utf-8").splitlines())
+        else: self.names = {path.name for path in self._of_earlier_stores()} # of before there was an index
+
+    def _of_earlier_stores(self)->list[Path]:
+        names = [store.stem for store in (self.out/"faces").glob("*.arrow")]
+        return [path for name in names for suffix in _SUFFIXES if (path := self.out/f"{name}{suffix}").exists()]
+
+    def make(self, name:str, work:Callable, sources:set[Path])->Path:
+        "Let `work` write the file `name`; a `ValueError` where another file would be lost."
+        path = self.out/name
+        if path.resolve() in sources:
+            raise ValueError(f"{path} is itself a source and is not replaced: give another folder than {self.out}")
+        if path.exists() and name not in self.names and not self.overwrite:
+            raise ValueError(f"{path} exists and was not written from here, so it is not replaced: "
+                             "give another folder, or --overwrite (overwrite=True)")
+        work(path)
+        if name not in self.names:
+            with self.index.open("a", encoding="utf-8") as index: index.write(f"{name}\n")
+        self.names.add(name)
+        return path
+
+    def note_earlier(self):
+        "Begin the index, with what is there already."
+        if self.index.exists(): return
+        write_text(self.index, "".join(f"{name}\n" for name in sorted(self.names)))
+
+# %% ../../nbs/70_apps/06_predict.ipynb #62c1b35d
 def _write_plot(path:Path, table:pd.DataFrame, title:str)->Path:
     "The plot of one clip."
     import matplotlib.pyplot as plt
     from affect_nb.analysis.annotated_film import plot_predictions
     figure = plot_predictions(table, title)[0].figure
-    with whole(path) as aside: figure.savefig(aside, dpi=100)
-    plt.close(figure)
+    try:
+        with whole(path) as aside: figure.savefig(aside, dpi=100)
+    finally: plt.close(figure)
     return path
 
-def _predict_clip(predictor:Predictor, store:FaceStore, out:Path, *, film:bool, progress:bool, compound)->list[Path]:
-    "Table, plot and film of one clip."
-    from affect_nb.analysis.annotated_film import write_annotated
+def _predicted_table(predictor:Predictor, store:FaceStore, progress:bool, compound)->pd.DataFrame:
+    "The table of one clip, each row with its file, with compound expressions if they are wanted."
     table = predictor.predict_store(store, progress)
-    if compound is not None:
-        from affect_nb.analysis.compound import score_compounds
-        table = score_compounds(table, compound)
-    written = [write_predictions(out/f"{store.clip}.csv", table)]
-    plot, source = _write_plot(out/f"{store.clip}.png", table, store.clip), Path(store.about["source"]["path"])
-    if film and source.suffix.lower() in VIDEO_SUFFIXES:
-        written.append(write_annotated(out/f"{store.clip}.mp4", source, store, table, progress=progress))
-    return [*written, plot]
+    table["file"] = table["file"].replace("", str(store.about["source"]["path"])) # stores of before lack it
+    if compound is None: return table
+    from affect_nb.analysis.compound import score_compounds
+    return score_compounds(table, compound)
+
+def _product_makers(store:FaceStore, table:pd.DataFrame, film:bool, progress:bool)->dict[str, Callable]:
+    "What writes each product of a clip to a path, by suffix; pictures have no film."
+    makers = {".csv": lambda path: write_predictions(path, table)}
+    if film and not has_stills(store) and not Path(store.about["source"]["path"]).is_dir():
+        from affect_nb.analysis.annotated_film import write_annotated
+        source = store.about["source"]["path"]
+        makers[".mp4"] = lambda path: write_annotated(path, source, store, table, progress=progress)
+    return makers | {".png": lambda path: _write_plot(path, table, store.clip)}
+
+def _failed(source:str, error:Exception, what:str="")->Skipped:
+    "An entry for what could not be made."
+    kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+    return Skipped(source, f"{source}: {what}{kind}{error}", failed=True)
+
+def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sources:set[Path], **options)->tuple:
+    "The paths of what was written of one clip, and what failed."
+    source, written, failed = str(store.about["source"]["path"]), [], []
+    try:
+        table = _predicted_table(predictor, store, options["progress"], options.pop("compound"))
+        makers = _product_makers(store, table, **options)
+    except Exception as error: return [], [_failed(source, error)] # whatever it is, the next clip is another one
+    for suffix, make in makers.items():
+        name = f"{store.path.stem}{suffix}"
+        try: written.append(products.make(name, make, sources))
+        except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
+    return written, failed
 
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
 def predict_files(
-    source:str|os.PathLike, # a video, an image, a glob, a folder
+    source:str|os.PathLike, # a video, a picture, a glob, a folder
     model:str|os.PathLike|None, # the card of a trained network; None: see `default_network`
-    out:str|os.PathLike,    # where `<clip>.csv`, `.mp4` and `.png` go
+    out:str|os.PathLike,    # where `<clip>.csv`, `.mp4`, `.png` and `skipped.json` go
     detector:str="dlib_hog",
     film:bool=True,         # write the annotated film
     device:str|None=None,   # 'cpu' or 'cuda'
     progress:bool=True,     # show bars
     precision:str="auto",   # 'auto' (by the processor), 'float32' or 'bfloat16'
     compound=None,          # classes that `score_compounds` takes: the table gets COMPOUND_COLUMNS
+    film_fps:float|None=None, # Hz: the pictures of a folder are frames of a film; None: they are predicted one by one
+    recursive:bool=False,   # of a folder its subfolders too
+    overwrite:bool=False,   # replace what another source or another program has written under the same name
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
-)->tuple[list[Path], list[Skipped]]: # what was written, what was left out
+)->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
     predictor = Predictor.load(model, device=device, precision=precision, **options)
     if compound is not None: _check_compound(predictor, compound)
     out, transform = Path(out), predictor.card.preprocessing.transform
-    for clip in list_sources(source): _refuse_overwriting(clip.path, clip.name, out)
-    done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress)
+    clips, _ = find_sources(source, recursive, film_fps)
+    for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
+    products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
+    done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
+                      film_fps=film_fps, recursive=recursive, overwrite=overwrite)
+    products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:
-        try: written += _predict_clip(predictor, store, out, film=film, progress=progress, compound=compound)
-        except (ValueError, OSError) as error: skipped.append(Skipped(store.about["source"]["path"], str(error)))
+        paths, failed = _predict_clip(
+            predictor, store, products, sources, film=film, progress=progress, compound=compound)
+        written += paths
+        skipped += failed
+    write_json(out/"skipped.json", [asdict(entry) for entry in skipped])
     return written, skipped

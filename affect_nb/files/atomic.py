@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -119,6 +119,7 @@ class Skipped:
     "One source that a batch left out, and why."
     source: str # file, folder or clip
     reason: str # what was wrong, with the value and what is allowed
+    failed: bool = field(default=False, compare=False) # could not be read or written; else a note, or not asked for
 
 def skipped_table(skipped:Iterable[Skipped])->"pandas.DataFrame":
     "What a batch left out, as a table with columns `source` and `reason`."

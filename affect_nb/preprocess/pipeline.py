@@ -381,7 +381,7 @@ def _is_free(dest:Path, name:str, source:Source)->bool:
 def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skipped])->Preprocessed:
     "Open the stores, and write the frame table and the list of what was left out."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
-    skipped = [Skipped(str(source), reason) for source, reason in failed.items()] + left_out
+    skipped = [Skipped(str(source), reason, failed=True) for source, reason in failed.items()] + left_out
     skipped += _kept_in_part("", [(store, store.about.get("fault")) for store in stores])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
@@ -393,7 +393,8 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
     "An entry for each store that has a fault."
-    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}") for store, fault in faults if fault]
+    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}", failed=store.about.get("stills", False))
+            for store, fault in faults if fault] # a film that breaks off is a note, pictures that are missing are not
 
 def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
     "What earlier calls left out, of sources that are still there and that this call has not looked at."

@@ -153,7 +153,7 @@ def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:l
         elif is_media(entry, IMAGE_SUFFIXES) and not has_video: paths.append(here)
         elif _is_visible_folder(entry) and (recursive or images_in(entry) and here == folder):
             if not recursive: paths.append(entry)
-        else: left_out.append(Skipped(str(entry), _reason_of(entry)))
+        else: left_out.append(Skipped(str(entry), _reason_of(entry), failed=not entry.exists()))
 
 def _reason_of(entry:Path)->str:
     "Why an entry of a folder is no clip."
