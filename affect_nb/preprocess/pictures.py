@@ -56,6 +56,8 @@ def is_media(file:Path, suffixes:tuple)->bool:
 # %% ../../nbs/20_preprocess/03_pictures.ipynb #c1e2e3a5
 class ImageReader:
     "One image, or the images of a folder, with the interface of `VideoReader`."
+    unread = () # a reason for each image that could not be read, when all have been asked for
+
     def __init__(self,
         path:str|os.PathLike, # an image, or a folder of images
         fps:float=30.,        # Hz; images carry no time
@@ -80,3 +82,4 @@ class ImageReader:
         if errors:
             unread = f"{len(errors)} of {self.n_frames} images could not be read"
             self.fault = f"{self.path}: {unread}, first {errors[0]}"
+            self.unread = errors
