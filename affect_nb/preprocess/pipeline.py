@@ -410,6 +410,7 @@ def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->l
     earlier = _read_json(dest/"skipped.json", [])
     return [entry for entry in earlier if entry["source"] not in looked_at and os.path.lexists(entry["source"])]
 
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #6ab1eb23
 def _all_stores(dest:Path)->tuple[list[Path], list[Skipped]]:
     "The stores in a folder, and what looks like one and cannot be read."
     readable, damaged = [], []
