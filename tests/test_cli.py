@@ -297,13 +297,15 @@ def test_preprocess_of_images(media, tmp_path, name):
 
 
 def test_preprocess_of_a_folder_goes_on(mixed, tmp_path):
+    "With what can be read; the exit code tells that there was more."
     for _ in range(2):
-        said = affect("preprocess", mixed, tmp_path).does("2 clips, 48 rows")
-        assert len(said.left_out) == 4
-        for text in (": not taken from a folder of clips: grey.png, notes.txt; allowed are videos", "empty.mp4 is empty", "half.mp4 is no video", "letter.mp4 is no video"):
+        said = affect("preprocess", mixed, tmp_path)
+        assert said.code == 1 and "2 clips, 48 rows" in said.out and "Traceback" not in said.err
+        assert len(said.left_out) == 5
+        for text in ("grey.png: a picture beside videos", "notes.txt: .txt is no format that is looked for; allowed are videos", "empty.mp4 is empty", "half.mp4 is no video", "letter.mp4 is no video"):
             line, = [line for line in said.left_out if text in line]
-            assert line.count(str(mixed)) == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.parquet", "good.arrow", "nobody.arrow", "skipped.json"]
+            assert line.replace(f"{mixed}/*", "").count(str(mixed)) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.parquet", "good.arrow", "nobody.arrow", "skipped.json", "sources.json"]
 
 
 def test_preprocess_of_bad_clips_alone(media, tmp_path):
@@ -611,7 +613,7 @@ def test_predict_writes_table_film_and_plot(media, model, tmp_path):
     said.does(*(tmp_path/f"good.{suffix}" for suffix in ("csv", "mp4", "png")))
     assert "Warning" not in said.err
     table = pd.read_csv(tmp_path/"good.csv")
-    assert list(table) == list(CSV_COLUMNS.values())[:12] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
+    assert list(table) == list(CSV_COLUMNS.values())[:13] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
     assert len(table) == 40 and table[["valence", "arousal"]].abs().lt(1.5).all(axis=None)
     assert np.allclose(np.diff(table.time_s), 1/25, atol=1e-3)
     film = VideoReader(tmp_path/"good.mp4")
@@ -635,7 +637,7 @@ def test_predict_all_tasks_with_sound(hearing, tmp_path):
     said = affect("predict", tmp_path/"talk.mp4", "--model", hearing, "--out", tmp_path/"out").does("talk.csv", "talk.mp4", "talk.png")
     assert "note:" not in said.err and "Warning" not in said.err
     table = pd.read_csv(tmp_path/"out"/"talk.csv")
-    assert list(table)[:12] == list(CSV_COLUMNS.values())[:12] and list(table)[-3:] == ["expression", "sound", "scored_with"]
+    assert list(table)[:13] == list(CSV_COLUMNS.values())[:13] and list(table)[-3:] == ["expression", "sound", "scored_with"]
     assert table.filter(like="prob_").shape[1] == 7 + 8 and table.filter(like="prob_").min(axis=None) >= 0
     assert set(table.scored_with) == {"faces and sound"} and set(table.sound) == {"ok"}
     assert len(read_audio(tmp_path/"out"/"talk.mp4").samples) >= .95*44100
@@ -681,12 +683,14 @@ def test_predict_finds_nobody(media, model, tmp_path):
 
 def test_predict_of_a_still(media, model, tmp_path):
     affect("predict", media/"four.png", "--model", model, "--out", tmp_path).does("four.csv", "four.png")
-    assert len(pd.read_csv(tmp_path/"four.csv")) == 1 and not (tmp_path/"four.mp4").exists()
+    row, = pd.read_csv(tmp_path/"four.csv").to_dict("records")
+    assert row["file"] == str(media/"four.png") and np.isnan(row["time_s"]) and not (tmp_path/"four.mp4").exists()
 
 
 def test_predict_of_a_folder_goes_on(mixed, model, tmp_path):
-    said = affect("predict", mixed, "--model", model, "--out", tmp_path, "--no-film").does("good.csv", "good.png", "nobody.csv")
-    assert len(said.left_out) == 4 and not list(tmp_path.glob("*.mp4"))
+    said = affect("predict", mixed, "--model", model, "--out", tmp_path, "--no-film")
+    assert said.code == 1 and len(said.left_out) == 5 and not list(tmp_path.glob("*.mp4"))
+    for name in ("good.csv", "good.png", "nobody.csv"): assert str(tmp_path/name) in said.out
 
 
 def test_predict_does_not_replace_its_source(media, model, tmp_path):

@@ -121,14 +121,14 @@ def test_networks_of_section_five_write_what_they_wrote(stores, tmp_path):
     torch.manual_seed(0)
     table = Predictor(create_model("affwildnet_vgg", width=1/16).eval(), Card(architecture="affwildnet_vgg"), CPU, 10).predict_store(stores["one"])
     assert list(table)[-3:] == ["valence", "arousal", "landmarks"] and not {"sound", "sound_tracks", "sound_channels", "expression"} & set(table)
-    assert list(pd.read_csv(write_predictions(tmp_path/"one.csv", table))) == list(CSV_COLUMNS.values())[:12]
+    assert list(pd.read_csv(write_predictions(tmp_path/"one.csv", table))) == list(CSV_COLUMNS.values())[:13]
 
 
 def test_csv_of_all_tasks(cards, stores, tmp_path):
     table = Predictor.load(cards/"av_mt_vgg_gru", "cpu", precision="float32").predict_store(stores["one"])
     written = pd.read_csv(write_predictions(tmp_path/"one.csv", table))
-    assert list(written) == list(csv_columns(table).values()) and list(written)[9:12] == ["valence", "arousal", "landmarks_found"]
-    assert list(written)[12:] == [*EXPRESSION_COLUMNS, *(f"prob_au{au}" for au in AUS8), "expression", "sound", "scored_with"]
+    assert list(written) == list(csv_columns(table).values()) and list(written)[10:13] == ["valence", "arousal", "landmarks_found"]
+    assert list(written)[13:] == [*EXPRESSION_COLUMNS, *(f"prob_au{au}" for au in AUS8), "expression", "sound", "scored_with"]
     np.testing.assert_allclose(numbers(written), numbers(table), atol=1e-4)
 
 

@@ -328,6 +328,7 @@ def _plot_traces(ax, table:pd.DataFrame, seen:pd.DataFrame):
     if not len(seen): plot_va_trace(times.to_numpy(), np.full((len(times), 2), np.nan), ax=ax)
     ax.set_xlim(times.iloc[0], times.iloc[-1])
 
+# %% ../../nbs/60_analysis/52_annotated_film.ipynb #44806e9d
 def _plot_still(ax, seen:pd.DataFrame):
     "Two bars per face."
     for shift, (name, colour) in zip((-.17, .17), VA_COLOURS.items()):

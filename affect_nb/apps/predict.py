@@ -7,6 +7,7 @@ __all__ = ['CSV_COLUMNS', 'csv_columns', 'write_predictions', 'predict_files']
 
 # %% ../../nbs/70_apps/06_predict.ipynb #fe2fd9d5
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -107,7 +108,9 @@ def _write_plot(path:Path, table:pd.DataFrame, title:str)->Path:
     from affect_nb.analysis.annotated_film import plot_predictions
     figure = plot_predictions(table, title)[0].figure
     try:
-        with whole(path) as aside: figure.savefig(aside, dpi=100)
+        with whole(path) as aside, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph") # a script that the font lacks: boxes in the title
+            figure.savefig(aside, dpi=100)
     finally: plt.close(figure)
     return path
 
@@ -128,6 +131,7 @@ def _product_makers(store:FaceStore, table:pd.DataFrame, film:bool, progress:boo
         makers[".mp4"] = lambda path: write_annotated(path, source, store, table, progress=progress)
     return makers | {".png": lambda path: _write_plot(path, table, store.clip)}
 
+# %% ../../nbs/70_apps/06_predict.ipynb #c1dcbfd0
 def _failed(source:str, error:Exception, what:str="")->Skipped:
     "An entry for what could not be made."
     kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "

@@ -58,7 +58,7 @@ def find_sources(
     path = _as_on_disk(Path(source))
     if path.is_dir(): return _sources_of_folder(path, recursive, film_fps)
     if os.path.lexists(path) or not glob.has_magic(str(source)): return [_source_of(path, film_fps)], []
-    paths, root = _matches(str(source)), _fixed_part(str(source))
+    paths, root = _matches(str(source)), _split_pattern(str(source))[0]
     return _with_distinct_names([_source_of(path, film_fps, root) for path in paths]), []
 
 def list_sources(
@@ -102,7 +102,9 @@ def _each_named_once(sources:list[Source])->list[Source]:
 # %% ../../nbs/20_preprocess/05_sources.ipynb #585619db
 def _matches(pattern:str)->list[Path]:
     "Visible files and folders that a pattern matches, in natural order; a ValueError where there is none."
-    found = (glob.glob(reading, recursive=True) for reading in _readings(pattern))
+    folder, rest = _split_pattern(pattern)
+    inside = glob.escape(str(_as_on_disk(folder))) # brackets in its name are meant
+    found = (glob.glob(os.path.join(inside, reading), recursive=True) for reading in _readings(rest))
     paths = [Path(name) for name in next(filter(None, found), []) if not Path(name).name.startswith(".")]
     if not paths:
         raise ValueError(f"{pattern}: no file matches this pattern")
@@ -123,11 +125,12 @@ def _as_on_disk(path:Path)->Path:
     names = os.listdir(folder) if folder.is_dir() else []
     return next((folder/name for name in names if unicodedata.normalize("NFC", name) == wanted), path)
 
-def _fixed_part(pattern:str)->Path:
-    "The folder that a pattern begins with, before its first wildcard."
+def _split_pattern(pattern:str)->tuple[Path, str]:
+    "The folder that a pattern begins with, before its first wildcard, and the rest."
     parts = Path(pattern).parts
-    fixed = next((number for number, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:min(fixed, len(parts) - 1)])
+    fixed = next((number for number, part in enumerate(parts[:-1])
+                  if glob.has_magic(part) and not Path(*parts[:number + 1]).is_dir()), len(parts) - 1)
+    return Path(*parts[:fixed]), os.path.join(*parts[fixed:])
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #dff7e2f5
 def _sources_of_folder(folder:Path, recursive:bool, film_fps:float|None)->tuple:
@@ -199,7 +202,9 @@ def _reason_of(entry:Path)->str:
     "Why an entry of a folder is no clip."
     if entry.is_symlink() and not entry.exists(): return f"{entry}: a link to a file that is not there"
     deeper = "--recursive (recursive=True) reads"
-    if entry.is_dir(): return f"{entry}: a folder below; {deeper} what is in it"
+    if entry.is_dir():
+        kind = "below one of images" if _has_images(entry, []) else "without images"
+        return f"{entry}: a folder {kind}; {deeper} the videos in it"
     if is_media(entry, VIDEO_SUFFIXES): return f"{entry}: a video in a folder of pictures; {deeper} it"
     if is_media(entry, IMAGE_SUFFIXES):
         return f"{entry}: a picture beside videos; a pattern such as {entry.parent}/*{entry.suffix} reads it"

@@ -1,104 +1,86 @@
-"""A folder as people keep it: whatever was not read is listed with its reason, and nothing in it ends the batch."""
+"""Folders with more in them than films: everything is taken, or named with its reason."""
+import io
 import json
 import os
-from pathlib import Path
+import shutil
+from contextlib import redirect_stderr, redirect_stdout
 
-import numpy as np
+import pandas as pd
 import pytest
-from PIL import Image
 
+from affect_nb.apps.cli import main
 from affect_nb.files.film import write_film
-from affect_nb.preprocess.pipeline import preprocess
-from affect_nb.preprocess.sources import find_sources, list_sources
-
-QUICK = dict(progress=False, sound=False, detector_options=dict(upsample=0))
+from affect_nb.synth.faces import Identity, render_face
 
 
-def noise(seed): return np.random.default_rng(seed).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+def command(*arguments):
+    "The exit code of a command, and what it printed."
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end: main(list(map(str, arguments)))
+    return end.value.code or 0, out.getvalue(), err.getvalue()
 
 
-def film(path, seed=0, frames=2):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_film(path, (noise(seed + number) for number in range(frames)), fps=25)
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    path = tmp_path_factory.mktemp("film")/"talk.mp4"
+    write_film(path, (render_face({}, Identity.draw(3), size=120, seed=step).image for step in range(3)), 25)
     return path
 
 
-def picture(path, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise(seed)).save(path)
-    return path
+@pytest.fixture
+def folder(film, tmp_path):
+    "A film, another in a folder of a folder, and a file of which nothing is known."
+    inner = tmp_path/"films"/"day one"/"camera"
+    inner.mkdir(parents=True)
+    shutil.copy(film, tmp_path/"films"/"talk.mp4")
+    shutil.copy(film, inner/"talk.mp4")
+    (tmp_path/"films"/"mesh.fbx").write_bytes(b"of another program")
+    return tmp_path/"films"
 
 
-def reasons(skipped): return {Path(entry.source).name: entry.reason for entry in skipped}
+def test_what_is_not_taken_is_named_with_its_reason(folder, tmp_path):
+    code, out, err = command("preprocess", folder, tmp_path/"faces")
+    assert code == 0 and "1 clip, 3 rows" in out
+    lines = err[err.index("left out"):].splitlines()[1:]
+    assert len(lines) == 2
+    assert any("mesh.fbx: .fbx is no format that is looked for; allowed are videos" in line for line in lines)
+    assert any("day one: a folder without images; --recursive" in line for line in lines)
+    assert {entry["source"] for entry in json.loads((tmp_path/"faces"/"skipped.json").read_text())} == {str(folder/"mesh.fbx"), str(folder/"day one")}
 
 
-def test_everything_that_was_not_read_is_listed_with_its_reason(tmp_path):
-    folder = tmp_path/"study"
-    film(folder/"day.mp4")
-    film(folder/"P1"/"video.mp4")
-    picture(folder/"poster.png")
-    for name in ("notes.docx", "raw.braw", "no suffix", ".hidden.mp4"): (folder/name).write_bytes(b"x")
-    (folder/"moved.mp4").symlink_to(tmp_path/"elsewhere.mp4")
-    (folder/"round").symlink_to("round")
-    os.mkfifo(folder/"pipe.mp4")
-    done = preprocess(folder, tmp_path/"out", **QUICK)
-    assert [store.clip for store in done.stores] == ["day"]
-    wanted = {"P1": "--recursive", "poster.png": "beside videos", "notes.docx": ".docx is no format", "raw.braw": ".braw is no format",
-              "no suffix": "no suffix is no format", "moved.mp4": "a link to a file that is not there",
-              "round": "a link to a file that is not there", "pipe.mp4": "no regular file"}
-    found = reasons(done.skipped)
-    assert found.keys() == wanted.keys() and all(wanted[name] in found[name] and name in found[name] for name in wanted)
-    kept = json.loads((tmp_path/"out"/"skipped.json").read_text())
-    assert {Path(entry["source"]).name: entry["reason"] for entry in kept} == found
+def test_subfolders_are_read_where_it_is_said(folder, tmp_path):
+    code, out, err = command("preprocess", folder, tmp_path/"faces", "--recursive")
+    assert code == 0 and "2 clips, 6 rows" in out
+    assert "left out, or kept in part (1)" in err and "mesh.fbx" in err
+    assert sorted(path.name for path in (tmp_path/"faces").glob("*.arrow")) == ["day one_camera_talk.arrow", "talk.arrow"]
+    frames = pd.read_parquet(tmp_path/"faces"/"frames.parquet")
+    assert set(frames.file) == {str(folder/"talk.mp4"), str(folder/"day one"/"camera"/"talk.mp4")}
 
 
-def test_subfolders_are_read_where_that_is_said(tmp_path):
-    folder = tmp_path/"study"
-    film(folder/"P1"/"video.mp4"), film(folder/"P2"/"late"/"video.mp4"), picture(folder/"P3"/"a.png")
-    (folder/"P1"/"again").symlink_to(folder) # a link into itself is followed once
-    with pytest.raises(ValueError, match=r"no clip: .*left out: late; --recursive"): list_sources(folder/"P2")
-    sources, left_out = find_sources(folder, recursive=True)
-    assert [source.name for source in sources] == ["P1_video", "P2_late_video", "P3"] and not left_out
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_a_link_to_a_film_that_is_gone(folder, tmp_path):
+    (folder/"yesterday.mp4").symlink_to(tmp_path/"gone.mp4")
+    code, out, err = command("preprocess", folder, tmp_path/"faces")
+    assert code == 1 and "1 clip" in out and f"{folder/'yesterday.mp4'}: a link to a file that is not there" in err
+    entries = {entry["source"]: entry["failed"] for entry in json.loads((tmp_path/"faces"/"skipped.json").read_text())}
+    assert entries[str(folder/"yesterday.mp4")] and not entries[str(folder/"mesh.fbx")]
 
 
-def test_pictures_beside_a_link_that_leads_nowhere(tmp_path):
-    folder = tmp_path/"photos"
-    for number in range(2): picture(folder/f"{number}.png", number)
-    (folder/"2.png").symlink_to(tmp_path/"gone.png")
-    for _ in range(2): # also where the store is there already
-        done = preprocess(folder, tmp_path/"out", **QUICK)
-        assert [len(store) for store in done.stores] == [2] and "not there" in reasons(done.skipped)["2.png"]
+def test_of_many_files_the_first_are_printed_and_all_are_in_a_file(folder, tmp_path):
+    for number in range(60): (folder/f"note{number}.xyz").touch()
+    (folder/"zero.mp4").touch() # a failure comes first
+    code, _, err = command("preprocess", folder, tmp_path/"faces")
+    lines = err[err.index("left out, or kept in part (63)"):].splitlines()[1:]
+    assert code == 1 and len(lines) == 21 and "zero.mp4" in lines[0]
+    assert lines[-1] == f"  and 43 more: {tmp_path/'faces'/'skipped.json'}"
+    assert len(json.loads((tmp_path/"faces"/"skipped.json").read_text())) == 63
 
 
-def test_each_picture_that_cannot_be_read_is_named(tmp_path):
-    folder = tmp_path/"photos"
-    for number in range(3): picture(folder/f"{number}.png", number)
-    for name in ("1a.png", "9.png"): (folder/name).write_bytes(b"no picture")
-    done = preprocess(folder, tmp_path/"out", **QUICK)
-    found = {Path(entry.source).name: entry for entry in done.skipped}
-    assert found["1a.png"].failed and found["9.png"].failed and "9.png" in found["9.png"].reason
-    assert [Path(file).name for file in done.frames.file] == ["0.png", "1.png", "2.png"]
-
-
-def test_what_a_folder_of_pictures_below_holds_besides(tmp_path):
-    folder = tmp_path/"study"
-    film(folder/"day.mp4"), picture(folder/"shots"/"1.png"), film(folder/"shots"/"2.mp4")
-    (folder/"shots"/"list.txt").touch()
-    sources, left_out = find_sources(folder)
-    assert [source.name for source in sources] == ["day", "shots"]
-    assert "a video in a folder of pictures" in reasons(left_out)["2.mp4"] and ".txt" in reasons(left_out)["list.txt"]
-
-
-@pytest.mark.parametrize("recursive", [False, True])
-def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, recursive):
-    folder = tmp_path/"study"
-    film(folder/"day.mp4"), film(folder/"closed"/"video.mp4")
-    listed = Path.iterdir
-
-    def iterdir(self):
-        if self.name == "closed": raise PermissionError(13, "Permission denied", str(self))
-        return listed(self)
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-    sources, left_out = find_sources(folder, recursive=recursive)
-    assert [source.name for source in sources] == ["day"]
-    assert any("cannot be read: Permission denied" in entry.reason and entry.failed for entry in left_out)
+def test_pictures_of_a_film_on_the_command_line(tmp_path):
+    from PIL import Image
+    (tmp_path/"shots").mkdir()
+    for step in range(3): Image.fromarray(render_face({}, Identity.draw(3), size=120, seed=step).image).save(tmp_path/"shots"/f"{step}.png")
+    assert command("preprocess", tmp_path/"shots", tmp_path/"faces")[0] == 0
+    assert pd.read_parquet(tmp_path/"faces"/"frames.parquet").time.isna().all()
+    assert command("preprocess", tmp_path/"shots", tmp_path/"faces", "--film-fps", "10")[0] == 0
+    assert pd.read_parquet(tmp_path/"faces"/"frames.parquet").time.tolist() == [0, .1, .2]

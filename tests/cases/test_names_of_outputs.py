@@ -1,15 +1,13 @@
-"""Many files of one name: each has its own outputs, the same ones tomorrow, and the table says what they were made from."""
-import json
+"""Files that could be taken for each other: relative paths, copies, two suffixes; and a store that is damaged."""
 import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from affect_nb.preprocess.face_store import FaceStore
 from affect_nb.preprocess.pipeline import preprocess
 from affect_nb.preprocess.sources import list_sources
-from test_folders import QUICK, film, picture
+from test_links_and_closed_folders import QUICK, film, picture
 
 
 def names(done): return [store.path.stem for store in done.stores]
@@ -22,28 +20,6 @@ def frames_of(out): return pd.read_parquet(out/"frames.parquet", columns=["clip"
 def people(tmp_path):
     "Two people, each with a video.mp4."
     return [film(tmp_path/"study"/person/"video.mp4", seed, frames=2 + seed) for seed, person in enumerate(("P1", "P2"))]
-
-
-def test_names_come_from_the_path_and_stay_when_files_are_added(tmp_path, people):
-    pattern, out = str(tmp_path/"study"/"P*"/"video.mp4"), tmp_path/"out"
-    assert names(preprocess(pattern, out, **QUICK)) == ["P1_video", "P2_video"]
-    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.arrow")}
-    film(tmp_path/"study"/"P10"/"video.mp4", 7), film(tmp_path/"study"/"P0"/"video.mp4", 8), film(tmp_path/"study"/"P1_video.mp4", 9)
-    assert names(preprocess(pattern, out, **QUICK)) == ["P0_video", "P1_video", "P2_video", "P10_video"]
-    assert {"P0_video", "P1_video", "P2_video", "P10_video"} < set(names(preprocess(tmp_path/"study", out, recursive=True, **QUICK)))
-    assert before.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("*.arrow")}.items() # nothing was done again
-
-
-def test_another_file_of_this_name_never_takes_its_place(tmp_path, people):
-    out = tmp_path/"out"
-    for path in people: preprocess(path, out, **QUICK)
-    table = frames_of(out)
-    assert list(table["size"]) == [2, 3] and list(table["first"]) == [str(path) for path in people] # the union, with sources
-    made_from = json.loads((out/"sources.json").read_text())
-    assert sorted(made_from.values()) == [str(path) for path in people]
-    assert names(preprocess(people[1], out, **QUICK)) == [name for name, path in made_from.items() if path == str(people[1])]
-    replaced = preprocess(people[1], out, overwrite=True, **QUICK)
-    assert names(replaced) == ["video"] and FaceStore.open(out/"video.arrow").about["source"]["path"] == str(people[1])
 
 
 @pytest.mark.parametrize("indexed", [True, False])

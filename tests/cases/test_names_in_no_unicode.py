@@ -1,4 +1,4 @@
-"""Names as cameras, archives and other systems give them: long, in brackets, in two forms of Unicode, in no Unicode; and very many."""
+"""Names of other systems and of old archives: bytes that are no Unicode, the other form of Unicode, brackets; and stores of before."""
 import json
 import os
 import unicodedata
@@ -10,20 +10,10 @@ import pytest
 
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.pipeline import preprocess
-from affect_nb.preprocess.sources import Source, list_sources
-from test_folders import QUICK, film
+from affect_nb.preprocess.sources import list_sources
+from test_links_and_closed_folders import QUICK, film
 
 COMPOSED, APART = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
-
-
-@pytest.mark.parametrize("stem", ["n"*240, "漢"*80])
-def test_long_names(tmp_path, stem):
-    film(tmp_path/"x.mp4")
-    os.rename(tmp_path/"x.mp4", tmp_path/f"{stem}.mp4")
-    store, = preprocess(tmp_path/f"{stem}.mp4", tmp_path/"out", **QUICK).stores
-    assert len(store) == 2 and len(os.fsencode(store.path.name)) < 200 and store.frames.file.iloc[0].endswith(f"{stem}.mp4")
-    other = list_sources([tmp_path/f"{stem}.mp4", tmp_path/f"{stem}1.mp4"])
-    assert len({source.name for source in other}) == 2
 
 
 @pytest.mark.parametrize("pattern, found", [
@@ -59,21 +49,6 @@ def test_names_that_are_no_text(tmp_path):
         assert [Path(entry.source).name for entry in done.skipped] == [names[2]]
     assert sorted(done.frames.file.unique()) == [f"{tmp_path}/in/caf\\udce{digit}.mp4" for digit in "89"]
     assert json.loads((tmp_path/"out"/"skipped.json").read_text())[0]["source"] == str(tmp_path/"in"/names[2])
-
-
-def test_twenty_thousand_files_are_told_apart_in_few_comparisons(monkeypatch):
-    from affect_nb.preprocess import sources
-    asked = []
-    monkeypatch.setattr(sources, "_longer_names", lambda source, plain=sources._longer_names: (asked.append(1) or name for name in plain(source)))
-    many = [Source(Path(f"P{number}/video.mp4"), "video") for number in range(20_000)]
-    assert len({source.name for source in list_sources(many[:1]) + sources._with_distinct_names(many)[1:]}) == 20_000
-    assert len(asked) <= 4*len(many)
-
-
-def test_more_faces_than_sixteen_bits_count(tmp_path):
-    with FaceStoreWriter(tmp_path/"street.arrow", clip="street", encoding="raw") as writer:
-        for face in (0, 32_767, 32_768, 70_000): writer.add(face, face/25, face, "lost")
-    assert list(FaceStore.open(tmp_path/"street.arrow").face_ids) == [0, 32_767, 32_768, 70_000]
 
 
 def test_stores_of_before_are_still_read(tmp_path):
