@@ -82,6 +82,7 @@ def network_rows(run: Path, database: str, card: Path):
     folder = json.loads((run/"data.json").read_text())["folder"] if database == "aff-wild" else run/"data"/database
     source, faces, paper = open_database(database, folder), run/FACES[database], None
     clips = validation_clips(source, database, card, faces)
+    Predictor.load(card, device="cpu", precision="float32").predict_clips(source, clips[:1], faces) # to warm up
     for windows in reversed(WINDOWS): # the paper's first
         predictor = Predictor.load(card, device="cpu", precision="float32", windows=windows)
         row, seconds = measure(predictor, source, clips, faces)

@@ -261,7 +261,7 @@ def test_check_refuses(twin, tmp_path):
     said = affect("check", "aff-wild", tmp_path/"gone")
     assert said.code == 1 and f"error: {tmp_path/'gone'} is not a folder; aff-wild is expected there: videos/" in said.out
     said = affect("check", "aff-wild2", twin)
-    assert said.code == 1 and "holds no clip of aff-wild2; expected are videos/batch1" in said.out
+    assert said.code == 1 and "holds no clip of aff-wild2; expected are 2020: videos/batch1" in said.out
 
 
 # preprocess

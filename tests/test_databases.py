@@ -13,7 +13,7 @@ from affect_nb.databases.base import list_databases, open_database
 from affect_nb.databases.manifests import list_manifests
 from affect_nb.synth.twins import get_twin, list_synthetic, twin_truth, write_database
 
-TWINS = list_synthetic()
+TWINS = [name for name in list_synthetic() if name != 'omg-emotion-overlap'] # it has the layout of omg-emotion
 TINY = dict(train=2, validation=1, test=1, frames_per_clip=12, width=96, height=96)
 ROUNDS = 200
 NOT_LABELS = ('SYNTHETIC.txt', 'synthetic.json', 'subjects.csv')

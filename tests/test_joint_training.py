@@ -95,12 +95,13 @@ def test_windows_with_a_label_are_those_that_one_finds_by_looking(world, length)
 
 
 def test_nobody_of_a_list_is_left(tmp_path):
+    "The two films 2_left and 2_right are two cameras: a store of its own for each."
     data = some_clips(tmp_path, {"1": "Ann", "2_left": "Bob", "2_right": "Cem", "3": "Ann", "4": "Dee"})
     person = lambda **changes: {**dict(database="d", clip="none", subject="nobody"), **changes}
     clips = lambda *people: [track.clip for track in without_people(data, people).tracks]
     assert clips() == clips(person()) == ["1", "2_left", "2_right", "3", "4"]
     assert clips(person(subject="Ann")) == clips(person(clip="1", subject="Ann")) == ["2_left", "2_right", "4"]
-    assert clips(person(clip="2_left", subject="somebody")) == clips(person(clip="2", subject="somebody")) == ["1", "3", "4"] # the recording
+    assert clips(person(clip="x", video="2_left", subject="somebody")) == clips(person(clip="2_left", subject="somebody")) == ["1", "2_right", "3", "4"]
     assert clips(person(database="e", subject="Ann", clip="4")) == ["1", "2_left", "2_right", "3", "4"]
     assert clips(person(database="", subject="Dee")) == ["1", "2_left", "2_right", "3"] # of no known database
 

@@ -10,6 +10,7 @@ __all__ = ['FILM_COLOURS', 'LANDMARK_COLOUR', 'free_place', 'label_texts', 'draw
 import os
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ from ..core.labels import EXPRESSIONS
 from ..files.film import FilmWriter
 from ..preprocess.audio import SoundReader
 from ..preprocess.face_store import FaceStore
-from ..preprocess.video import VideoReader
+from ..preprocess.sources import open_clip
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #addcbada
 FILM_COLOURS = {name: tuple(round(255*part) for part in to_rgb(colour)) for name, colour in VA_COLOURS.items()} # RGB
@@ -129,12 +130,14 @@ def draw_trace(
     height:int,         # px
     capacity:int,       # frames that fit into the strip
     title:str="",       # whose trace it is, and how much of it
+    places=None,        # (n,) in [0, 1], where each frame lies in the strip; None: one after another
 )->np.ndarray:          # (height, width, 3) uint8 RGB
     "A strip with the latest values at its left; the middle line is 0, the edges are -1 and 1."
     strip = np.full((height, width, 3), _PAPER[0], np.uint8)
     left = _write_values(strip, history[-1], title)
     cv2.line(strip, (left, height//2), (width, height//2), _FAINT, 1)
-    x = left + np.arange(len(history))*(width - left)/capacity
+    places = np.arange(len(history))/capacity if places is None else np.asarray(places)
+    x = left + places*(width - left)
     for values, colour in zip(history.T, FILM_COLOURS.values()): _draw_line(strip, x, values, colour)
     return strip
 
@@ -159,14 +162,14 @@ def _draw_line(strip:np.ndarray, x:np.ndarray, values:np.ndarray, colour:tuple):
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #7c94d6f6
 _SOUND_RATE = 44100 # Hz
 
-def _sound_from_zero(video:str|os.PathLike)->Iterator[np.ndarray]:
-    "Blocks of samples from the first picture on; none where there is no sound."
+def _sound_from(video:str|os.PathLike, zero:float)->Iterator[np.ndarray]:
+    "Blocks of samples from the first picture on, which lies at `zero` s; none where there is no sound."
     try: reader = SoundReader(video, _SOUND_RATE)
     except ValueError: return
     early = None # samples before the first picture that are still to be left out
     for block in reader:
         if early is None:
-            start = round(reader.start*_SOUND_RATE)
+            start = round((reader.start - zero)*_SOUND_RATE)
             for place in range(0, start, _SOUND_RATE): yield np.zeros(min(_SOUND_RATE, start - place), np.float32)
             early = max(0, -start)
         early, block = max(0, early - len(block)), block[early:]
@@ -174,7 +177,7 @@ def _sound_from_zero(video:str|os.PathLike)->Iterator[np.ndarray]:
 
 def _with_sound(film:FilmWriter, blocks:Iterator[np.ndarray]):
     "Add sound until it is as long as the pictures."
-    while film.n_samples < film.n_frames/film.fps*_SOUND_RATE:
+    while film.n_samples < film.seconds*_SOUND_RATE:
         block = next(blocks, None)
         if block is None: return
         film.add_sound(block)
@@ -191,33 +194,43 @@ def write_annotated(
     """Write the film again with its sound, with boxes, landmarks and text.
 
     Below is the trace of valence and arousal of the face that is seen most."""
-    reader, faces, blocks = VideoReader(video), _FacesByFrame(store, table), _sound_from_zero(video)
+    reader, faces = open_clip(video), _FacesByFrame(store, table)
     strip = _Strip(reader, faces.main, seconds) if set(VA_COLUMNS) <= set(table) else None
-    height, sound = reader.height + (strip.height if strip else 0), next(blocks, None)
     bar = dict(total=reader.n_frames or None, leave=False, unit="frame", disable=not progress)
+    frames = iter(tqdm(reader, f"{store.clip}, film", **bar))
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(reader.fault or f"{video} holds no frame")
+    blocks = _sound_from(video, first.time)
+    height, sound = reader.height + (strip.height if strip else 0), next(blocks, None)
     with FilmWriter(path, reader.width, height, reader.fps, None if sound is None else _SOUND_RATE) as film:
         if sound is not None: film.add_sound(sound)
-        for frame in tqdm(reader, f"{store.clip}, film", **bar):
+        for frame in chain([first], frames):
             image, (rows, landmarks) = frame.image.copy(), faces.at(frame.index)
             draw_faces(image, rows, landmarks, faces.several)
-            film.add(np.concatenate([image, strip.draw(rows)]) if strip else image)
+            film.add(np.concatenate([image, strip.draw(rows, frame.time)]) if strip else image, frame.time)
             if sound is not None: _with_sound(film, blocks)
     return Path(path)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #337eb1f2
 class _Strip:
     "The trace under the picture, frame after frame."
-    def __init__(self, reader:VideoReader, face:int, seconds:float):
+    def __init__(self, reader, face:int, seconds:float): # `reader`: of the film
         self.width, self.height, self.face = reader.width, strip_height(reader.height), face
-        self.capacity = max(2, min(round(seconds*reader.fps), reader.n_frames or 10**9))
-        self.title = f"face {face}, {self.capacity/reader.fps:.0f} s" if face >= 0 else "no face"
-        self.history = deque(maxlen=self.capacity)
+        self.seconds = max(2/reader.fps, min(seconds, reader.n_frames/reader.fps or seconds))
+        self.title = f"face {face}, {self.seconds:.0f} s" if face >= 0 else "no face"
+        self.history, self.times = deque(), deque()
 
-    def draw(self, rows:list[dict])->np.ndarray:
-        "(height, width, 3) uint8 after one more frame."
+    def draw(self, rows:list[dict], time:float)->np.ndarray:
+        "(height, width, 3) uint8 after one more frame, at `time` s."
         values = ([row[name] for name in VA_COLUMNS] for row in rows if row["face_id"] == self.face)
         self.history.append(next(values, [np.nan, np.nan]))
-        return draw_trace(np.array(self.history), self.width, self.height, self.capacity, self.title)
+        self.times.append(time)
+        while self.times[0] < time - self.seconds:
+            self.history.popleft()
+            self.times.popleft()
+        places = (np.array(self.times) - self.times[0])/self.seconds
+        return draw_trace(np.array(self.history), self.width, self.height, len(places), self.title, places)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #28933f5f
 class _FacesByFrame:

@@ -21,7 +21,7 @@ from ..files.atomic import Skipped, whole, write_json, write_text
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
 from ..preprocess.pipeline import preprocess
-from ..preprocess.sources import find_sources
+from ..preprocess.sources import find_sources, readable
 
 # %% ../../nbs/70_apps/06_predict.ipynb #b68205cf
 CSV_COLUMNS = {"file": "file", "frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status",
@@ -117,7 +117,7 @@ def _write_plot(path:Path, table:pd.DataFrame, title:str)->Path:
 def _predicted_table(predictor:Predictor, store:FaceStore, progress:bool, compound)->pd.DataFrame:
     "The table of one clip, each row with its file, with compound expressions if they are wanted."
     table = predictor.predict_store(store, progress)
-    table["file"] = table["file"].replace("", str(store.about["source"]["path"])) # stores of before lack it
+    table["file"] = table["file"].replace("", readable(store.about["source"]["path"])) # stores of before lack it
     if compound is None: return table
     from affect_nb.analysis.compound import score_compounds
     return score_compounds(table, compound)

@@ -130,7 +130,7 @@ def window_batches(
     for piece in _pieces(cuts, places, carry):
         for start in range(0, len(piece), size): yield piece[start:start + size], carry and start > 0
 
-# %% ../../nbs/70_apps/00_windows.ipynb #1be04e31
+# %% ../../nbs/70_apps/00_windows.ipynb #d2ab1c2f
 WINDOWS = ("overlap", "carry", "paper") # how a network's windows follow each other
 DEFAULT_WINDOWS = "overlap"             # on films; clips that are scored take the paper's
 
@@ -139,6 +139,24 @@ def _has_memory(model:torch.nn.Module)->bool:
     members = getattr(model, "members", None)
     return not isinstance(model, FrameNetwork) if members is None else any(map(_has_memory, members))
 
+def _check_windows(network):
+    "A `ValueError` for options that a `WindowNetwork` cannot have."
+    if network.windows not in (None, *WINDOWS):
+        raise ValueError(f"windows is {network.windows!r}, allowed are {', '.join(WINDOWS)}")
+    if network.carry and network.windows not in (None, "carry"):
+        raise ValueError(f"carry is True and windows is {network.windows!r}: give one of the two")
+    if (network.carry or network.windows == "carry") and not hasattr(network.model, "continued"):
+        given = "carry is True" if network.carry else "windows is 'carry'"
+        raise ValueError(f"{given}, but {type(network.model).__name__} has no `continued`, "
+                         "so its hidden state cannot go on; allowed are windows='overlap' and 'paper'")
+
+# %% ../../nbs/70_apps/00_windows.ipynb #73489bcf
+def _prediction_values(output:AffectOutput, tasks:tuple)->np.ndarray: # (..., columns)
+    "Valence, arousal and probabilities, in the order of `prediction_columns`."
+    parts = dict(va=lambda: output.va.float(), expression=lambda: output.expression_prob, aus=lambda: output.au_prob)
+    return torch.cat([parts[task]() for task in tasks], -1).cpu().numpy()
+
+# %% ../../nbs/70_apps/00_windows.ipynb #1be04e31
 @dataclass
 class WindowNetwork:
     "A trained network that reads windows of a clip."
@@ -152,14 +170,7 @@ class WindowNetwork:
     windows: str|None = None     # of WINDOWS; None: DEFAULT_WINDOWS, or as `carry` is
 
     def __post_init__(self):
-        if self.windows not in (None, *WINDOWS):
-            raise ValueError(f"windows is {self.windows!r}, allowed are {', '.join(WINDOWS)}")
-        if self.carry and self.windows not in (None, "carry"):
-            raise ValueError(f"carry is True and windows is {self.windows!r}: give one of the two")
-        if self.chosen_windows == "carry" and not hasattr(self.model, "continued"):
-            given = "carry is True" if self.carry else "windows is 'carry'"
-            raise ValueError(f"{given}, but {type(self.model).__name__} has no `continued`, "
-                             "so its hidden state cannot go on; allowed are windows='overlap' and 'paper'")
+        _check_windows(self)
         if self.precision != Precision(): self.precision.lay_out(self.model)
 
     @property
@@ -170,8 +181,10 @@ class WindowNetwork:
     @property
     def needed_windows(self)->str: # of WINDOWS
         "The windows that are read: where nothing goes on from frame to frame, the paper's give the same numbers."
-        if self.chosen_windows == "overlap" and (self.length == 1 or not _has_memory(self.model)): return "paper"
-        return self.chosen_windows
+        if self.carry or self.windows == "carry": return "carry"
+        if self.length == 1 or not _has_memory(self.model): return "paper"
+        chosen = self.chosen_windows
+        return "overlap" if chosen == "carry" and not hasattr(self.model, "continued") else chosen
 
     @property
     def columns(self)->list[str]:
@@ -198,29 +211,6 @@ class WindowNetwork:
                 output, state = self.model.continued(faces, landmarks, state, *audio)
             else: output = self.model(*inputs)
         return _prediction_values(output, tasks_of(self.model)).reshape(*batch.heard.shape, -1), state
-
-    @torch.inference_mode()
-    def encode(self, batch:WindowBatch)->dict: # of tensors (frames, ...)
-        "What the network needs of each frame by itself; all inputs, where it does not tell these apart."
-        faces, landmarks, *audio = [normalise_faces(part.to(self.device)) for part in batch.inputs]
-        frames = dict(landmarks=landmarks.flatten(0, 1))
-        if not hasattr(self.model, "encode"):
-            return frames | dict(faces=faces.flatten(0, 1), audio=[part.flatten(0, 1) for part in audio])
-        with self.precision.autocast(self.device): return frames | dict(encoded=self.model.encode(faces, *audio))
-
-    @torch.inference_mode()
-    def decode(self, frames:dict, shape:tuple)->np.ndarray: # (n, T, columns)
-        "Predictions of windows that start anew, from what `encode` gives of (n, T) = `shape` frames."
-        apart = lambda part: part.unflatten(0, shape)
-        with self.precision.autocast(self.device):
-            if "encoded" in frames: output, _ = self.model.decode(frames["encoded"], apart(frames["landmarks"]), shape)
-            else: output = self.model(*map(apart, (frames["faces"], frames["landmarks"], *frames["audio"])))
-        return _prediction_values(output, tasks_of(self.model)).reshape(*shape, -1)
-
-def _prediction_values(output:AffectOutput, tasks:tuple)->np.ndarray: # (..., columns)
-    "Valence, arousal and probabilities, in the order of `prediction_columns`."
-    parts = dict(va=lambda: output.va.float(), expression=lambda: output.expression_prob, aus=lambda: output.au_prob)
-    return torch.cat([parts[task]() for task in tasks], -1).cpu().numpy()
 
 # %% ../../nbs/70_apps/00_windows.ipynb #0120193e
 @dataclass
@@ -287,20 +277,40 @@ def fade_weights(
     before = np.ones(length - hop) if first else np.concatenate([np.zeros(length - 2*hop), rise])
     return np.concatenate([before, 1 - rise]).astype(np.float32)
 
-# %% ../../nbs/70_apps/00_windows.ipynb #57447399
+# %% ../../nbs/70_apps/00_windows.ipynb #128d317a
 def _each(function:Callable, *trees):
     "`function` of the tensors at the same place in dicts and lists of dicts and lists."
     if isinstance(trees[0], dict): return {name: _each(function, *(tree[name] for tree in trees)) for name in trees[0]}
     if isinstance(trees[0], list): return [_each(function, *parts) for parts in zip(*trees)]
     return function(*trees)
 
+@torch.inference_mode()
+def _features(network:WindowNetwork, batch:WindowBatch)->dict: # of tensors (frames, ...)
+    "What a network needs of each frame by itself; all inputs, where it does not tell these apart."
+    faces, landmarks, *audio = [normalise_faces(part.to(network.device)) for part in batch.inputs]
+    frames = dict(landmarks=landmarks.flatten(0, 1))
+    if not hasattr(network.model, "from_features"):
+        return frames | dict(faces=faces.flatten(0, 1), audio=[part.flatten(0, 1) for part in audio])
+    with network.precision.autocast(network.device): return frames | dict(features=network.model.features(faces, *audio))
+
+@torch.inference_mode()
+def _from_features(network:WindowNetwork, frames:dict, shape:tuple)->np.ndarray: # (n, T, columns)
+    "Predictions of windows that start anew, from the `_features` of (n, T) = `shape` frames."
+    apart = lambda part: part.unflatten(0, shape)
+    with network.precision.autocast(network.device):
+        if "features" not in frames:
+            output = network.model(*map(apart, (frames["faces"], frames["landmarks"], *frames["audio"])))
+        else: output, _ = network.model.from_features(frames["features"], apart(frames["landmarks"]), shape)
+    return _prediction_values(output, tasks_of(network.model)).reshape(*shape, -1)
+
+# %% ../../nbs/70_apps/00_windows.ipynb #57447399
 class _FadedRun:
     "The predictions of a run of a face, which grow with its frames; of the frames only the latest are kept."
     def __init__(self, network:WindowNetwork, frames:np.ndarray): # frames of its rows
         self.network, self.places, self.n = network, frames - frames[0], int(frames[-1] - frames[0]) + 1
         self.first, self.values = int(frames[0]), np.zeros((len(frames), len(network.columns)), np.float32)
         self.starts, self.done = overlapping_starts(self.n, network.length), 0
-        self.kept, self.kept_from, self.stop = None, 0, 0 # what `encode` gave, of frames kept_from to stop
+        self.kept, self.kept_from, self.stop = None, 0, 0 # their `_features`, of frames kept_from to stop
 
     def blocks(self, size:int)->Iterator[tuple]: # its rows, its first frame in the clip, frames
         "The run, `size` frames at a time."
@@ -310,7 +320,7 @@ class _FadedRun:
 
     def add(self, batch:WindowBatch):
         "Read the next frames, and predict the windows that they complete."
-        new, length = self.network.encode(batch), self.network.length
+        new, length = _features(self.network, batch), self.network.length
         self.kept = new if self.kept is None else _each(lambda *pair: torch.cat(pair), self.kept, new)
         self.stop += batch.heard.shape[1]
         complete = len(self.starts) if self.stop == self.n else (self.stop - length)//_hop(length) + 1
@@ -324,7 +334,7 @@ class _FadedRun:
         length = self.network.length
         frames = torch.tensor(starts)[:, None] + torch.arange(length)
         places = (frames.clamp(max=self.stop - 1) - self.kept_from).flatten()
-        predicted = self.network.decode(_each(lambda part: part[places], self.kept), (len(starts), length))
+        predicted = _from_features(self.network, _each(lambda part: part[places], self.kept), (len(starts), length))
         for start, values in zip(starts, predicted):
             rows = self._rows(start, start + length)
             here = self.places[rows.start:rows.stop] - start
@@ -339,22 +349,10 @@ class _FadedRun:
         "The rows of frames of the run."
         return range(*map(int, np.searchsorted(self.places, [start, stop])))
 
-# %% ../../nbs/70_apps/00_windows.ipynb #08bd801f
-def predict_rows(
-    network:WindowNetwork,
-    store:FaceStore,
-    faces:list=None,       # only these face_ids; None: all
-    sound:ClipSound=None,  # of the clip, for a network that reads sound; None: zeros
-    progress:bool=False,   # show a bar
-)->RowPredictions:
-    "Predictions of each row of a store; the rows of other faces have none."
-    n, faces = len(store), store.faces if faces is None else faces
-    rows = RowPredictions(np.full((n, len(network.columns)), np.nan, np.float32), np.zeros(n, bool), np.zeros(n, bool))
-    predict = _predict_overlapping if network.needed_windows == "overlap" else _predict_in_turn
-    total = sum(map(len, map(store.rows, faces)))
-    with tqdm(total=total, desc=f"{store.clip}, network", leave=False, disable=not progress) as bar:
-        for done in predict(network, store, faces, sound, rows): bar.update(done)
-    return rows.only(store.present(0, n))
+# %% ../../nbs/70_apps/00_windows.ipynb #fe7f50c8
+def _opened_anew(store:FaceStore)->FaceStore:
+    "The same store, mapped once more: pages that the first one has read count as memory until it is closed."
+    return FaceStore.open(store.path) if isinstance(store, FaceStore) else store
 
 def _predict_in_turn(network, store, faces, sound, rows)->Iterator[int]: # rows that are done
     "Fill `rows` with windows that follow each other."
@@ -382,6 +380,19 @@ def _predict_overlapping(network, store, faces, sound, rows)->Iterator[int]: # r
             yield len(block)
         rows.values[run.start:run.stop] = faded.values
 
-def _opened_anew(store:FaceStore)->FaceStore:
-    "The same store, mapped once more: pages that the first one has read count as memory until it is closed."
-    return FaceStore.open(store.path) if isinstance(store, FaceStore) else store
+# %% ../../nbs/70_apps/00_windows.ipynb #08bd801f
+def predict_rows(
+    network:WindowNetwork,
+    store:FaceStore,
+    faces:list=None,       # only these face_ids; None: all
+    sound:ClipSound=None,  # of the clip, for a network that reads sound; None: zeros
+    progress:bool=False,   # show a bar
+)->RowPredictions:
+    "Predictions of each row of a store; the rows of other faces have none."
+    n, faces = len(store), store.faces if faces is None else faces
+    rows = RowPredictions(np.full((n, len(network.columns)), np.nan, np.float32), np.zeros(n, bool), np.zeros(n, bool))
+    predict = _predict_overlapping if network.needed_windows == "overlap" else _predict_in_turn
+    total = sum(map(len, map(store.rows, faces)))
+    with tqdm(total=total, desc=f"{store.clip}, network", leave=False, disable=not progress) as bar:
+        for done in predict(network, store, faces, sound, rows): bar.update(done)
+    return rows.only(store.present(0, n))

@@ -202,6 +202,7 @@ def _make_track(name, labels, stores, other_sides=(), sound=False):
         landmarked=no_landmarks is None, sound=sound_file, clock=clock, recording=recording)
     return track, [text for text in (note, no_landmarks, *sound_notes) if text]
 
+# %% ../../nbs/30_data/40_sequences.ipynb #342bf48a
 def _label_readers(names, labels):
     "Clip -> a function that gives its labels, from an index, a table, or the stores alone."
     if labels is None: return {name: lambda: None for name in names}

@@ -107,6 +107,14 @@ def _crop_folders(root):
     found = [folder for folder in _folders_below(root) if folder.name.startswith(_CROPS)]
     return [*found, *(inner for folder in found for inner in _subfolders(folder) if inner.name.startswith(_CROPS))]
 
+def _pictures_alone(database)->str:
+    "What can be done with a copy that has pictures and no annotations."
+    crops = sum(len(_subfolders(folder)) for folder in database._crops)
+    if not database._videos and not crops: return ''
+    return (f"There are {len(database._videos)} videos and aligned faces of {crops} clips, but no annotation of this "
+            "database: a film can be predicted, nothing can be trained or scored; put the folder of annotations beside "
+            "them (annotations, 6th ABAW Annotations, or their folders of tasks)")
+
 # %% ../../nbs/25_databases/12_affwild2.ipynb #7f653346
 def _unverified_test_list(root, annotations, names):
     "The clips in the list of the test set of one task."
@@ -149,8 +157,9 @@ class AffWild2(Database):
                                  "it may be in one of them")
             if file: files.setdefault(name, {})[task] = file
         self._videos, self._crops = _find_films(self.root, _names_of(splits)), _crop_folders(self.root)
-        if not splits: self._say_what_is_there()
         return [self._clip(name, files.get(name, {}), splits[name], subjects) for name in sorted(splits)]
+
+    def _what_is_there(self): return _pictures_alone(self)
 
     def _entries(self):
         "Task, split, clip, file of every annotation; the lists of the test set have no file."
@@ -160,14 +169,6 @@ class AffWild2(Database):
                 for folder in [folder for folder in folders if folder.is_dir()][:1]:
                     for name, file in find_texts(folder).items(): yield task, split, name, file
             for name in _unverified_test_list(self.root, self._folder, where.lists): yield task, 'test', name, None
-
-    def _say_what_is_there(self):
-        "A `ValueError` for pictures without annotations."
-        crops = sum(len(_subfolders(folder)) for folder in self._crops)
-        if not self._videos and not crops: return
-        raise ValueError(f"{self.root} holds {len(self._videos)} videos and aligned faces of {crops} clips of {self.name}, "
-                         "but no annotation: a film can be predicted, nothing can be trained or scored; put the folder "
-                         "of annotations beside them (annotations, 6th ABAW Annotations, or their folders of tasks)")
 
     def _clip(self, name, files, splits, subjects):
         split = max(splits.values(), key=SPLITS.index)

@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SIDES', 'WITHOUT_MEDIA', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'has_sides', 'Database', 'are_in',
-           'register_database', 'list_databases', 'database_options', 'open_database', 'find_videos', 'video_of',
-           'find_texts', 'numbered_images', 'read_subjects', 'subject_of', 'is_au', 'label_table', 'matched_length']
+           'register_database', 'list_databases', 'database_options', 'open_database', 'options_of_each', 'find_videos',
+           'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of', 'is_au', 'label_table',
+           'matched_length']
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c1c26ac
 import inspect
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,8 +29,8 @@ from ..preprocess.sources import VIDEO_SUFFIXES, Source
 # %% ../../nbs/25_databases/10_base.ipynb #54c429d5
 SPLITS = ('train', 'validation', 'test') # each one is held out from those before it
 SIDES = ('left', 'right')
-WITHOUT_MEDIA = ("labels, statistics and splits can be used (`affect_nb check`); faces cannot be found, so nothing can be "
-                 "trained, before videos or images are there")
+WITHOUT_MEDIA = ("labels, statistics and splits can be used (`affect_nb check`); faces cannot be found, so nothing can "
+                 "be trained, before videos or images are there")
 WHOLE_NUMBERS = ('expression', 'category', 'compound') # label columns where missing is -1
 _DATABASES = {} # name -> adapter
 
@@ -93,6 +95,7 @@ class Database:
         self.clips = _sorted_clips(self)
 
     def _find_clips(self): raise NotImplementedError(f"{type(self).__name__} does not define where its clips are")
+    def _what_is_there(self)->str: return '' # of a copy without a clip: a sentence
     def _read(self, clip): raise NotImplementedError(f"{type(self).__name__} does not define how its labels are read")
     @cached_property
     def manifest(self)->Manifest: return load_manifest(self.name)
@@ -101,7 +104,6 @@ class Database:
     @property
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
     def note(self, text:str): self.log.note(text)
-
     @cached_property
     def _by_name(self)->dict: return {clip.name: clip for clip in self.clips}
     def clip(self, name:str)->Clip:
@@ -119,8 +121,7 @@ class Database:
         clip:Clip|str,     # of this database
     )->pd.DataFrame:       # frame (0-based; -1: the whole clip), then valence, arousal, expression, compound, au*
         "One row per frame, sentinels as NaN or -1; no rows where the clip is not annotated."
-        clip = self.clip(clip) if isinstance(clip, str) else clip
-        return reading(lambda: self._read(clip), self.log)
+        return reading(lambda: self._read(self.clip(clip) if isinstance(clip, str) else clip), self.log)
 
     def frames(self,
         split:str=None,    # one of SPLITS; None: all
@@ -134,9 +135,7 @@ class Database:
         "What `preprocess` reads of a clip: its video or its images; None where neither is there."
         return _source_of(self, clip)
 
-    def __repr__(self):
-        counts = ', '.join(f"{len(self.select(split))} {split}" for split in SPLITS if self.select(split))
-        return f"{type(self).__name__}({str(self.root)!r}: {len(self.clips)} clips, {counts})"
+    def __repr__(self): return f"{type(self).__name__}({str(self.root)!r}: {_split_sizes(self)})"
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c97c139
 def _sorted_clips(database):
@@ -147,6 +146,11 @@ def _sorted_clips(database):
     clips = reading(lambda: list(database._find_clips()), database.log)
     if not clips: raise ValueError(_nothing_found(database))
     return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), clip.name))
+
+def _split_sizes(database)->str:
+    "How many clips there are, and in each split."
+    sizes = {split: len(database.select(split)) for split in SPLITS}
+    return ', '.join([f"{len(database.clips)} clips", *(f"{size} {split}" for split, size in sizes.items() if size)])
 
 def _unknown_clip(database, name)->str:
     "The message for a clip that is not there."
@@ -183,22 +187,26 @@ def _nearest_layout(root, manifest)->str:
     for release, path in ((name, path) for name, paths in _layouts(manifest).items() for path in paths):
         of = f" of release {release}" if release else ''
         if file := _first_match(root, f'*/{path}'):
-            return f"{file.relative_to(root)} is {path}{of}: give the folder {root/file.relative_to(root).parts[0]}"
+            found = file.relative_to(root)
+            return f"The nearest: {found} is {path}{of}: give the folder {root/found.parts[0]}"
         folders = path.split('/')
         for depth in range(1, len(folders) - 1):
             file, above = _first_match(root, '/'.join(folders[depth:])), '/'.join(folders[:depth])
-            if file: return f"{file.relative_to(root)} is {path}{of} without {above}/ around it: put it there, or give the folder above"
-        if file := _first_match(root, path): return f"{file.relative_to(root)} is there{of}"
+            if file:
+                return (f"The nearest: {file.relative_to(root)} is {path}{of} without {above}/ around it: "
+                        "put it there, or give the folder above")
+        if file := _first_match(root, path): return f"The nearest: {file.relative_to(root)} is there{of}"
     return ''
 
+# %% ../../nbs/25_databases/10_base.ipynb #d76a3a34
 def _nothing_found(database)->str:
     "The message for a folder without a clip."
     if database.faults:
         kinds = '; '.join(kind_text(faults) for faults in by_kind(database.faults)[:5])
         return f"{database.root}: no row of {database.name} can be used: {kinds}"
-    nearest = _nearest_layout(database.root, database.manifest)
-    expected = f"expected are {_layout_text(database.manifest)}"
-    return f"{database.root} holds no clip of {database.name}; {expected}" + (f". The nearest: {nearest}" if nearest else '')
+    expected = f"{database.root} holds no clip of {database.name}; expected are {_layout_text(database.manifest)}"
+    instead = database._what_is_there() or _nearest_layout(database.root, database.manifest)
+    return f"{expected}. {instead}" if instead else expected
 
 # %% ../../nbs/25_databases/10_base.ipynb #da7e9614
 def are_in(
@@ -265,6 +273,19 @@ def open_database(
     if unknown:
         raise ValueError(f"{name} has no option {unknown[0]!r}, allowed are {', '.join(allowed)}")
     return _DATABASES[name](root, **options)
+
+# %% ../../nbs/25_databases/10_base.ipynb #4ff28d0e
+def options_of_each(
+    names:list,      # of databases
+    options:Mapping, # on_fault, and what any of their adapters takes
+)->dict[str, dict]:  # database -> the options that it takes
+    "Options for several databases; one that none of them takes is a `ValueError`."
+    each = {name: {option: options[option] for option in database_options(name) if option in options} for name in names}
+    unknown = [option for option in options if not any(option in own for own in each.values())]
+    if unknown:
+        takes = '; '.join(f"{name} has {', '.join(database_options(name))}" for name in names)
+        raise ValueError(f"there is no option {unknown[0]!r} of {' or '.join(names)}; {takes}")
+    return each
 
 # %% ../../nbs/25_databases/10_base.ipynb #40cc8248
 def find_videos(

@@ -71,9 +71,9 @@ def read_codes(
               if wanted is None or au in wanted}
     last_label = label if frame_place != len(cells) - 1 else None
     values = read_annotation(path, len(cells), header=','.join(cells), log=log, label=last_label)
-    frame = ordered_frames(values[:, frame_place], path, first_row=2, log=log)
     columns = sorted(place for au in places.values() for place in au)
     values[:, columns] = _checked_codes(values[:, columns], label, path, log)
+    frame = ordered_frames(values[:, frame_place], path, first_row=2, log=log, labels=values[:, columns])
     units = {au: _unit_of(values[:, places[au]]) for au in places}
     return pd.DataFrame(units, index=range(len(values)))[frame >= 0].set_axis(frame[frame >= 0])
 

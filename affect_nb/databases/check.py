@@ -294,6 +294,7 @@ def _compare_counts(database, report, statistics, synthetic):
         message = f"{row.found} found, the manifest says {row.manifest}"
         if row.found != row.manifest: report.add('note', f'{row.split} {row.what}', message, 'counts')
 
+# %% ../../nbs/25_databases/60_check.ipynb #4cc91d28
 def _note_subjects(database, report):
     "How many clips have no subject of their own, where others have."
     lacking, n = [clip.name for clip in database.clips if clip.subject == clip.name], len(database.clips)
@@ -306,10 +307,11 @@ def _note_coding(database, report, statistics):
     "Frames outside of the coded parts, and action units that are never coded."
     uncoded, rows = report.clips['uncoded'], report.clips['rows']
     if uncoded.any():
-        clips = first_names(f'{clip} {number}' for clip, number in zip(report.clips['clip'][uncoded > 0], uncoded[uncoded > 0]))
+        some = uncoded > 0
+        clips = first_names(f'{clip} {number}' for clip, number in zip(report.clips['clip'][some], uncoded[some]))
         text = f"{uncoded.sum()} of {rows.sum()} frames up to the last coded ones have no code"
-        report.add('note', 'coding', f"{text}, and count as not annotated, in {count_of((uncoded > 0).sum(), 'clip')}: {clips}",
-                   'coding')
+        where = f"in {count_of(some.sum(), 'clip')}: {clips}"
+        report.add('note', 'coding', f"{text}, and count as not annotated, {where}", 'coding')
     never = [name for name, labelled in statistics.labelled_aus().items() if not labelled]
     if never and len(never) < len(statistics.labelled_aus()):
         names = first_names((name.upper() for name in never), 12)
@@ -343,7 +345,8 @@ def _split_finding(database, left, right, part):
     if known is None: return 'error', where, f"{shared} ({', '.join(tasks)}): {row.names}; allowed is none"
     people = ', '.join(map(str, shared_people({side: database.select(side, tasks[0]) for side in (left, right)})))
     counted = f", {known.subjects} by the manifest" if known.subjects else ''
-    return 'note', where, f"{people}: {row.names}; the release has it so{counted}, and subject_exclusive learns without them"
+    return 'note', where, (f"{people}: {row.names}; the release has it so{counted}, "
+                           "and subject_exclusive learns without them")
 
 # %% ../../nbs/25_databases/60_check.ipynb #756ec5ef
 def _holds_images(database)->bool:
@@ -358,8 +361,8 @@ def _check_media(database, report, has_images):
     without = not has_images if of_images else not any(clip.video or clip.crops for clip in database.clips)
     if without:
         report.findings = [finding for finding in report.findings if finding.kind != 'media']
-        report.add('note', report.folder, f"annotations only: there is no video and no image of any clip; {WITHOUT_MEDIA}",
-                   'media')
+        text = f"annotations only: there is no video and no image of any clip; {WITHOUT_MEDIA}"
+        report.add('note', report.folder, text, 'media')
     elif not of_images and not any(clip.video for clip in database.clips): _note_crops(database, report)
     elif of_images:
         names = ('labels without image', 'images without label', 'frames')
@@ -463,6 +466,12 @@ class _Known:
         "Paths below the root of all that belongs to clips."
         return [path.relative_to(root) for path in (*self.files, *self.images, *self.wholes) if root in path.parents]
 
+    def pictures(self, root)->list:
+        "For each folder of images below the root a path with each suffix that they have."
+        suffixes = {folder: {Path(name).suffix for name in names} for folder, names in self.images.items()}
+        return [(folder/f'image{suffix}').relative_to(root) for folder, several in suffixes.items()
+                if root in (folder, *folder.parents) for suffix in several]
+
     def tops(self, root)->set:
         "Folders right below the root with something of a clip in them, without those that belong to one clip."
         paths = [path for path in self.inside(root) if len(path.parts) > 1 or (root/path).is_dir()]
@@ -497,10 +506,11 @@ def _with_parents(folders)->set: return {above for folder in folders for above i
 def _folders_without(place, folders, known): return [name for name in folders if place/name not in known]
 def _visible(names): return sorted(name for name in names if not name.startswith('.'))
 
+# %% ../../nbs/25_databases/60_check.ipynb #bc58bab5
 def _surplus(database, images)->dict:
     "'belongs to no clip', 'is not expected here; allowed are ...' -> files."
     root, known, surplus = database.root, _known_of(database, images), {}
-    tops, inside = known.tops(root), known.inside(root)
+    tops, inside = known.tops(root), known.inside(root) + known.pictures(root)
     allowed = {top: _allowed_suffixes(database, top, inside) for top in tops}
     for path, is_folder in _walk(root, tops, known.wholes, known.used):
         name = path.relative_to(root).as_posix()

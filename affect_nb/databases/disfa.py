@@ -43,6 +43,11 @@ def _lone_ends(numbers):
     ends = ((0, steps[0], steps[1]), (len(steps), steps[-1], steps[-2]))
     return np.array([place for place, step, beside in ends if step > 2 and beside == 1], int)
 
+def _said_again(numbers, labels):
+    "(n,) bool: does a row repeat the one above, number and labels?"
+    equal = (labels[1:] == labels[:-1]) | np.isnan(labels[1:]) & np.isnan(labels[:-1])
+    return np.r_[False, (numbers[1:] == numbers[:-1]) & equal.all(1)]
+
 def _fault_once(log, path, row, message):
     if not log.knows(path, row): log.fault(path, row, message)
 
@@ -61,13 +66,18 @@ def ordered_frames(
     first_row:int=1,      # 1-based line of numbers[0] in the file
     log:ReadingLog=None,  # None: a bad row is an error
     first:int=1,          # the number of the first frame
+    labels:np.ndarray=None, # (n, k) what the rows say, NaN where nothing; None: not known
 )->np.ndarray:            # (n,) int64 frame, 0-based; -1: the row does not count
-    "Frame of each row; a number that is none, or out of line, is a fault."
+    "Frame of each row; a number that is none, or out of line, is a fault; of equal rows the first counts."
     log, numbers = log or ReadingLog(), np.asarray(numbers, float)
     whole = (np.floor(numbers) == numbers) & (numbers >= first) & (numbers <= LAST_FRAME)
     allowed = f"allowed are whole numbers {first} to {LAST_FRAME}"
     for row in np.flatnonzero(~whole): _fault_once(log, path, row + first_row, f"frame is {numbers[row]:g}, {allowed}")
-    rows = np.flatnonzero(whole)
+    again = np.zeros(len(numbers), bool) if labels is None else _said_again(numbers, labels) & whole
+    for row in np.flatnonzero(again):
+        _fault_once(log, path, row + first_row, f"frame is {numbers[row]:g} after {numbers[row]:g}; allowed are "
+                                                "numbers that go up, each one once; the labels agree, the first counts")
+    rows = np.flatnonzero(whole & ~again)
     good = _in_every_longest_run(numbers[rows])
     _fault_out_of_line(log, path, rows + first_row, numbers[rows], good)
     rows = rows[good]
@@ -146,5 +156,5 @@ def _read_intensities(database, file):
     for row in np.flatnonzero(broken & ~np.isnan(level)):
         _fault_once(log, file, row + 1, f"{label.name} is {level[row]:g}, {allowed}")
     level = checked(np.where(broken, np.nan, level)[:, None], label, file, log=log)[:, 0]
-    frame = ordered_frames(frame, file, log=log)
+    frame = ordered_frames(frame, file, log=log, labels=level[:, None])
     return pd.Series(level[frame >= 0], frame[frame >= 0])

@@ -152,6 +152,7 @@ def read_text(
         raise ValueError(f"{path} is empty; an annotation is lines of text")
     return text
 
+# %% ../../nbs/25_databases/05_label_files.ipynb #c1a0ff99
 _POINT = re.compile(r'-?\d+\.(\d+)')
 
 def _fixed_digits(cells):
@@ -203,6 +204,7 @@ def _check_header(path, first_line, header):
     if names != header.split(','):
         raise ValueError(f"{path}, row 1: the header is {first_line!r}, allowed is {header!r}")
 
+# %% ../../nbs/25_databases/05_label_files.ipynb #5b692b2f
 def _parse_at_once(lines, width):
     "(n, width) float64 where every line is `width` numbers, else None."
     names = [str(column) for column in range(width)]

@@ -89,9 +89,9 @@ class LabelStatistics:
         chosen = [ids for (split, column), (_, ids) in self._ids.items() if column == name and _is_in(split, splits)]
         return sum(chosen, Counter())
 
+# %% ../../nbs/25_databases/58_statistics.ipynb #be4c4c5d
 def _is_in(split, splits): return splits is None or split in splits
 
-# %% ../../nbs/25_databases/58_statistics.ipynb #be4c4c5d
 def _count_numbers(statistics, labels, split):
     "Sums and extremes of the columns of numbers."
     for name, sums, ends in zip(labels, *_sums(labels.to_numpy(float))):

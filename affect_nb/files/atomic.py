@@ -97,8 +97,9 @@ def _last_write(path:Path)->float:
 
 # %% ../../nbs/05_files/00_atomic.ipynb #461e823c
 def write_text(path:str|os.PathLike, text:str)->Path:
-    "Write `text` as UTF-8, whole or not at all; bytes of file names that are no text are spelled out."
-    with whole(path) as aside: aside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    "Write `text` as UTF-8, whole or not at all."
+    with whole(path) as aside: # of a file name that is no Unicode the bytes are written as escapes
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(path)
 
 def write_json(path:str|os.PathLike, content)->Path:

@@ -68,10 +68,10 @@ def _add_video_stream(container, film):
     stream.options = {"crf": str(film.crf), "preset": "veryfast", "mbtree": "0"}
     return stream
 
-def _packed_frame(frame, number, stream):
-    "`frame` for the encoder, at its time."
+def _packed_frame(frame, number, tick):
+    "`frame` for the encoder, `number` ticks (s) from the start."
     picture = av.VideoFrame.from_ndarray(_with_even_sides(frame), format="rgb24")
-    picture.pts, picture.time_base = number, 1/stream.codec_context.framerate
+    picture.pts, picture.time_base = number, tick
     return picture
 
 def _packed_sound(samples, number, rate):
@@ -79,6 +79,20 @@ def _packed_sound(samples, number, rate):
     sound = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
     sound.sample_rate, sound.pts, sound.time_base = rate, number, Fraction(1, rate)
     return sound
+
+# %% ../../nbs/05_files/10_film.ipynb #b90e51d7
+_TICK = Fraction(1, 90_000) # s
+
+def _next_place(film, time:float|None)->int:
+    "Where the next frame of a `FilmWriter` lies, in its ticks; a ValueError where its time does not follow."
+    if film._timed != (time is not None):
+        raise ValueError(f"{film.path}: frame {film.n_frames} has time {time}; all frames have one, or none has")
+    if time is None: return film.n_frames
+    place = round((time - film._zero)/_TICK)
+    if place <= film._place:
+        earlier = float(film._zero + film._place*_TICK)
+        raise ValueError(f"{film.path}: frame {film.n_frames} has time {time} s, the one before {earlier} s: times must ascend")
+    return place
 
 # %% ../../nbs/05_files/10_film.ipynb #3ece79ae
 class FilmWriter:
@@ -94,6 +108,7 @@ class FilmWriter:
         _check_film(path, width, height, fps)
         self.path, self.width, self.height, self.fps, self.rate = path, int(width), int(height), float(fps), rate
         self.crf, self.threads, self.n_frames, self.n_samples = crf, threads, 0, 0
+        self._tick = None # s, of the frames' clock; known from the first frame on
 
     def __enter__(self):
         with ExitStack() as opened:
@@ -104,11 +119,24 @@ class FilmWriter:
             self._opened = opened.pop_all()
         return self
 
-    def add(self, frame:np.ndarray):
-        "Append one frame, (height, width, 3) uint8 RGB."
+    def add(self, frame:np.ndarray, time:float|None=None):
+        "Append one frame, (height, width, 3) uint8 RGB, at `time` s; None for all: one after another at `fps`."
         _check_frame(frame, self.width, self.height)
-        self._container.mux(self._video.encode(_packed_frame(frame, self.n_frames, self._video)))
+        if self._tick is None: self._begin(time)
+        self._place = _next_place(self, time)
+        self._container.mux(self._video.encode(_packed_frame(frame, self._place, self._tick)))
         self.n_frames += 1
+
+    def _begin(self, time:float|None):
+        "Frames with times of their own need a finer clock, before the encoder begins."
+        self._place, self._zero, self._timed = -1, time, time is not None
+        self._tick = _TICK if self._timed else 1/self._video.codec_context.framerate
+        if self._timed: self._video.codec_context.time_base = _TICK
+
+    @property
+    def seconds(self)->float:
+        "How long the pictures are so far, s."
+        return float(self._place*self._tick) + 1/self.fps if self.n_frames else 0.
 
     def add_sound(self, samples:np.ndarray):
         "Append any number of samples, (n,) float in [-1, 1]."

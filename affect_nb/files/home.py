@@ -53,8 +53,9 @@ def network_places()->dict[str, Path]: # in words -> the card of a network, whic
 def default_network()->Path: # of its card
     "The network that predicts where none is named; a `ValueError` lists where it was looked for."
     places = network_places()
-    if MODEL_VARIABLE in places and not places[MODEL_VARIABLE].is_file():
-        raise ValueError(f"{MODEL_VARIABLE} is {places[MODEL_VARIABLE]}, which is no model card")
+    if (given := places.get(MODEL_VARIABLE)) is not None:
+        if given.is_file() or given.with_name(f"{given.name}.json").is_file(): return given
+        raise ValueError(f"{MODEL_VARIABLE} is {given}, which is no model card")
     for path in places.values():
         if path.is_file(): return path
     looked = "".join(f"\n  {path} ({words})" for words, path in places.items())

@@ -52,17 +52,17 @@ class FrameNetwork(nn.Module):
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio:Tensor=None)->AffectOutput:
         check_inputs(faces, landmarks, audio, with_landmarks=False, with_audio=self.modality == 'audio')
-        return self.decode(self.encode(faces, audio), landmarks, faces.shape[:2])[0]
+        return self.from_features(self.features(faces, audio), landmarks, faces.shape[:2])[0]
 
-    def encode(self, faces:Tensor, audio:Tensor=None)->dict[str, Tensor]:
-        "The CNN's maps (B*T, ...) of frames."
+    def features(self, faces:Tensor, audio:Tensor=None)->dict[str, Tensor]:
+        "The CNN's maps (B*T, ...)."
         return self.cnn(scale_pixels(read_images(self.modality, faces, audio).flatten(0, 1)))
 
-    def decode(self, encoded:dict, landmarks:Tensor|None, shape:tuple, state=None)->tuple[AffectOutput, None]:
-        "Predictions from what `encode` gives of (B, T) = `shape` frames; called as those of recurrent networks."
-        features = encoded['last-pool'].flatten(1)
-        if hasattr(self, 'fc'): features = self.fc(features)
-        return self.output(features.unflatten(0, shape)), None
+    def from_features(self, features:dict, landmarks, shape:tuple, state=None)->tuple[AffectOutput, None]:
+        "Predictions from the `features` of (B, T) = `shape` frames; called as the recurrent networks are."
+        pooled = features['last-pool'].flatten(1)
+        if hasattr(self, 'fc'): pooled = self.fc(pooled)
+        return self.output(pooled.unflatten(0, shape)), None
 
     def continued(self, faces:Tensor, landmarks:Tensor=None, state=None, audio=None)->tuple[AffectOutput, None]:
         "Called as the recurrent networks are; there is no state."

@@ -128,27 +128,24 @@ class CnnRnn(nn.Module):
         "The RNNs by name, from the top down."
         return {name: part for name, part in self.named_children() if isinstance(part, nn.RNNBase)}
 
-    def features(self, images:Tensor)->dict[str, Tensor]:
-        "Pictures (B, T, 3, H, W) to the CNN's maps (B*T, ...), each frame by itself, all taps in one pass."
+    def features(self, images:Tensor, audio:Tensor=None)->dict[str, Tensor]:
+        "Pictures (B, T, 3, H, W), or `audio` if that is read, to the CNN's maps (B*T, ...), all taps in one pass."
+        images = images if audio is None else read_images(self.modality, images, audio)
         return self.cnn(scale_pixels(images.flatten(0, 1)))
 
     def run_rnns(self, features:dict, landmarks:Tensor|None, shape:tuple, state:dict=None)->tuple[Tensor, dict]:
         "Maps of (B, T) = `shape` frames to the RNNs' outputs (B, T, hidden_units), and their hidden states by name."
         return _run_rnns(self.rnns, _rnn_inputs(self, features, landmarks), shape, state or {})
 
-    def encode(self, faces:Tensor, audio:Tensor=None)->dict[str, Tensor]:
-        "The CNN's maps (B*T, ...), which no other frame takes part in."
-        return self.features(read_images(self.modality, faces, audio))
-
-    def decode(self, encoded:dict, landmarks:Tensor|None, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
-        "Predictions from what `encode` gives of (B, T) = `shape` frames, and the state after them."
-        hidden, state = self.run_rnns(encoded, landmarks, shape, state)
+    def from_features(self, features:dict, landmarks, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
+        "Predictions from the `features` of (B, T) = `shape` frames, and the state after them."
+        hidden, state = self.run_rnns(features, landmarks, shape, state)
         with full_precision(hidden.device): return self.output(hidden), state
 
     def continued(self, faces, landmarks=None, state:dict=None, audio=None)->tuple[AffectOutput, dict]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
         check_inputs(faces, landmarks, audio, with_landmarks=self.landmarks, with_audio=self.modality == 'audio')
-        return self.decode(self.encode(faces, audio), landmarks, faces.shape[:2], state)
+        return self.from_features(self.features(faces, audio), landmarks, faces.shape[:2], state)
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio:Tensor=None)->AffectOutput:
         return self.continued(faces, landmarks, audio=audio)[0]

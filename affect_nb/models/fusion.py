@@ -87,14 +87,14 @@ class DecisionFusion(nn.Module):
             raise ValueError(f"ccc has {len(shares)} rows, there are {len(members)} members")
         self.register_buffer('shares', shares.float())
 
-    def encode(self, faces:Tensor, audio=None)->list[dict]:
-        "For each member what it needs of each frame by itself."
-        return [member.encode(faces) for member in self.members]
+    def features(self, faces:Tensor, audio=None)->list[dict]:
+        "For each member the CNN's maps."
+        return [member.features(faces) for member in self.members]
 
-    def decode(self, encoded:list, landmarks:Tensor|None, shape:tuple, state:list=None)->tuple[AffectOutput, list]:
-        "Predictions from what `encode` gives of (B, T) = `shape` frames, and the state of each member after them."
-        parts = zip(self.members, encoded, state or [None]*len(self.members))
-        return self._mean([member.decode(part, landmarks, shape, before) for member, part, before in parts])
+    def from_features(self, features:list, landmarks, shape:tuple, state:list=None)->tuple[AffectOutput, list]:
+        "Predictions from the `features` of (B, T) = `shape` frames, and the state of each member after them."
+        parts = zip(self.members, features, state or [None]*len(self.members))
+        return self._mean([member.from_features(part, landmarks, shape, before) for member, part, before in parts])
 
     def continued(self, faces:Tensor, landmarks:Tensor=None, state:list=None)->tuple[AffectOutput, list]:
         "Predictions for the next frames, and the state of each member after them."
@@ -168,21 +168,17 @@ class ModelFusion(nn.Module):
         else: self.rnn1 = make_rnn(rnn, features=joined, units=units, dropout=0., layers=1)
         self.output = nn.Linear(units, 2)
 
-    def features(self, faces:Tensor)->list[dict]:
+    def features(self, faces:Tensor, audio=None)->list[dict]:
         "For each member the CNN's maps; those of a shared CNN are computed once."
         if not hasattr(self, 'cnn'): return [member.features(faces) for member in self.members]
         maps = self.cnn(scale_pixels(faces.flatten(0, 1)))
         return [{tap: maps[tap] for tap in member.cnn_taps} for member in self.members]
 
-    def encode(self, faces:Tensor, audio=None)->list[dict]:
-        "What no other frame takes part in: `features`."
-        return self.features(faces)
-
-    def decode(self, encoded:list, landmarks:Tensor|None, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
-        "Predictions from what `encode` gives of (B, T) = `shape` frames, and the state after them."
+    def from_features(self, features:list, landmarks, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
+        "Predictions from the `features` of (B, T) = `shape` frames, and the state after them."
         state = state or dict(members=[None]*len(self.members), rnn1=None)
-        parts = zip(self.members, encoded, state['members'])
-        results = [member.run_rnns(features, landmarks, shape, before) for member, features, before in parts]
+        parts = zip(self.members, features, state['members'])
+        results = [member.run_rnns(maps, landmarks, shape, before) for member, maps, before in parts]
         hidden, states = zip(*results)
         with full_precision(hidden[0].device):
             joined, last = torch.cat(hidden, 2).float(), None
@@ -193,7 +189,7 @@ class ModelFusion(nn.Module):
     def continued(self, faces:Tensor, landmarks:Tensor=None, state:dict=None)->tuple[AffectOutput, dict]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
         check_inputs(faces, landmarks, None, with_landmarks=self.landmarks, with_audio=False)
-        return self.decode(self.encode(faces), landmarks, faces.shape[:2], state)
+        return self.from_features(self.features(faces), landmarks, faces.shape[:2], state)
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio=None)->AffectOutput:
         check_inputs(faces, landmarks, audio, with_landmarks=self.landmarks, with_audio=False)

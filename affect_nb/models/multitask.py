@@ -62,18 +62,18 @@ class AudioVisual(nn.Module):
         self.rnn1 = make_rnn('gru', joined, units, rnn_dropout)
         self.output = AffectLayer(units, tasks, au_names)
 
-    def encode(self, faces:Tensor, audio:Tensor)->dict:
+    def features(self, faces:Tensor, audio:Tensor)->dict:
         "The maps of both CNNs and whether there is sound, (B*T, ...), which no other frame takes part in."
-        return dict(visual=self.visual.encode(faces), audio=self.audio.encode(faces, audio),
+        return dict(visual=self.visual.features(faces), audio=self.audio.features(faces, audio),
                     sound=has_sound(audio).flatten())
 
-    def decode(self, encoded:dict, landmarks, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
-        "Predictions from what `encode` gives of (B, T) = `shape` frames, and the state after them."
+    def from_features(self, features:dict, landmarks, shape:tuple, state:dict=None)->tuple[AffectOutput, dict]:
+        "Predictions from the `features` of (B, T) = `shape` frames, and the state after them."
         state, hidden, after = state or {}, {}, {}
         for name, stream in (('visual', self.visual), ('audio', self.audio)):
-            hidden[name], after[name] = stream.run_rnns(encoded[name], None, shape, state.get(name))
+            hidden[name], after[name] = stream.run_rnns(features[name], None, shape, state.get(name))
         with full_precision(hidden['visual'].device):
-            sound = encoded['sound'].unflatten(0, shape)[..., None]
+            sound = features['sound'].unflatten(0, shape)[..., None]
             joined = torch.cat([hidden['visual'], hidden['audio']*sound], 2)
             joined, after['rnn1'] = self.rnn1(joined, state.get('rnn1'))
             return self.output(joined), after
@@ -81,7 +81,7 @@ class AudioVisual(nn.Module):
     def continued(self, faces, landmarks=None, state:dict=None, audio=None)->tuple[AffectOutput, dict]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
         check_inputs(faces, None, audio, with_landmarks=False, with_audio=True)
-        return self.decode(self.encode(faces, audio), None, faces.shape[:2], state)
+        return self.from_features(self.features(faces, audio), None, faces.shape[:2], state)
 
     def forward(self, faces:Tensor, landmarks:Tensor=None, audio:Tensor=None)->AffectOutput:
         return self.continued(faces, landmarks, audio=audio)[0]

@@ -14,7 +14,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .video import PacketDecoder, require_content, stream_duration
+from ..files.containers import (PacketDecoder, guarded, open_media, picture_stream, reason_of, shared_clock,
+                                        sound_stream, stream_duration)
 
 # %% ../../nbs/20_preprocess/10_audio.ipynb #4e31817b
 @dataclass
@@ -51,29 +52,21 @@ class SoundTrack:
     rate: int               # Hz, of that one
     duration: float|None    # s of that one, None where it is not declared
     picture: float|None     # s, of the picture, None where there is none or it is not declared
+    stream: int = 0         # its number among all streams of the file
 
 def sound_track(
     path:str|os.PathLike, # anything that FFmpeg reads
 )->SoundTrack|None:       # None: it has no sound
     "The sound that a file declares; a file that FFmpeg cannot read is a ValueError."
-    with _open_media(path) as container:
-        if not container.streams.audio: return None
-        stream, video = _default_track(container), next(iter(container.streams.video), None)
-        return SoundTrack(
-            tracks=len(container.streams.audio), channels=stream.channels or 0, rate=stream.rate or 0,
-            duration=float(stream.duration*stream.time_base) if stream.duration else None,
-            picture=video and stream_duration(container, video))
-
-def _default_track(container:av.container.InputContainer)->av.AudioStream:
-    "The track that is read: the one that is marked as default, or the first."
-    marked = [stream for stream in container.streams.audio if stream.disposition & av.stream.Disposition.default]
-    return (marked or container.streams.audio)[0]
-
-def _open_media(path:str|os.PathLike)->av.container.InputContainer:
-    require_content(path)
-    try: return av.open(str(path))
-    except av.error.FFmpegError as error:
-        raise ValueError(f"{path} is no file that FFmpeg reads: {error.strerror}") from None
+    with open_media(path) as container:
+        stream, video = sound_stream(container), picture_stream(container)
+        if stream is None: return None
+        joined = shared_clock(path).duration # of all parts, where there are several
+        with guarded(path, "holds sound of a kind that FFmpeg does not know"):
+            return SoundTrack(
+                tracks=len(container.streams.audio), channels=stream.channels or 0, rate=stream.rate or 0,
+                duration=joined or (float(stream.duration*stream.time_base) if stream.duration else None),
+                picture=video and (joined or stream_duration(container, video)), stream=stream.index)
 
 # %% ../../nbs/20_preprocess/10_audio.ipynb #2b019e64
 _RATES = (1000, 768_000) # Hz, what a header may declare; anything else is damage
@@ -133,7 +126,7 @@ class _Timeline:
         if changed or abs(now - self.counted) > _TOLERANCE:
             yield from self.flush()
             try: self.converter = MonoConverter(frame, self.rate)
-            except ValueError as error: self.refused = str(error); return
+            except Exception as error: self.refused = reason_of(error); return
             self.place, self.counted = round((now - self.start)*self.rate), now
         yield from self._placed(self.converter(frame))
         self.counted += frame.samples/frame.sample_rate
@@ -196,18 +189,19 @@ class SoundReader:
     def __iter__(self)->Iterator[np.ndarray]: # (n,) float32 in [-1, 1], some thousand samples each
         self._begin()
         timeline = self._timeline
-        with _open_media(self.path) as container:
-            clock = _picture_start(container)
-            for frame in self._decoded(container):
-                yield from timeline.add(frame, None if frame.pts is None else frame.time - clock)
+        with open_media(self.path) as container:
+            picture, clock = picture_stream(container), shared_clock(self.path)
+            zero = 0. if picture is None else clock.start_of(picture)
+            for frame in self._decoded(container, clock):
+                yield from timeline.add(frame, None if frame.pts is None else frame.time - zero)
                 if timeline.refused: self._note(timeline.refused, broken=True)
                 if timeline.refused or self.n_read >= timeline.most: break
             yield from timeline.flush()
         for words, broken in _length_faults(self, timeline): self._note(words, broken)
         self.unreliable = timeline.is_overlapping
 
-    def _decoded(self, container:av.container.InputContainer)->Iterator[av.AudioFrame]:
-        decoder = PacketDecoder(container, _default_track(container))
+    def _decoded(self, container:av.container.InputContainer, clock)->Iterator[av.AudioFrame]:
+        decoder = PacketDecoder(container, sound_stream(container), clock)
         for frame in decoder:
             self._timeline.n_lost = decoder.n_damaged
             yield frame
@@ -236,11 +230,6 @@ def _most_samples(track:SoundTrack, rate:int)->int:
     "How many samples a file of such a header may hold; a damaged one must not fill the disk."
     if track.picture: return int(rate*(1.5*track.picture + 60))
     return int(rate*2*(track.duration or 43_200))
-
-def _picture_start(container:av.container.InputContainer)->float:
-    "s on the container's clock."
-    starts = (float(stream.start_time*stream.time_base) for stream in container.streams.video if stream.start_time)
-    return next(starts, 0.)
 
 def _length_faults(reader:SoundReader, timeline:_Timeline)->Iterator[tuple[str, bool]]:
     "What is wrong with the sound as a whole, and whether it is broken by that."

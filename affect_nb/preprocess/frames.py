@@ -83,11 +83,7 @@ def frame_row(
                 frame=frame, time=time, face_id=face_id, status=status,
                 **dict(zip(("box_x1", "box_y1", "box_x2", "box_y2"), corners)), score=score,
                 landmarks=_flat(landmarks), crop_landmarks=_flat(crop_landmarks),
-                sound=sound, sound_tracks=min(sound_tracks, 127), sound_channels=min(sound_channels, 127), file=_as_text(file))
-
-def _as_text(name:str)->str:
-    "A file name as text; bytes of it that are none, as in Latin-1 of old archives, are spelled out."
-    return name.encode("utf-8", "backslashreplace").decode()
+                sound=sound, sound_tracks=min(sound_tracks, 127), sound_channels=min(sound_channels, 127), file=file)
 
 def _flat(points)->np.ndarray:
     "(68, 2) points as 136 numbers, NaN where there are none."

@@ -32,8 +32,8 @@ from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, TrackedFace, TrackLimits
-from .pictures import ImageReader, natural_key
-from .sources import Source, find_sources, open_clip, output_names
+from .pictures import ImageReader, images_in, natural_key, read_image
+from .sources import Source, find_sources, open_clip, output_names, readable
 from .video import VideoFrame, VideoReader
 
 if TYPE_CHECKING: import pandas as pd
@@ -141,7 +141,7 @@ def _clip_rows(tracked:Iterable, transform:str, unrelated:bool, files:dict, film
     "The rows of all frames; `tracked` gives each frame and its faces, `files` the picture of a frame number."
     for frame, faces in tracked:
         time = float("nan") if unrelated else frame.time # stills have none
-        about = dict(frame=frame.index, time=time, file=str(files.get(frame.index, film)))
+        about = dict(frame=frame.index, time=time, file=readable(files.get(frame.index, film)))
         yield from _face_rows(frame, _numbered_by_size(faces) if unrelated else faces, transform, about)
 
 def _numbered_by_size(faces:list[TrackedFace])->list[TrackedFace]:
@@ -199,22 +199,19 @@ def preprocess_clip(
     path, reader = Path(path), open_clip(source)
     images = isinstance(reader, ImageReader)
     unrelated = getattr(source, "still", images) # a plain path to pictures: stills
-    tracker, files = settings.tracker(stills=unrelated), dict(zip(reader.numbers, reader.files)) if images else {}
-    sound, sound_about = clip_sound(source, path, settings, images)
+    tracker, files = settings.tracker(stills=unrelated, streams=reader.streams), dict(zip(reader.numbers, reader.files)) if images else {}
+    sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
-                 stills=unrelated)
+                 stills=unrelated, streams=reader.streams)
     frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
                   leave=False, unit="frame", disable=not progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
         rows = _clip_rows(tracker.follow(frames), settings.transform, unrelated, files, film=str(source))
-        for row in _with_sound(rows, sound, sound_about):
-            writer.add(**row)
-            files.pop(row["frame"], None) # each that stays was not read
+        for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
-        writer.about["fault"] = reader.fault
-        writer.about["unread"] = list(zip(map(str, files.values()), getattr(reader, "unread", ())))
+        writer.about |= dict(fault=reader.fault, notes=reader.notes)
     return FaceStore.open(path)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -226,6 +223,7 @@ def fingerprint(
     facts = [file.stat() for file in _files_of(path, frames)]
     about = dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts),
                  changed=max((fact.st_mtime_ns for fact in facts), default=0))
+    if getattr(source, "pixel_aspect", None): about["pixel_aspect"] = source.pixel_aspect
     if not frames: return about
     numbered = repr([(number, str(file)) for number, file in frames]) # the same files may get other numbers
     return dict(about, frames=zlib.crc32(numbered.encode()))
@@ -387,16 +385,17 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     "Open the stores, and write the frame table and the list of what was left out."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
     skipped = [Skipped(str(source), reason, failed=True) for source, reason in failed.items()] + left_out
-    skipped += _kept_in_part("", [(store, store.about.get("fault")) for store in stores])
+    for store in stores: skipped += _unread_pictures(store) or _kept_in_part("", [(store, store.about.get("fault"))])
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
-    skipped += [Skipped(*unread, failed=True) for store in stores for unread in store.about.get("unread", ())]
-    readable, damaged = _all_stores(dest)
+    skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
+                for store in stores for note in store.about.get("notes") or ()]
+    readable_stores, damaged = _all_stores(dest)
     skipped += damaged
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}
     write_json(dest/_INDEX, earlier | made)
-    _write_frames(dest/"frames.parquet", readable)
+    _write_frames(dest/"frames.parquet", readable_stores)
     return Preprocessed(dest, stores, skipped)
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
@@ -404,13 +403,19 @@ def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipp
     return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}", failed=store.about.get("stills", False))
             for store, fault in faults if fault] # a film that breaks off is a note, pictures that are missing are not
 
-def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
-    "What earlier calls left out, of sources that are still there and that this call has not looked at."
-    looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}
-    earlier = _read_json(dest/"skipped.json", [])
-    return [entry for entry in earlier if entry["source"] not in looked_at and os.path.lexists(entry["source"])]
+def _unread_pictures(store:FaceStore)->list[Skipped]:
+    "Each picture of a folder of stills that could not be read, and why."
+    folder, read = Path(store.about["source"]["path"]), set(store.table["file"].to_pylist())
+    if not store.about.get("fault") or not store.about.get("stills") or not folder.is_dir(): return []
+    reasons = {file: _reason_unread(file) for file in images_in(folder) if readable(file) not in read}
+    return [Skipped(str(file), reason, failed=True) for file, reason in reasons.items() if reason]
 
-# %% ../../nbs/20_preprocess/70_pipeline.ipynb #6ab1eb23
+def _reason_unread(file:Path)->str|None:
+    "Why a picture cannot be read; None where it can."
+    try: read_image(file)
+    except Exception as error: return str(error) if str(file) in str(error) else f"{file}: {error}"
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #ccdcb536
 def _all_stores(dest:Path)->tuple[list[Path], list[Skipped]]:
     "The stores in a folder, and what looks like one and cannot be read."
     readable, damaged = [], []
@@ -429,3 +434,10 @@ def _write_frames(path:Path, stores:Iterable[Path], rows:int=4096):
             for start in range(0, len(FaceStore.open(store)), rows):
                 table = FaceStore.open(store).table.slice(start, rows)
                 writer.write_table(table.cast(FRAME_SCHEMA))
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #97c5a768
+def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
+    "What earlier calls left out, of sources that are still there and that this call has not looked at."
+    looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}
+    earlier = _read_json(dest/"skipped.json", [])
+    return [entry for entry in earlier if entry["source"] not in looked_at and os.path.lexists(entry["source"])]

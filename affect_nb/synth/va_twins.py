@@ -132,14 +132,14 @@ class OmgTwin(FilmTwin):
     def video(self, plan): return "{}/{}/{}.mp4".format(plan.split, *_video_and_utterance(plan))
 
     def plans(self, size, difficulty, seed):
-        plans, recordings = [], 0
+        plans, recordings, shared = [], 0, self.shares_speaker and self.counts(size)["validation"] > 0
         for split, count in self.counts(size).items():
             for position in range(count):
                 recording, place = recordings + position//len(_UTTERANCES), position % len(_UTTERANCES)
                 person = self._speaker(seed, recording, place, split)
                 plans.append(self._plan(size, difficulty, seed, split=split, position=position, number=len(plans) + 1,
                                         title=person.clip, people=(person,)))
-            recordings += -(-count//len(_UTTERANCES)) - self.shares_speaker*(split == "train")
+            recordings += -(-count//len(_UTTERANCES)) - (shared and split == "train")
         return plans
 
     def _speaker(self, seed, recording, place, split):

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from ..databases.base import Database, open_database
+from ..databases.base import Database, open_database, options_of_each
 from ..files.atomic import Skipped, write_json
 from ..models.starting import weights_record
 from ..models.weights import read_card
@@ -223,6 +223,7 @@ def _find_recipe_faces(recipes, source, faces, **options):
     tasks = {task for recipe in recipes for task in recipe.tasks}
     return find_faces(source, faces, tasks=tuple(sorted(tasks)), **options)
 
+# %% ../../nbs/50_train/34_jobs_chain.ipynb #31369d66
 def train_chain(
     stages:list[Stage],      # as from `mt_chain`
     databases:Mapping[str, tuple], # 'pretrain' -> ('aff-wild', folder), 'train' -> ('aff-wild2', folder)
@@ -231,13 +232,14 @@ def train_chain(
     device=None,             # None: the fastest there is
     validation:str="holdout",# people of the training part; "official" or "subject_exclusive": the release's own part
     allow_overlap:bool=False,# True: the same people may be in both official parts
-    reader:Mapping|None=None,# options of the databases' readers: on_fault
+    reader:Mapping|None=None,# options of the databases' readers: on_fault, and what any of them takes
     only:list|None=None,     # stages to run, as `run_chain` takes them
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
     needed = sorted({stage.data for stage in chosen_stages(stages, databases, only)})
-    opened = {data: open_database(*databases[data], **(reader or {})) for data in needed}
+    options = options_of_each([databases[data][0] for data in needed], reader or {})
+    opened = {data: open_database(*databases[data], **options[databases[data][0]]) for data in needed}
     recipes = {data: [adapt_recipe(stage.recipe, source) for stage in stages if stage.data == data]
                for data, source in opened.items()}
     for data in needed: # missing labels, or people in two parts, are an error before hours of preprocessing

@@ -18,7 +18,7 @@ from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
 from ..data.parts import hold_out
 from ..data.sequences import SequenceDataset
-from ..data.store import preprocess_database
+from ..data.store import faces_of, preprocess_database
 from ..databases.base import SPLITS, Database, open_database
 from ..databases.splits import release_sides, shared_people
 from ..files.atomic import Skipped
@@ -83,6 +83,7 @@ def clips_of(
     if len(tasks) == 1: return source.select(split, tasks[0])
     return [clip for clip in source.select(split) if set(tasks) & set(clip.splits)]
 
+# %% ../../nbs/50_train/30_jobs_database.ipynb #dea076ef
 def used_parts(
     source:Database,          # an open database
     tasks:tuple,              # of 'va', 'expression', 'aus'
@@ -121,7 +122,7 @@ def database_loaders(
     validation:str="holdout", # subjects of the training part; "official": the release's validation part;
                               # "subject_exclusive": the same, without its people in training
     allow_overlap:bool=False, # True: take official parts although somebody is in both
-)->DataLoaders:               # `shared` has who is on both sides: only where an official split is so, or is allowed to be
+)->DataLoaders:               # `shared` has who is on both sides, where an official split is so or may be so
     "Loaders for training and validation on subjects that have nothing in common, or on a release's own parts."
     labels, recipe = index_database(source, Path(faces)/"labels"), adapt_recipe(recipe, source)
     parts = used_parts(source, recipe.tasks, validation, allow_overlap)
@@ -129,7 +130,8 @@ def database_loaders(
 
     def dataset(clips):
         chosen = labels.only(clip.name for clip in clips)
-        return SequenceDataset(faces, chosen, length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
+        stores = faces_of(source, faces, clips)
+        return SequenceDataset(stores, chosen, length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
 
     if validation != "holdout": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)

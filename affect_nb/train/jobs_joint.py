@@ -18,7 +18,8 @@ from ..data.index import index_database
 from ..data.joint import LabelSet, joint_dataloaders
 from ..data.parts import SomeWindows, hold_out, with_labels, without_people
 from ..data.sequences import SequenceDataset
-from ..databases.base import Database, open_database
+from ..data.store import faces_of
+from ..databases.base import Database, open_database, options_of_each
 from ..files.atomic import Skipped
 from ..models.starting import weights_record
 from ..models.weights import Card, read_card
@@ -51,7 +52,8 @@ class _TaskWindows:
 
     def dataset(self, clips):
         chosen = self.labels.only(clip.name for clip in clips)
-        return SequenceDataset(self.faces, chosen, length=self.recipe.length, remainder=self.recipe.remainder,
+        stores = faces_of(self.source, self.faces, clips)
+        return SequenceDataset(stores, chosen, length=self.recipe.length, remainder=self.recipe.remainder,
                                sound=self.recipe.sound)
 
     def windows(self, sides):
@@ -199,7 +201,7 @@ def train_joint(
     weights=None,            # checkpoints to start from, as `fit` takes them
     validation:str='holdout',# people of the training parts; else the releases' own, where they have one; who is held
                              # out anywhere is learned from nowhere, so 'official' is 'subject_exclusive' here
-    reader:Mapping|None=None,# options of the databases' readers: on_fault
+    reader:Mapping|None=None,# options of the databases' readers: on_fault, and what any of them takes
     every:int=1,             # of the windows with a label, one in so many is used
     cbs=None,                # further callbacks
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
@@ -207,7 +209,8 @@ def train_joint(
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
     weights_record(weights) # a missing file is an error before hours of preprocessing
     check_couples(recipe.coupling, recipe.tasks)
-    sources = {name: open_database(name, folder, **(reader or {})) for name, folder in databases.items()}
+    options = options_of_each(list(databases), reader or {})
+    sources = {name: open_database(name, folder, **options[name]) for name, folder in databases.items()}
     tasks = {name: _shared_tasks(source, recipe.tasks) for name, source in sources.items()}
     _check_parts([(name, task) for name, own in tasks.items() for task in own], recipe.tasks, recipe.arch)
     skipped = _without_tasks(tasks, recipe)

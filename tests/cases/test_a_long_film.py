@@ -86,7 +86,7 @@ def test_the_paper_s_windows_are_what_they_were(moving, name):
         window = [torch.nn.functional.pad(part[start:start + LENGTH], (0, 0)*(part.ndim - 1) + (0, LENGTH - len(part[start:start + LENGTH])))[None] for part in (faces, points)]
         if predictor.hears: window.append(torch.zeros(1, LENGTH, 1, 96, 96, dtype=torch.uint8))
         with torch.no_grad(): expected.append(predictor.model(*window).va[0])
-    seen = (table.status == "ok").to_numpy()
+    seen = (table.status == "ok").to_numpy().copy()
     np.testing.assert_allclose(va(table)[seen], torch.cat(expected)[:53][seen], atol=1e-5)
 
 
@@ -122,7 +122,7 @@ def test_the_cnn_sees_each_frame_once_and_few_at_a_time(moving, name):
 
 @pytest.mark.parametrize("name", ["affwildnet_vgg", "decision_fusion", "av_mt_vgg_gru"])
 def test_a_network_that_cannot_tell_cnn_and_rnn_apart(moving, name):
-    "One of somebody else, without `encode`, gives the same, for more work."
+    "One of somebody else, without `from_features`, gives the same, for more work."
     class Theirs(torch.nn.Module):
         def __init__(self, model): super().__init__(); self.model, self.tasks = model, getattr(model, "tasks", ("va",))
         def forward(self, *inputs): return self.model(*inputs)

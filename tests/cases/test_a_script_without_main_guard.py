@@ -10,9 +10,12 @@ from affect_nb.files.film import write_film
 
 SCRIPT = """
 from affect_nb.preprocess.pipeline import preprocess
-print("rows", sum(map(len, preprocess("films", "faces", workers=2, progress=False).stores)))
+preprocess("films", "faces", workers=2, progress=False)
 """
-GUARDED = SCRIPT.replace("\nprint", "\nif __name__ == '__main__': print")
+SMALL = """
+from affect_nb.files.workers import in_parallel
+if {guard}: print(sorted(done.result() for _, done in in_parallel(abs, [-1, -2], workers=2)))
+"""
 
 
 def films(folder):
@@ -33,13 +36,15 @@ def test_one_sentence_instead_of_a_storm(tmp_path):
     assert done.returncode == 1 and done.stderr.count("Traceback") == 1, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("RuntimeError: ") and "mine.py" in last and '`if __name__ == "__main__":`' in last and "workers=1" in last
-    (tmp_path/"mine.py").write_text(GUARDED)
+
+
+def test_with_a_guard_it_works(tmp_path):
+    (tmp_path/"mine.py").write_text(SMALL.format(guard="__name__ == '__main__'"))
     done = run(tmp_path, "mine.py")
-    assert (done.returncode, done.stdout.split()) == (0, ["rows", "6"]), done.stderr
+    assert (done.returncode, done.stdout) == (0, "[1, 2]\n"), done.stderr
 
 
 def test_a_program_from_a_pipe(tmp_path):
-    films(tmp_path/"films")
-    done = run(tmp_path, "-", input=SCRIPT)
+    done = run(tmp_path, "-", input=SMALL.format(guard=True))
     assert done.returncode == 1 and done.stderr.count("Traceback") == 1, done.stderr
     assert "this program is <stdin>, which worker processes cannot import" in done.stderr

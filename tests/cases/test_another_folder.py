@@ -1,15 +1,9 @@
 """`predict` in a folder that holds no run: the network is found, or the message names where it was looked for."""
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 import affect_nb
 from affect_nb.apps.cli import app
 from affect_nb.apps.predictor import Predictor
-from affect_nb.files import home
 from affect_nb.files.home import MODEL_VARIABLE, default_network
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import save_checkpoint

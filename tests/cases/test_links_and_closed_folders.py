@@ -101,4 +101,5 @@ def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, recurs
     monkeypatch.setattr(Path, "iterdir", iterdir)
     sources, left_out = find_sources(folder, recursive=recursive)
     assert [source.name for source in sources] == ["day"]
-    assert any("cannot be read: Permission denied" in entry.reason and entry.failed for entry in left_out)
+    entry, = left_out
+    assert f"{folder/'closed'}: the folder cannot be read: Permission denied" == entry.reason and entry.failed

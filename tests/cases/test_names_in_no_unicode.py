@@ -47,7 +47,7 @@ def test_names_that_are_no_text(tmp_path):
         done = preprocess(tmp_path/"in", tmp_path/"out", **QUICK)
         assert len({store.path.stem for store in done.stores}) == 2 and set(map(len, done.stores)) == {2}
         assert [Path(entry.source).name for entry in done.skipped] == [names[2]]
-    assert sorted(done.frames.file.unique()) == [f"{tmp_path}/in/caf\\udce{digit}.mp4" for digit in "89"]
+    assert set(done.frames.file) == {f"{tmp_path}/in/caf\ufffd.mp4"}
     assert json.loads((tmp_path/"out"/"skipped.json").read_text())[0]["source"] == str(tmp_path/"in"/names[2])
 
 

@@ -85,12 +85,13 @@ def test_a_film_that_cannot_be_read_is_an_exit_code_and_a_note_is_none(film, car
     assert code == 1 and "talk.csv" in out and "empty.mp4" in err
 
 
-def test_a_picture_that_cannot_be_read_is_named(card, tmp_path):
+def test_each_picture_that_cannot_be_read_is_named(card, tmp_path):
     (tmp_path/"photos").mkdir()
     Image.fromarray(render_face({}, Identity.draw(3), size=140, seed=0).image).save(tmp_path/"photos"/"good.png")
-    (tmp_path/"photos"/"letter.jpg").write_text("Dear reader\n"*9)
+    for name in ("letter.jpg", "note.png"): (tmp_path/"photos"/name).write_text("Dear reader\n"*9)
     code, out, err = command("predict", tmp_path/"photos", "--model", card, "--out", tmp_path/"out")
-    assert code == 1 and "photos.csv" in out and "letter.jpg" in err
+    assert code == 1 and "photos.csv" in out
+    assert "left out, or kept in part (2)" in err and all(name in err for name in ("letter.jpg", "note.png"))
     assert len(pd.read_csv(tmp_path/"out"/"photos.csv")) == 1
 
 

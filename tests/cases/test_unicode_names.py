@@ -1,4 +1,6 @@
 """Names with accents, written as one character (NFC) or as two (NFD, as macOS does): outputs are found by either."""
+import os
+import shutil
 import unicodedata
 
 import pandas as pd
@@ -42,3 +44,14 @@ def test_two_files_that_look_alike_keep_two_outputs(tmp_path):
     if len(list(tmp_path.iterdir())) == 1: pytest.skip("this file system takes both forms for one name")
     names = [source.name for source in list_sources(tmp_path)]
     assert len({unicodedata.normalize("NFC", name).casefold() for name in names}) == 2
+
+
+def test_a_name_that_is_no_unicode(tmp_path):
+    "As of old archives: the byte becomes the sign for an unknown character, and the rest of the folder is read."
+    (tmp_path/"films").mkdir()
+    film(tmp_path/"films"/"good.mp4")
+    try: shutil.copy(tmp_path/"films"/"good.mp4", os.fsencode(tmp_path/"films") + b"/caf\xe9.mp4")
+    except OSError: pytest.skip("this file system takes only Unicode")
+    done = preprocess(tmp_path/"films", tmp_path/"faces", progress=False)
+    assert [store.clip for store in done.stores] == ["caf\ufffd", "good"] and not done.skipped
+    assert len(preprocess(tmp_path/"films", tmp_path/"faces", progress=False).stores) == len(list((tmp_path/"faces").glob("*.arrow"))) == 2
