@@ -18,7 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
-from tqdm.auto import tqdm
 
 from .columns import EXPRESSION_COLUMNS, VA_COLUMNS, predicted_aus
 from .plots import VA_COLOURS, plot_au_trace, plot_expression_trace, plot_va_trace, va_plane
@@ -28,6 +27,7 @@ from ..files.film import FilmWriter
 from ..preprocess.audio import SoundReader
 from ..preprocess.face_store import FaceStore
 from ..preprocess.sources import open_clip
+from ..preprocess.video import counted
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #addcbada
 FILM_COLOURS = {name: tuple(round(255*part) for part in to_rgb(colour)) for name, colour in VA_COLOURS.items()} # RGB
@@ -196,8 +196,7 @@ def write_annotated(
     Below is the trace of valence and arousal of the face that is seen most."""
     reader, faces = open_clip(video), _FacesByFrame(store, table)
     strip = _Strip(reader, faces.main, seconds) if set(VA_COLUMNS) <= set(table) else None
-    bar = dict(total=reader.n_frames or None, leave=False, unit="frame", disable=not progress)
-    frames = iter(tqdm(reader, f"{store.clip}, film", **bar))
+    frames = counted(reader, reader.n_frames, f"{store.clip}, film", progress)
     first = next(frames, None)
     if first is None:
         raise ValueError(reader.fault or f"{video} holds no frame")

@@ -46,6 +46,7 @@ def _compound_names(classes)->tuple|None:
         raise ValueError(f"compound_classes is {classes!r}, allowed are {', '.join(_COMPOUND)}, or a list of names")
     return _COMPOUND[classes]
 
+# %% ../../nbs/25_databases/23_own.ipynb #bfbe287d
 def _sentinels(missing)->dict:
     "Our column, or 'aus' for all AUs -> list of values that mean no annotation."
     for name in missing:
@@ -66,6 +67,7 @@ def _spans(ranges, rescale)->dict:
                              "rescale=True stretches it to that")
     return {name: tuple(ranges.get(name, (-1, 1))) for name in ('valence', 'arousal')}
 
+# %% ../../nbs/25_databases/23_own.ipynb #54cf07f3
 _SPLIT = {split: split for split in SPLITS} | dict(training='train', testing='test', privatetest='test')
 _SPLIT |= dict.fromkeys(('valid', 'val', 'dev', 'devel', 'development', 'publictest'), 'validation')
 

@@ -40,6 +40,7 @@ def our_column(
 
 def _is_other_name(name): return str(name).strip().lower() in _ALSO
 
+# %% ../../nbs/25_databases/20_own_table.ipynb #dc349ac6
 def _renamed(header, columns, path):
     "Theirs -> ours of the columns that the caller renames, checked."
     absent = [theirs for theirs in columns if theirs not in header]

@@ -51,14 +51,14 @@ def guarded(
         if ours and str(error).startswith(str(path)): raise
         raise ValueError(f"{path} {fault}: {reason_of(error)}") from error
 
-# %% ../../nbs/05_files/08_containers.ipynb #2260a449
+# %% ../../nbs/05_files/08_containers.ipynb #7b6d583d
 HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1") # of pictures, in the first box of a file
 
 def open_media(
     path:str|os.PathLike,
     kind:str="file", # what it should be, for the error
 )->av.container.InputContainer:
-    "A container that FFmpeg reads; anything else is a ValueError. A HEIF picture is refused: FFmpeg reads one tile of it."
+    "A container that FFmpeg reads; anything else is a ValueError, and a HEIF picture too: FFmpeg reads one tile of it."
     require_content(path)
     with guarded(path, f"is no {kind} that FFmpeg reads"):
         # the whole path: FFmpeg takes `12:30.mp4` for a protocol
@@ -67,10 +67,10 @@ def open_media(
     container.close()
     raise ValueError(f"{path} is a HEIF picture, not a film: its name must end in .heic")
 
-# %% ../../nbs/05_files/08_containers.ipynb #b433eef2
+# %% ../../nbs/05_files/08_containers.ipynb #881faeb7
 _Disposition = av.stream.Disposition
 _STANDING = _Disposition.attached_pic | _Disposition.timed_thumbnails
-_STILL_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp") # a cover that is not marked as one, where another codec is beside it
+_STILL_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp") # beside another codec: a cover that is not marked as one
 
 def is_cover(
     stream:av.stream.Stream,
@@ -253,7 +253,7 @@ def shared_clock(
     facts = os.stat(path)
     return _clock_of(os.fspath(path), facts.st_mtime_ns, facts.st_size)
 
-# %% ../../nbs/05_files/08_containers.ipynb #cedfcd40
+# %% ../../nbs/05_files/08_containers.ipynb #b6d21f16
 _WITHOUT_ORDER = dict(avi="dts", asf="dts", mxf="pts") # containers that may hold no times of their own: what counts
 
 def is_without_order(
@@ -264,9 +264,10 @@ def is_without_order(
     with open_media(path) as container:
         stream = picture_stream(container)
         if container.format.name not in _WITHOUT_ORDER or not stream.codec_context.has_b_frames: return False
-        try: times = [packet.pts for packet, _ in zip(container.demux(stream), range(packets)) if packet.pts is not None]
+        try: times = [packet.pts for packet, _ in zip(container.demux(stream), range(packets))]
         except Exception: return False
-    return times == sorted(times)
+    known = [time for time in times if time is not None]
+    return known == sorted(known)
 
 class PacketDecoder:
     "The frames of one stream: a damaged packet is passed over and counted, a damaged container ends the stream."

@@ -91,7 +91,8 @@ def _next_place(film, time:float|None)->int:
     place = round((time - film._zero)/_TICK)
     if place <= film._place:
         earlier = float(film._zero + film._place*_TICK)
-        raise ValueError(f"{film.path}: frame {film.n_frames} has time {time} s, the one before {earlier} s: times must ascend")
+        given = f"frame {film.n_frames} has time {time} s, the one before {earlier} s"
+        raise ValueError(f"{film.path}: {given}: times must ascend")
     return place
 
 # %% ../../nbs/05_files/10_film.ipynb #3ece79ae

@@ -22,9 +22,10 @@ from PIL import Image, UnidentifiedImageError
 
 from ..files.containers import HEIF_BRANDS, guarded, reason_of, require_content
 from ..files.upright import UPRIGHT, Orientation
-from .video import VideoFrame, as_8_bits, check_pixel_aspect, on_white, square_size, used_bits
+from .video import (VideoFrame, as_8_bits, check_pixel_aspect, on_white, resized, square_size,
+                                        used_bits)
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #7628d869
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #115b4295
 class ValueRange(NamedTuple):
     "The values that become 0 and 255, and a note where they were guessed."
     low: float
@@ -34,7 +35,8 @@ class ValueRange(NamedTuple):
     def joined(self, other:"ValueRange|None")->"ValueRange":
         "The range of two pictures of one clip; a dark one must not be brightened."
         if other is None: return self
-        return ValueRange(min(self.low, other.low), max(self.high, other.high), max(self, other, key=lambda part: part.high).note)
+        wider = max(self, other, key=lambda part: part.high)
+        return ValueRange(min(self.low, other.low), wider.high, wider.note)
 
 def value_range(
     values:np.ndarray, # of any kind
@@ -56,7 +58,7 @@ def _float_range(low:float, high:float, beyond:float=.05)->ValueRange:
     if low >= 0 and high <= 255: return ValueRange(0, 255, f"floats up to {high:g}: read as 0 to 255, a guess")
     return ValueRange(low, high, f"floats from {low:g} to {high:g}: that range becomes 0 to 255, a guess")
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #e50cb3a4
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #f473c3fe
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF") # Pillow's formats
 _PART_OF_PAGE = 1 | 4                      # TIFF's kinds of page: a smaller copy, a mask
 
@@ -90,14 +92,15 @@ def _check_single(path:Path, file:Image.Image, notes:list):
     if file.format in _ANIMATED:
         raise ValueError(f"{path} is an animation of {file.n_frames} frames: a film, not a picture; give it by itself")
     pages = _n_pages(file) if file.format == "TIFF" else 1
-    if pages > 1: raise ValueError(_pages_refused(path, pages))
+    if pages > 1:
+        raise ValueError(_pages_refused(path, pages))
     if file.format == "MPO": notes.append(f"holds {file.n_frames} pictures: the first, the main one, is read")
 
 def _pages_refused(path:Path, pages:int)->str:
     return (f"{path} holds {pages} pages: which one is meant is not known. Save each page as a file of its own; "
             "a folder of them is a clip, or stills")
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #83f3fda9
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #77f483ee
 def _is_deep_colour(file:Image.Image)->bool:
     "Does Pillow reduce its colours to eight bits?"
     if file.mode not in ("RGB", "RGBA", "LA"): return False
@@ -112,7 +115,8 @@ def _upright_tiff(data:bytes)->tuple[bytes, Orientation]:
     for entry in range(struct.unpack_from(f"{order}H", data, start)[0]):
         place = start + 2 + 12*entry
         tag, _, _, number = struct.unpack_from(f"{order}HHIH", data, place)
-        if tag == 274: return data[:place + 8] + struct.pack(f"{order}H", 1) + data[place + 10:], Orientation.of_exif(number)
+        if tag != 274: continue
+        return data[:place + 8] + struct.pack(f"{order}H", 1) + data[place + 10:], Orientation.of_exif(number)
     return data, UPRIGHT
 
 def _deep_values(data:bytes)->np.ndarray|None:
@@ -121,7 +125,7 @@ def _deep_values(data:bytes)->np.ndarray|None:
     if values is None or values.ndim == 2: return values
     return cv2.cvtColor(values, cv2.COLOR_BGR2RGB if values.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #8ed8ca08
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #3cae0489
 class Stored(NamedTuple):
     "A picture as its file holds it."
     values: np.ndarray # (h, w) or (h, w, 3 or 4), of any kind
@@ -153,7 +157,8 @@ def _read_by_pillow(path:Path, notes:list)->Stored:
 def _read_by_opencv(path:Path, notes:list)->Stored:
     "A TIFF that Pillow does not know, as one of floats."
     pages = cv2.imcount(str(path), cv2.IMREAD_UNCHANGED)
-    if pages > 1: raise ValueError(_pages_refused(path, pages))
+    if pages > 1:
+        raise ValueError(_pages_refused(path, pages))
     data, orientation = _upright_tiff(path.read_bytes())
     values = _deep_values(data)
     if values is None:
@@ -175,7 +180,7 @@ def _as_values(image:Image.Image)->np.ndarray:
     if image.has_transparency_data: return on_white(np.asarray(image.convert("RGBA")))
     return np.asarray(image.convert("RGB"))
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #c6130de1
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #ee8bfa43
 class Picture(NamedTuple):
     "A picture as it is shown."
     pixels: np.ndarray # (H, W, 3) uint8 RGB, upright
@@ -189,8 +194,7 @@ def shown(
     "A stored picture with eight bits, square pixels, upright."
     pixels = _eight_bits(stored.values, scale)
     size = square_size(pixels.shape[1], pixels.shape[0], pixel_aspect)
-    if size is not None: pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if size[0] < pixels.shape[1] else cv2.INTER_LINEAR)
-    return stored.orientation(pixels)
+    return stored.orientation(pixels if size is None else resized(pixels, size))
 
 def _eight_bits(values:np.ndarray, scale:ValueRange)->np.ndarray:
     "(h, w, 3) uint8; what is transparent is shown on white."
@@ -240,14 +244,15 @@ def is_media(file:Path, suffixes:tuple)->bool:
     "Is it a visible file with one of these suffixes?"
     return file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #e60aaed6
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #8173067c
 class _Notes:
     "Notes about many files: each is given once, with the number of files and the first of them."
     def __init__(self): self.files = {}
     def add(self, file:Path, notes:list):
         for note in notes: self.files.setdefault(note, []).append(file.name)
     def in_words(self)->list[str]:
-        return [f"{note} ({files[0]}{f' and {len(files) - 1} more' if len(files) > 1 else ''})" for note, files in self.files.items()]
+        more = lambda files: f" and {len(files) - 1} more" if len(files) > 1 else ""
+        return [f"{note} ({files[0]}{more(files)})" for note, files in self.files.items()]
 
 def _range_of_clip(files:list, samples:int=8)->ValueRange|None:
     "The range of a clip of deep images by some of them; None where the first one has eight bits."
@@ -277,7 +282,8 @@ class ImageReader:
         if not self.files:
             raise ValueError(f"{self.path} holds no image ({' '.join(IMAGE_SUFFIXES)})")
         self.n_frames, self.duration, self._unrelated = len(self.files), len(self.files)/fps, unrelated
-        self.streams, self.notes, self._scale = dict(container="images", left_out=[], picture=None, sound=None), [], None
+        self.streams = dict(container="images", left_out=[], picture=None, sound=None)
+        self.notes, self._scale = [], None
         if not self.path.is_dir() and not frames:
             pixels, self.notes = read_picture(self.path, self.pixel_aspect)
             self.height, self.width = pixels.shape[:2]
@@ -324,24 +330,25 @@ def _animation_frames(file:Image.Image)->Iterator[tuple[np.ndarray, float]]:
         file.load()
         yield _as_values(file), float(file.info.get("duration") or 0)/1000
 
-# %% ../../nbs/20_preprocess/03_pictures.ipynb #87dca1c7
+# %% ../../nbs/20_preprocess/03_pictures.ipynb #9852f100
 class AnimationReader:
     "An animated GIF, WebP, PNG or AVIF with the interface of `VideoReader`."
     def __init__(self, path:str|os.PathLike):
         self.path, self.fault, self.n_read, self.pixel_aspect = Path(path), None, 0, 1.
         require_content(self.path)
-        lengths = []
+        lengths, reason = [], "none is there"
         with guarded(self.path, "is no animation that Pillow reads"), Image.open(self.path) as file:
             self.width, self.height, self.format = *file.size, file.format
             total = file.n_frames - int(getattr(file, "default_image", False))
             try: lengths.extend(length for _, length in _animation_frames(file))
             except Exception as error: reason = reason_of(error)
-        if not lengths: raise ValueError(f"{self.path} holds no frame that can be read: {reason}")
+        if not lengths:
+            raise ValueError(f"{self.path} holds no frame that can be read: {reason}")
         short = sum(length < _SHORTEST for length in lengths)
         self.notes = [f"{short} frames without a time of their own: shown for {_INSTEAD} s, as browsers do"]*bool(short)
         self._lengths = [_INSTEAD if length < _SHORTEST else length for length in lengths]
-        if len(lengths) < total: self._broken = f"the animation broke off after {len(lengths)} frames of {total} ({reason})"
-        else: self._broken = None
+        broken = f"the animation broke off after {len(lengths)} frames of {total} ({reason})"
+        self._broken = broken if len(lengths) < total else None
         self.n_frames, self.duration = total, sum(self._lengths)
         self.fps = len(lengths)/self.duration
         picture = dict(stream=0, of=1, codec=file.format.lower(), default=True)

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
@@ -31,10 +32,10 @@ from .frames import FRAME_SCHEMA, frames_dataframe
 from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
-from .track import FaceTracker, TrackedFace, TrackLimits
+from .track import FaceTracker, KnownLandmarks, TrackedFace, TrackLimits, checked_by
 from .pictures import ImageReader, images_in, natural_key, read_image
 from .sources import Source, find_sources, open_clip, output_names, readable
-from .video import VideoFrame, VideoReader
+from .video import VideoFrame, VideoReader, counted
 
 if TYPE_CHECKING: import pandas as pd
 
@@ -188,6 +189,15 @@ def decoded_frames(
         frame.gray
         yield frame
 
+def _tracked(frames:Iterable, source, settings:Settings, stills:bool)->Iterator[tuple]:
+    "Each frame and its faces; where landmarks are known, by them or held against them."
+    known, cut_by = getattr(source, "landmarks", None), getattr(source, "cut_by", "detected")
+    limits = TrackLimits(**settings.limits)
+    if known is not None and cut_by == "known": return KnownLandmarks(known, limits).follow(frames)
+    tracked = settings.tracker(stills).follow(frames)
+    return tracked if known is None else checked_by(tracked, known)
+
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #b1581833
 def preprocess_clip(
     source:str|os.PathLike, # a video, an image, a folder of images
     path:str|os.PathLike,   # of the store, .arrow
@@ -199,15 +209,15 @@ def preprocess_clip(
     path, reader = Path(path), open_clip(source)
     images = isinstance(reader, ImageReader)
     unrelated = getattr(source, "still", images) # a plain path to pictures: stills
-    tracker, files = settings.tracker(stills=unrelated, streams=reader.streams), dict(zip(reader.numbers, reader.files)) if images else {}
+    files = dict(zip(reader.numbers, reader.files)) if images else {}
     sound, sound_about = clip_sound(source, path, settings, images=not isinstance(reader, VideoReader))
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
                  stills=unrelated, streams=reader.streams)
-    frames = tqdm(ahead(decoded_frames(reader)), path.stem, reader.n_frames or None,
-                  leave=False, unit="frame", disable=not progress)
+    frames = counted(ahead(decoded_frames(reader)), reader.n_frames, path.stem, progress)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
-        rows = _clip_rows(tracker.follow(frames), settings.transform, unrelated, files, film=str(source))
+        tracked = _tracked(frames, source, settings, unrelated)
+        rows = _clip_rows(tracked, settings.transform, unrelated, files, film=str(source))
         for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
@@ -223,10 +233,18 @@ def fingerprint(
     facts = [file.stat() for file in _files_of(path, frames)]
     about = dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts),
                  changed=max((fact.st_mtime_ns for fact in facts), default=0))
-    if getattr(source, "pixel_aspect", None): about["pixel_aspect"] = source.pixel_aspect
-    if not frames: return about
+    known = _known_facts(source)
+    if not frames: return about | known
     numbered = repr([(number, str(file)) for number, file in frames]) # the same files may get other numbers
-    return dict(about, frames=zlib.crc32(numbered.encode()))
+    return dict(about, frames=zlib.crc32(numbered.encode()), **known)
+
+def _known_facts(source)->dict:
+    "What is known of a source beside its files, where anything is."
+    aspect, landmarks = getattr(source, "pixel_aspect", None), getattr(source, "landmarks", None)
+    facts = dict(pixel_aspect=aspect) if aspect else {}
+    if landmarks is None: return facts
+    points = b"".join(np.asarray(landmarks[frame], np.float32).tobytes() for frame in sorted(landmarks))
+    return facts | dict(landmarks=zlib.crc32(points), cut_by=source.cut_by)
 
 def _files_of(path:Path, frames:tuple)->list[Path]:
     if frames: return [file for _, file in frames]

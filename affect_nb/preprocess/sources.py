@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Source:
     still: bool = False # unrelated pictures: no face is followed from one to the next, and they have no time
     fps: float = 30.    # Hz, of images
     pixel_aspect: float|None = None # width over height of a stored pixel; None: as the file says
+    landmarks: dict|None = field(default=None, compare=False, repr=False) # frame number -> (68, 2) px that are known
+    cut_by: str = "detected" # or 'known': whose landmarks the crops follow
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
@@ -155,7 +157,9 @@ def _sources_of_folder(folder:Path, recursive:bool, film_fps:float|None)->tuple:
     if not paths:
         allowed = f"videos ({' '.join(VIDEO_SUFFIXES)}) nor images ({' '.join(IMAGE_SUFFIXES)})"
         others = f"; left out: {_in_short(left_out)}" if left_out else ""
-        raise ValueError(f"{folder} holds no clip: neither {allowed}{others}")
+        has_folders = not recursive and any(Path(entry.source).is_dir() for entry in left_out)
+        deeper = "; --recursive (recursive=True) looks into the folders below"*has_folders
+        raise ValueError(f"{folder} holds no clip: neither {allowed}{others}{deeper}")
     root = folder if folder not in paths else None
     order = lambda path: [natural_key(part) for part in path.relative_to(folder).parts]
     sources = [_source_of(path, film_fps, root) for path in sorted(dict.fromkeys(paths), key=order)]

@@ -31,6 +31,7 @@ EXIF = {"no TIFF": b"garbage", "cut off": ifd((274, 3, 1, 6))[:14], "orientation
         "zero by zero": ifd((282, 5, 1, 0), (283, 5, 1, 0)), "count of 4 billion": ifd((274, 3, 0xffffffff, 6)), "endless": ifd((34665, 4, 1, 8), (274, 3, 1, 1)), "big nonsense": bytes(range(256))*20}
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", EXIF)
 def test_the_picture_of_a_broken_exif_is_read(tmp_path, kind):
     pixels, _ = read_picture(with_exif(tmp_path/"photo.jpg", EXIF[kind]))
@@ -95,6 +96,7 @@ def damaged(data, rng):
     return bytes(data)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_media_are_read_or_named(tmp_path):
     "Whatever is done to a file, it gives frames of one size at ascending times, or one ValueError that names it."
     (tmp_path/"whole").mkdir()
@@ -115,6 +117,7 @@ def test_damaged_media_are_read_or_named(tmp_path):
     assert min(outcomes.values()) > 20, outcomes
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_check_media_has_a_row_for_each(tmp_path):
     names = corpus(tmp_path)
     (tmp_path/"letter.mp4").write_text("Dear reader")

@@ -10,7 +10,7 @@ from affect_nb.files.film import FilmWriter
 from affect_nb.preprocess.audio import read_audio
 from affect_nb.preprocess.pipeline import preprocess
 from affect_nb.preprocess.sound import write_sound
-from affect_nb.preprocess.video import VideoReader
+from affect_nb.preprocess.video import VideoReader, counted
 
 QUICK = dict(progress=False, detector_options=dict(upsample=0))
 
@@ -154,6 +154,14 @@ def test_a_header_that_counts_what_is_not_shown(tmp_path):
     with av.open(str(tmp_path/"trimmed.mp4")) as container: assert container.streams.video[0].frames == 120
     n = len(list(reader))
     assert n == 70 and reader.n_frames == n and reader.fault is None
+
+
+def test_the_count_is_an_estimate_and_shown_so(capsys):
+    "The bar stopped at 35 %: 55 of 158."
+    assert list(counted(range(55), 158, "film")) == list(range(55))
+    shown = capsys.readouterr().err
+    assert "/~158" in shown and "100%" in shown and "55/~55" in shown
+    assert list(counted(range(5), 0, "film", progress=False)) == list(range(5)) and not capsys.readouterr().err
 
 
 # another size
