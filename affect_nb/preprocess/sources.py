@@ -212,6 +212,7 @@ def _take_pictures(folder:Path, paths:list, left_out:list):
     for entry in sorted(folder.iterdir(), key=natural_key):
         if not entry.name.startswith(".") and not is_media(entry, IMAGE_SUFFIXES): left_out.append(_left_out(entry))
 
+# %% ../../nbs/20_preprocess/05_sources.ipynb #eab0d851
 def _left_out(entry:Path)->Skipped:
     "An entry of a folder that is no clip, and why."
     try: return Skipped(str(entry), _reason_of(entry), failed=not entry.exists())
