@@ -90,7 +90,7 @@ def media_facts(
     except Exception as error: return dict(file=str(path), readable=False, fault=reason_of(error))
     return dict(file=str(path), readable=facts["frames"] > 0, **facts)
 
-# %% ../../nbs/20_preprocess/75_check_media.ipynb #b8309959
+# %% ../../nbs/20_preprocess/75_check_media.ipynb #01a55df8
 COLUMNS = (
     "file", "readable", "kind", "container", "stream", "left_out", "codec", "pixels", "bits", "fps", "fps_declared",
     "stored", "width", "height", "orientation", "pixel_aspect", "frames", "frames_declared", "seconds", "seconds_by_frames",
@@ -120,6 +120,7 @@ def check_media(
     rows = [_row_of(file, named=not Path(path).is_dir()) for path in paths for file in _files_of(path)]
     return pd.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=list(COLUMNS))
 
+# %% ../../nbs/20_preprocess/75_check_media.ipynb #9e404476
 def media_in_words(
     table:"pd.DataFrame", # of `check_media`
 )->str:
