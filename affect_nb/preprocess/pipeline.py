@@ -407,13 +407,13 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
     skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
                 for store in stores for note in store.about.get("notes") or ()]
-    readable_stores, damaged = _all_stores(dest)
+    in_folder, damaged = _all_stores(dest)
     skipped += damaged
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}
     write_json(dest/_INDEX, earlier | made)
-    _write_frames(dest/"frames.parquet", readable_stores)
+    _write_frames(dest/"frames.parquet", in_folder)
     return Preprocessed(dest, stores, skipped)
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
@@ -436,14 +436,14 @@ def _reason_unread(file:Path)->str|None:
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #ccdcb536
 def _all_stores(dest:Path)->tuple[list[Path], list[Skipped]]:
     "The stores in a folder, and what looks like one and cannot be read."
-    readable, damaged = [], []
+    stores, damaged = [], []
     for path in sorted(dest.glob("*.arrow"), key=natural_key):
         if path.name.startswith("."): continue
         try: FaceStore.open(path)
         except (ValueError, OSError) as error:
             damaged.append(Skipped(str(path), f"{path}: not in the frame table: {error}", failed=True))
-        else: readable.append(path)
-    return readable, damaged
+        else: stores.append(path)
+    return stores, damaged
 
 def _write_frames(path:Path, stores:Iterable[Path], rows:int=4096):
     "The frame table of all clips, in parts; a store is opened for each part and closed again, and with it its memory."
