@@ -249,7 +249,7 @@ def _known_facts(source)->dict:
 def _files_of(path:Path, frames:tuple)->list[Path]:
     if frames: return [file for _, file in frames]
     if path.is_file(): return [path]
-    return sorted(path.iterdir()) if path.is_dir() else []
+    return sorted(file for file in path.iterdir() if file.exists()) if path.is_dir() else [] # links may lead nowhere
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #8f6aa238
 @dataclass
@@ -291,10 +291,11 @@ class _ClipTask:
         try:
             about = FaceStore.open(self.path).about
             if about.get("sound", {}).get("file"): SoundStore.open(sound_path(self.path))
-        except ValueError: return False
+            made_from = fingerprint(self.source)
+        except (ValueError, OSError): return False # doing it again tells what is wrong
         # photographs of databases were stills before it was noted
         about.setdefault("stills", self.source.still and bool(self.source.frames))
-        wanted = dict(source=fingerprint(self.source), settings=asdict(self.settings), stills=self.source.still)
+        wanted = dict(source=made_from, settings=asdict(self.settings), stills=self.source.still)
         return {name: about.get(name) for name in wanted} == json.loads(json.dumps(wanted))
 
     def run(self)->str|None:
@@ -391,9 +392,10 @@ def _is_free(dest:Path, name:str, source:Source)->bool:
     "Is there no store of this name, or one of this very source?"
     try: made_from = FaceStore.open(dest/f"{name}.arrow").about.get("source", {})
     except ValueError: return not (dest/f"{name}.arrow").exists()
-    now = fingerprint(source)
-    if os.path.abspath(made_from.get("path", "")) == os.path.abspath(source.path): return True
-    return Path(now["path"]).name == Path(made_from.get("path", "")).name and now["files"] > 0 and all(
+    now, path = fingerprint(source), Path(made_from.get("path", ""))
+    if path.is_absolute() and (path == source.path.absolute() or path.exists()): return path == source.path.absolute()
+    # it has moved, or its path is relative to a folder that was not noted
+    return source.path.name == path.name and now["files"] > 0 and all(
         now[fact] == made_from.get(fact) for fact in ("files", "bytes", "changed"))
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #bdea85db
@@ -405,11 +407,13 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     skipped += _kept_in_part("sound ", [(store, store.about.get("sound", {}).get("fault")) for store in stores])
     skipped += [Skipped(store.about["source"]["path"], f"noted: {note}")
                 for store in stores for note in store.about.get("notes") or ()]
+    in_folder, damaged = _all_stores(dest)
+    skipped += damaged
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}
     write_json(dest/_INDEX, earlier | made)
-    _write_frames(dest/"frames.parquet", _all_stores(dest))
+    _write_frames(dest/"frames.parquet", in_folder)
     return Preprocessed(dest, stores, skipped)
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
@@ -429,23 +433,29 @@ def _reason_unread(file:Path)->str|None:
     try: read_image(file)
     except Exception as error: return str(error) if str(file) in str(error) else f"{file}: {error}"
 
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #ccdcb536
+def _all_stores(dest:Path)->tuple[list[Path], list[Skipped]]:
+    "The stores in a folder, and what looks like one and cannot be read."
+    stores, damaged = [], []
+    for path in sorted(dest.glob("*.arrow"), key=natural_key):
+        if path.name.startswith("."): continue
+        try: FaceStore.open(path)
+        except (ValueError, OSError) as error:
+            damaged.append(Skipped(str(path), f"{path}: not in the frame table: {error}", failed=True))
+        else: stores.append(path)
+    return stores, damaged
+
+def _write_frames(path:Path, stores:Iterable[Path], rows:int=4096):
+    "The frame table of all clips, in parts; a store is opened for each part and closed again, and with it its memory."
+    with whole(path) as aside, pq.ParquetWriter(aside, FRAME_SCHEMA) as writer:
+        for store in stores:
+            for start in range(0, len(FaceStore.open(store)), rows):
+                table = FaceStore.open(store).table.slice(start, rows)
+                writer.write_table(table.cast(FRAME_SCHEMA))
+
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #97c5a768
 def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
     "What earlier calls left out, of sources that are still there and that this call has not looked at."
     looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}
     earlier = _read_json(dest/"skipped.json", [])
     return [entry for entry in earlier if entry["source"] not in looked_at and os.path.lexists(entry["source"])]
-
-def _all_stores(dest:Path)->Iterator[FaceStore]:
-    "The stores in a folder, one after the other; other Arrow files are passed over."
-    for path in sorted(dest.glob("*.arrow"), key=natural_key):
-        try: yield FaceStore.open(path)
-        except ValueError: continue
-
-def _write_frames(path:Path, stores:Iterable[FaceStore], rows:int=4096):
-    "The frame table of all clips, in parts; a store is opened for each part and closed again, and with it its memory."
-    with whole(path) as aside, pq.ParquetWriter(aside, FRAME_SCHEMA) as writer:
-        for store in stores:
-            for start in range(0, len(store), rows):
-                table = FaceStore.open(store.path).table.slice(start, rows)
-                writer.write_table(table.cast(FRAME_SCHEMA))

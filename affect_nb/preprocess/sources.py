@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import combinations, islice
 from pathlib import Path
 
 from ..files.atomic import Skipped
@@ -61,7 +62,7 @@ def find_sources(
     "The clips behind `source`; nothing at all is a ValueError. A file that is missing is listed: opening it tells."
     if isinstance(source, Source): return [source], []
     if isinstance(source, (list, tuple)): return _sources_of_list(source, recursive, film_fps)
-    path = Path(source)
+    path = _as_on_disk(Path(source))
     if path.is_dir(): return _sources_of_folder(path, recursive, film_fps)
     if os.path.lexists(path) or not glob.has_magic(str(source)): return [_source_of(path, film_fps)], []
     paths, root = _matches(str(source)), _split_pattern(str(source))[0]
@@ -117,13 +118,27 @@ def readable(
 def _matches(pattern:str)->list[Path]:
     "Visible files and folders that a pattern matches, in natural order; a ValueError where there is none."
     folder, rest = _split_pattern(pattern)
-    inside = glob.escape(str(folder)) # brackets in its name are meant
-    names = next((names for part in (rest, rest.replace("[", "[[]"))
-                  if (names := glob.glob(os.path.join(inside, part), recursive=True))), [])
-    paths = [Path(name) for name in names if not Path(name).name.startswith(".")]
+    inside = glob.escape(str(_as_on_disk(folder))) # brackets in its name are meant
+    found = (glob.glob(os.path.join(inside, reading), recursive=True) for reading in _readings(rest))
+    paths = [Path(name) for name in next(filter(None, found), []) if not Path(name).name.startswith(".")]
     if not paths:
         raise ValueError(f"{pattern}: no file matches this pattern")
     return sorted(paths, key=lambda path: [natural_key(part) for part in path.parts])
+
+def _readings(pattern:str, most:int=6)->Iterator[str]:
+    "The pattern; then with some of its brackets, then with all of them, as parts of a name; in other forms of Unicode."
+    for form in dict.fromkeys([pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))]):
+        places = [place for place, letter in enumerate(form) if letter == "["]
+        for n in range(len(places) + 1) if len(places) <= most else (0, len(places)):
+            for literal in combinations(places, n):
+                yield "".join("[[]" if place in literal else letter for place, letter in enumerate(form))
+
+def _as_on_disk(path:Path)->Path:
+    "The path as its folder spells it: a letter with an accent is one sign or two."
+    if str(path).isascii() or os.path.lexists(path): return path
+    folder, wanted = _as_on_disk(path.parent), unicodedata.normalize("NFC", path.name)
+    names = os.listdir(folder) if folder.is_dir() else []
+    return next((folder/name for name in names if unicodedata.normalize("NFC", name) == wanted), path)
 
 def _split_pattern(pattern:str)->tuple[Path, str]:
     "The folder that a pattern begins with, before its first wildcard, and the rest."
@@ -136,11 +151,15 @@ def _split_pattern(pattern:str)->tuple[Path, str]:
 def _sources_of_folder(folder:Path, recursive:bool, film_fps:float|None)->tuple:
     "Videos, or the folder itself where it holds pictures, and folders of pictures; what was not taken."
     paths, left_out = [], []
-    for below in _folders_of(folder, recursive): _sort_entries(below, folder, recursive, paths, left_out)
+    for below in _folders_of(folder, recursive):
+        try: _sort_entries(below, folder, recursive, paths, left_out)
+        except OSError as error: left_out.append(_closed(below, error))
     if not paths:
         allowed = f"videos ({' '.join(VIDEO_SUFFIXES)}) nor images ({' '.join(IMAGE_SUFFIXES)})"
         others = f"; left out: {_in_short(left_out)}" if left_out else ""
-        raise ValueError(f"{folder} holds no clip: neither {allowed}{others}")
+        has_folders = not recursive and any(Path(entry.source).is_dir() for entry in left_out)
+        deeper = "; --recursive (recursive=True) looks into the folders below"*has_folders
+        raise ValueError(f"{folder} holds no clip: neither {allowed}{others}{deeper}")
     root = folder if folder not in paths else None
     order = lambda path: [natural_key(part) for part in path.relative_to(folder).parts]
     sources = [_source_of(path, film_fps, root) for path in sorted(dict.fromkeys(paths), key=order)]
@@ -154,9 +173,15 @@ def _folders_of(folder:Path, recursive:bool)->Iterator[Path]:
         if here.resolve() in seen: continue
         seen.add(here.resolve())
         yield here
-        if recursive: waiting += sorted((part for part in here.iterdir() if _is_visible_folder(part)), key=natural_key)
+        try: below = sorted((part for part in here.iterdir() if _is_visible_folder(part)), key=natural_key)
+        except OSError: continue # whoever takes `here` is told
+        if recursive: waiting += below
 
 def _is_visible_folder(path:Path)->bool: return path.is_dir() and not path.name.startswith(".")
+
+def _closed(folder:Path, error:OSError)->Skipped:
+    "An entry for a folder that may not be read."
+    return Skipped(str(folder), f"{folder}: the folder cannot be read: {error.strerror or error}", failed=True)
 
 def _in_short(left_out:list[Skipped], most:int=5)->str:
     "The first entries of what was left out."
@@ -172,16 +197,38 @@ def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:l
         if is_media(entry, VIDEO_SUFFIXES): paths.append(entry)
         elif is_animation(entry): paths.append(entry)
         elif is_media(entry, IMAGE_SUFFIXES) and not has_video: paths.append(here)
-        elif _is_visible_folder(entry) and (recursive or images_in(entry) and here == folder):
-            if not recursive: paths.append(entry)
-        else: left_out.append(Skipped(str(entry), _reason_of(entry), failed=not entry.exists()))
+        elif entry.is_dir() and (recursive or here == folder and _has_images(entry)):
+            if not recursive: _take_pictures(entry, paths, left_out)
+        else: left_out.append(_left_out(entry))
+
+def _has_images(folder:Path)->bool:
+    "Are there pictures in a folder that may be read?"
+    try: return bool(images_in(folder))
+    except OSError: return False
+
+def _take_pictures(folder:Path, paths:list, left_out:list):
+    "A folder of pictures as a clip; what else it holds is left out."
+    paths.append(folder)
+    for entry in sorted(folder.iterdir(), key=natural_key):
+        if not entry.name.startswith(".") and not is_media(entry, IMAGE_SUFFIXES): left_out.append(_left_out(entry))
+
+# %% ../../nbs/20_preprocess/05_sources.ipynb #eab0d851
+def _left_out(entry:Path)->Skipped:
+    "An entry of a folder that is no clip, and why."
+    try: return Skipped(str(entry), _reason_of(entry), failed=not entry.exists())
+    except OSError as error: return _closed(entry, error)
 
 def _reason_of(entry:Path)->str:
     "Why an entry of a folder is no clip."
     if entry.is_symlink() and not entry.exists(): return f"{entry}: a link to a file that is not there"
-    if entry.is_dir(): return f"{entry}: a folder without images; --recursive (recursive=True) reads the videos in it"
+    deeper = "--recursive (recursive=True) reads"
+    if entry.is_dir():
+        kind = "below one of images" if images_in(entry) else "without images"
+        return f"{entry}: a folder {kind}; {deeper} the videos in it"
+    if is_media(entry, VIDEO_SUFFIXES): return f"{entry}: a video in a folder of pictures; {deeper} it"
     if is_media(entry, IMAGE_SUFFIXES):
         return f"{entry}: a picture beside videos; a pattern such as {entry.parent}/*{entry.suffix} reads it"
+    if not entry.is_file(): return f"{entry}: no regular file, but a pipe, a socket or a device"
     allowed = f"videos ({' '.join(VIDEO_SUFFIXES)}) and images ({' '.join(IMAGE_SUFFIXES)})"
     return f"{entry}: {entry.suffix or 'no suffix'} is no format that is looked for; allowed are {allowed}"
 
@@ -206,15 +253,15 @@ def _longer_names(source:Source)->Iterator[str]:
 
 def _with_distinct_names(sources:list[Source])->list[Source]:
     "Sources that are alike in name get more of their path, all of them: the order does not matter."
-    names = [list(_longer_names(source)) for source in sources]
-    level = [0]*len(sources)
+    longer = [_longer_names(source) for source in sources]
+    names = [next(own) for own in longer]
     while True:
-        counts = Counter(own[place].casefold() for own, place in zip(names, level))
-        alike = [number for number, (own, place) in enumerate(zip(names, level))
-                 if counts[own[place].casefold()] > 1 and place < len(own) - 1]
-        if not alike: break
-        for number in alike: level[number] += 1
-    return [replace(source, name=own[place]) for source, own, place in zip(sources, names, level)]
+        counts = Counter(name.casefold() for name in names)
+        alike = [number for number, name in enumerate(names) if counts[name.casefold()] > 1]
+        grown = {number: name for number in alike for name in islice(longer[number], 1)}
+        if not grown: break
+        for number, name in grown.items(): names[number] = name
+    return [replace(source, name=name) for source, name in zip(sources, names)]
 
 # %% ../../nbs/20_preprocess/05_sources.ipynb #3e9e74d0
 def output_names(
