@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from ..analysis.columns import prediction_columns
 from ..core.labels import FACE_SIZE, SEQUENCE_LENGTH, AffectOutput
 from ..data.sequences import normalise_faces, scale_landmarks
-from ..models.baselines import FrameNetwork
 from ..models.inputs import has_landmarks, hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..preprocess.face_store import FaceStore
@@ -137,7 +136,7 @@ DEFAULT_WINDOWS = "overlap"             # on films; clips that are scored take t
 def _has_memory(model:torch.nn.Module)->bool:
     "Does a prediction depend on other frames?"
     members = getattr(model, "members", None)
-    return not isinstance(model, FrameNetwork) if members is None else any(map(_has_memory, members))
+    return not getattr(model, "frame_by_frame", False) if members is None else any(map(_has_memory, members))
 
 def _check_windows(network):
     "A `ValueError` for options that a `WindowNetwork` cannot have."

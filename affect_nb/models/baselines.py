@@ -29,6 +29,7 @@ def fully_connected(
 # %% ../../nbs/40_models/25_baselines.ipynb #de4011e7
 class FrameNetwork(nn.Module):
     "A CNN on single frames: `cnn`, `fc`, `output`. Landmarks may be given, and are not read."
+    frame_by_frame = True # a prediction depends on its own frame alone
     def __init__(self, *,
         cnn:str,                # see `make_cnn`
         units:tuple,            # of the fully connected layers at width 1.0; (): none
