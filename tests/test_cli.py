@@ -355,7 +355,7 @@ def goes_on(clips, faces):
     assert 1 <= len(before) < 4 and all(len(FaceStore.open(path)) == 200 for path in before)
     affect("preprocess", clips, faces, "--detect-every", "2").does("4 clips, 800 rows, 100.0% with a face")
     assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
-    assert sorted(path.name for path in faces.iterdir()) == [*(f"clip{number}.arrow" for number in range(4)), "frames.parquet", "skipped.json"]
+    assert sorted(path.name for path in faces.iterdir()) == [*(f"clip{number}.arrow" for number in range(4)), "frames.parquet", "skipped.json", "sources.json"]
 
 
 @pytest.mark.alone
