@@ -105,10 +105,10 @@ def differences(
     score='ccc_mean',  # larger is better; or a list: each claim is tested on each of them
     coverage=COVERAGE, # of the interval
     least_seeds=LEAST_SEEDS, # with fewer a claim stays open
-)->pd.DataFrame:       # index claim: better, worse, score, difference (mean over seeds), spread, low, high, p, p_holm, ...
+)->pd.DataFrame:       # index claim; better, worse, score, difference (mean over seeds), spread, low, high, p, ...
     """Whether the orderings that were claimed hold, all of them corrected together.
 
-    'yes' or 'reversed' where `p_holm` is below .05 and there are enough seeds, each with data of its own; else 'open'."""
+    'yes' or 'reversed' where `p_holm` is below .05 and there are enough seeds, each with its own data; else 'open'."""
     scores = [score] if isinstance(score, str) else list(score)
     rows = [dict(claim=claim, **_difference(each[name], *methods, coverage), score=name)
             for claim, methods in claims.items() for name in scores]

@@ -53,7 +53,8 @@ def _report_left_out(skipped:list, folder:Path):
     "The same of a training, whose list is written here where it is long."
     from affect_nb.files.atomic import write_json
     listed = folder/"skipped.json"
-    if len(skipped) > _MOST_LINES: write_json(listed, [dict(source=entry.source, reason=entry.reason) for entry in skipped])
+    if len(skipped) > _MOST_LINES:
+        write_json(listed, [dict(source=entry.source, reason=entry.reason) for entry in skipped])
     _report_skipped(skipped, listed)
 
 def _exit_code(skipped:list, done:list)->int:

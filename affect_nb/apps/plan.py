@@ -160,7 +160,7 @@ class Plan:
         work = [f"  {part.notebook}: {part.networks}: {part.trainings} trainings of at most {part.epochs} epochs on "
                 f"{part.data}" for part in self.work]
         n = len(self.faults)
-        verdict = "nothing stands in its way" if not n else f"{n} thing{'s' if n > 1 else ''} stand{'s'*(n == 1)} in its way"
+        verdict = f"{n} thing{'s' if n > 1 else ''} to be mended" if n else "nothing stands in its way"
         return "\n".join([self.title, "needs:", *needs, "trains:", *work, verdict])
 
 # %% ../../nbs/70_apps/32_plan.ipynb #05bd8772

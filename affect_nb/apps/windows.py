@@ -290,7 +290,8 @@ def _features(network:WindowNetwork, batch:WindowBatch)->dict: # of tensors (fra
     frames = dict(landmarks=landmarks.flatten(0, 1))
     if not hasattr(network.model, "from_features"):
         return frames | dict(faces=faces.flatten(0, 1), audio=[part.flatten(0, 1) for part in audio])
-    with network.precision.autocast(network.device): return frames | dict(features=network.model.features(faces, *audio))
+    with network.precision.autocast(network.device):
+        return frames | dict(features=network.model.features(faces, *audio))
 
 @torch.inference_mode()
 def _from_features(network:WindowNetwork, frames:dict, shape:tuple)->np.ndarray: # (n, T, columns)

@@ -116,14 +116,21 @@ def all_people(
 )->People:
     "The entries of several sides, one after the other."
     sides = [people_of(side) for side in sides] or [people_of([])]
-    places = np.cumsum([0, *(len(side.names) for side in sides)]), np.cumsum([0, *(len(side.databases) for side in sides)])
-    codes = {what: np.concatenate([side.codes[what] + np.int32(start) for side, start in zip(sides, places[0])])
-             for what in NAMED}
-    database = np.concatenate([side.database + np.int32(start) for side, start in zip(sides, places[1])])
-    photographs = [np.full(len(side), -1, np.int32) if side.photographs is None else side.photographs for side in sides]
-    names = [name for side in sides for name in side.names]
-    return People([name for side in sides for name in side.databases], database, names, codes,
-                  None if all(side.photographs is None for side in sides) else np.concatenate(photographs))
+    names, databases = ([name for side in sides for name in getattr(side, what)] for what in ('names', 'databases'))
+    codes = {what: _joined([side.codes[what] for side in sides], [len(side.names) for side in sides]) for what in NAMED}
+    database = _joined([side.database for side in sides], [len(side.databases) for side in sides])
+    return People(databases, database, names, codes, _all_photographs(sides))
+
+def _joined(codes:list, sizes:list)->np.ndarray:
+    "Places in several lists as places in the one that they make."
+    starts = np.cumsum([0, *sizes[:-1]]).astype(np.int32)
+    return np.concatenate([own + start for own, start in zip(codes, starts)])
+
+def _all_photographs(sides:list)->np.ndarray|None:
+    "The numbers of strangers' photographs, -1 for who has a name; None where everybody has one."
+    if all(side.photographs is None for side in sides): return None
+    return np.concatenate([np.full(len(side), -1, np.int32) if side.photographs is None else side.photographs
+                           for side in sides])
 
 # %% ../../nbs/25_databases/28_people.ipynb #54f47f82
 def keys_of(

@@ -93,7 +93,8 @@ def media_facts(
 # %% ../../nbs/20_preprocess/75_check_media.ipynb #01a55df8
 COLUMNS = (
     "file", "readable", "kind", "container", "stream", "left_out", "codec", "pixels", "bits", "fps", "fps_declared",
-    "stored", "width", "height", "orientation", "pixel_aspect", "frames", "frames_declared", "seconds", "seconds_by_frames",
+    "stored", "width", "height", "orientation", "pixel_aspect", "frames", "frames_declared", "seconds",
+    "seconds_by_frames",
     "seconds_declared", "sound", "sound_start", "sound_seconds", "fault", "notes")
 
 def _files_of(path:str|os.PathLike)->list[Path]:

@@ -418,7 +418,8 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
     "An entry for each store that has a fault."
-    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}", failed=store.about.get("stills", False))
+    return [Skipped(store.about["source"]["path"], f"{what}kept in part: {fault}",
+                    failed=store.about.get("stills", False))
             for store, fault in faults if fault] # a film that breaks off is a note, pictures that are missing are not
 
 def _unread_pictures(store:FaceStore)->list[Skipped]:
