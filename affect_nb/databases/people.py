@@ -111,6 +111,7 @@ def strangers(
     codes = np.asarray(numbers, np.int32)
     return People(known, database[codes], sets, dict.fromkeys(NAMED, codes), np.asarray(photographs, np.int32))
 
+# %% ../../nbs/25_databases/28_people.ipynb #6bf7324a
 def all_people(
     sides:Iterable, # of what `people_of` takes
 )->People:
