@@ -616,5 +616,6 @@ def main(arguments:list[str]|None=None):
         sys.exit(1)
 
 def _sentence(error:Exception)->str:
-    "What went wrong; of the operating system's errors, the file first."
+    "What went wrong; of the operating system's errors, the file first; without what fastai puts before a callback's."
+    if isinstance(error, ValueError): return re.sub(r"^Exception occured in `\w+` when calling event `\w+`:\s*", "", str(error))
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

@@ -189,4 +189,5 @@ def check_run(
     faults = plan_run(preset, folder).faults
     if not faults: return
     lines = "\n".join(f"  {line}" for line in _lines(faults))
-    raise ValueError(f"{preset.title}: {len(faults)} things are not as they must be\n{lines}")
+    title = preset.title.removeprefix("affect_nb: ") # the command puts its name before every error
+    raise ValueError(f"{title}: {len(faults)} things are not as they must be\n{lines}")

@@ -6,6 +6,7 @@
 __all__ = ['CSV_COLUMNS', 'csv_columns', 'write_predictions', 'predict_files']
 
 # %% ../../nbs/70_apps/06_predict.ipynb #fe2fd9d5
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -182,5 +183,14 @@ def predict_files(
             predictor, store, products, sources, film=film, progress=progress, compound=compound)
         written += paths
         skipped += failed
-    write_json(out/"skipped.json", [asdict(entry) for entry in skipped])
+    looked_at = {os.path.abspath(clip.path) for clip in clips}
+    write_json(out/"skipped.json", [*_skipped_before(out, looked_at, skipped), *map(asdict, skipped)])
     return written, skipped
+
+def _skipped_before(out:Path, looked_at:set, skipped:list[Skipped])->list[dict]:
+    "What earlier calls left out, of sources that are still there and that this call has not looked at."
+    try: earlier = json.loads((out/"skipped.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return []
+    now = looked_at | {os.path.abspath(entry.source) for entry in skipped}
+    return [entry for entry in earlier
+            if os.path.lexists(entry["source"]) and os.path.abspath(entry["source"]) not in now]

@@ -7,6 +7,7 @@ __all__ = ['PLACE_COLUMNS', 'LABEL_COLUMNS', 'our_column', 'recognise_columns', 
            'read_own_table', 'text_cells', 'number_cells']
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #e6151850
+import difflib
 import os
 import re
 from pathlib import Path
@@ -84,7 +85,18 @@ def recognise_columns(
     if not votes and not set(ours) - set(PLACE_COLUMNS):
         raise ValueError(f"{path}, row 1: no column has labels, {names}; "
                          f"allowed are {LABEL_COLUMNS}, or columns={{'theirs': 'ours'}}, or votes=['theirs', ...]")
+    _check_pair(ours, others, path)
     return ours, others
+
+def _check_pair(ours, others, path):
+    "A `ValueError` for valence without arousal, or the reverse, where another column is nearly called so."
+    lacking = [name for name in ('valence', 'arousal') if name not in ours]
+    if len(lacking) != 1: return
+    near = difflib.get_close_matches(lacking[0], [name.lower() for name in others], 1, .7)
+    if near:
+        theirs = next(name for name in others if name.lower() == near[0])
+        raise ValueError(f"{path}, row 1: no column {lacking[0]!r}; did you mean {theirs!r}? columns={{{theirs!r}: "
+                         f"{lacking[0]!r}}} takes it as that, columns={{{theirs!r}: None}} leaves it out")
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #274eadc3
 def as_mapping(

@@ -104,7 +104,11 @@ def holdout(
     if not 0 < share <= .5:
         raise ValueError(f"share is {share}, allowed is more than 0 and at most 0.5")
     clips = list(clips)
-    return subject_kfold(clips, min(round(1/share), len(set(_groups(clips)))), seed)[0]
+    n_groups = len(set(_groups(clips)))
+    if n_groups < 2:
+        raise ValueError(f"{len(clips)} clips to learn from show one person, or people who are linked by videos: nobody "
+                         "can be held out; validation='official' (--validation official) takes the release's own part")
+    return subject_kfold(clips, min(round(1/share), n_groups), seed)[0]
 
 # %% ../../nbs/25_databases/30_splits.ipynb #5ba037d0
 def split_hash(

@@ -13,7 +13,7 @@ import os
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -33,9 +33,12 @@ from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
 from .track import FaceTracker, KnownLandmarks, TrackedFace, TrackLimits, checked_by
-from .pictures import ImageReader, images_in, natural_key, read_image
+from .pictures import ImageReader, images_in, is_animation, natural_key, read_image
 from .sources import Source, find_sources, open_clip, output_names, readable
 from .video import VideoFrame, VideoReader, counted
+
+try: import fcntl
+except ImportError: fcntl = None # Windows
 
 if TYPE_CHECKING: import pandas as pd
 
@@ -380,13 +383,27 @@ def _read_json(path:Path, default):
     try: return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError): return default
 
+@contextmanager
+def _alone_with(folder:Path):
+    "Inside the block no other command on this machine is in such a block for the same folder."
+    if fcntl is None: yield; return # Windows: two commands at once may choose the same name
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally: os.close(held)
+
 def _store_names(dest:Path, source, sources:list[Source], overwrite:bool)->list[str]:
-    "The name of each source's store."
+    "The name of each source's store; it is taken from now on, also for commands that run beside this one."
     listed = source if isinstance(source, (list, tuple)) else [source]
     if overwrite or all(isinstance(part, Source) for part in listed): return [clip.name for clip in sources]
-    index = _read_json(dest/_INDEX, {})
-    known = {path: name for name, path in index.items() if (dest/f"{name}.arrow").exists()}
-    return output_names(sources, known, partial(_is_free, dest))
+    with _alone_with(dest):
+        index = _read_json(dest/_INDEX, {})
+        known = {path: name for name, path in index.items()}
+        names = output_names(sources, known, partial(_is_free, dest))
+        taken = {name: os.path.abspath(clip.path) for name, clip in zip(names, sources)}
+        if taken.items() - index.items(): write_json(dest/_INDEX, index | taken)
+    return names
 
 def _is_free(dest:Path, name:str, source:Source)->bool:
     "Is there no store of this name, or one of this very source?"
@@ -411,8 +428,10 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     skipped += damaged
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
-    earlier = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if (dest/f"{name}.arrow").exists()}
-    write_json(dest/_INDEX, earlier | made)
+    lost = {task.path.stem for task in tasks if task.source in failed} # their names are free again
+    with _alone_with(dest):
+        others = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if name not in lost}
+        write_json(dest/_INDEX, others | made)
     _write_frames(dest/"frames.parquet", in_folder)
     return Preprocessed(dest, stores, skipped)
 
@@ -426,7 +445,8 @@ def _unread_pictures(store:FaceStore)->list[Skipped]:
     "Each picture of a folder of stills that could not be read, and why."
     folder, read = Path(store.about["source"]["path"]), set(store.table["file"].to_pylist())
     if not store.about.get("fault") or not store.about.get("stills") or not folder.is_dir(): return []
-    reasons = {file: _reason_unread(file) for file in images_in(folder) if readable(file) not in read}
+    unread = [file for file in images_in(folder) if readable(file) not in read and not is_animation(file)]
+    reasons = {file: _reason_unread(file) for file in unread} # an animation is a clip of its own
     return [Skipped(str(file), reason, failed=True) for file, reason in reasons.items() if reason]
 
 def _reason_unread(file:Path)->str|None:

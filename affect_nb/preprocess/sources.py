@@ -62,6 +62,8 @@ def find_sources(
     "The clips behind `source`; nothing at all is a ValueError. A file that is missing is listed: opening it tells."
     if isinstance(source, Source): return [source], []
     if isinstance(source, (list, tuple)): return _sources_of_list(source, recursive, film_fps)
+    if not os.fspath(source):
+        raise ValueError("the name of what to read is empty; allowed are a file, a folder, and a pattern")
     path = _as_on_disk(Path(source))
     if path.is_dir(): return _sources_of_folder(path, recursive, film_fps)
     if os.path.lexists(path) or not glob.has_magic(str(source)): return [_source_of(path, film_fps)], []
@@ -191,7 +193,10 @@ def _in_short(left_out:list[Skipped], most:int=5)->str:
 # %% ../../nbs/20_preprocess/05_sources.ipynb #28da6db1
 def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:list):
     "Put each visible entry of a folder among the clips, or among what was left out."
-    entries = sorted((entry for entry in here.iterdir() if not entry.name.startswith(".")), key=natural_key)
+    entries = sorted(here.iterdir(), key=natural_key)
+    left_out += [Skipped(str(entry), f"{entry}: hidden, as its name begins with a dot; named itself it is read")
+                 for entry in entries if _is_hidden_media(entry)]
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
     has_video = any(is_media(entry, VIDEO_SUFFIXES) for entry in entries)
     for entry in entries:
         if is_media(entry, VIDEO_SUFFIXES): paths.append(entry)
@@ -200,6 +205,11 @@ def _sort_entries(here:Path, folder:Path, recursive:bool, paths:list, left_out:l
         elif entry.is_dir() and (recursive or here == folder and _has_images(entry)):
             if not recursive: _take_pictures(entry, paths, left_out)
         else: left_out.append(_left_out(entry))
+
+def _is_hidden_media(entry:Path)->bool:
+    "Would it be read, but for the dot that its name begins with?"
+    hidden = entry.name.startswith(".") and not entry.name.startswith((".part-", "._")) # `._x` is macOS's own beside x
+    return hidden and entry.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES) and entry.is_file()
 
 def _has_images(folder:Path)->bool:
     "Are there pictures in a folder that may be read?"

@@ -177,8 +177,13 @@ def _write_state(path, learn, facts):
 
 def _differences(now, then):
     "What two trainings do not have in common, in words."
-    names = [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
-    return [f"{name} was {then.get(name)}, now {now.get(name)}" for name in names]
+    words = []
+    for name in sorted(now.keys() | then.keys()):
+        new, old = now.get(name), then.get(name)
+        if new == old: continue
+        if isinstance(new, dict) and isinstance(old, dict): words += _differences(new, old) # a recipe: its entries
+        else: words.append(f"{name} was {old}, now {new}")
+    return list(dict.fromkeys(words))
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #1fbe3f32
 class ResumeCallback(Callback):
