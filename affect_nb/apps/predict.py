@@ -151,6 +151,15 @@ def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sour
         except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
     return written, failed
 
+# %% ../../nbs/70_apps/06_predict.ipynb #826da551
+def _skipped_before(out:Path, looked_at:set, skipped:list[Skipped])->list[dict]:
+    "What earlier calls left out, of sources that are still there and that this call has not looked at."
+    try: earlier = json.loads((out/"skipped.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError): return []
+    now = looked_at | {os.path.abspath(entry.source) for entry in skipped}
+    return [entry for entry in earlier
+            if os.path.lexists(entry["source"]) and os.path.abspath(entry["source"]) not in now]
+
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
 def predict_files(
     source:str|os.PathLike, # a video, a picture, a glob, a folder
@@ -186,11 +195,3 @@ def predict_files(
     looked_at = {os.path.abspath(clip.path) for clip in clips}
     write_json(out/"skipped.json", [*_skipped_before(out, looked_at, skipped), *map(asdict, skipped)])
     return written, skipped
-
-def _skipped_before(out:Path, looked_at:set, skipped:list[Skipped])->list[dict]:
-    "What earlier calls left out, of sources that are still there and that this call has not looked at."
-    try: earlier = json.loads((out/"skipped.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return []
-    now = looked_at | {os.path.abspath(entry.source) for entry in skipped}
-    return [entry for entry in earlier
-            if os.path.lexists(entry["source"]) and os.path.abspath(entry["source"]) not in now]

@@ -363,7 +363,9 @@ def preprocess(
                        names=_clip_names(name, database, subjects)) for clip, name in zip(sources, names)]
     try: failed = _run_all([task for task in tasks if not task.is_done()], workers, progress)
     except BaseException: sweep(dest); raise # workers that were stopped have left unfinished files
-    if failed and _is_named(source): raise ValueError(next(iter(failed.values())))
+    if failed and _is_named(source):
+        _settle_names(dest, tasks, failed)
+        raise ValueError(next(iter(failed.values())))
     return _collect(dest, tasks, failed, left_out)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #282590dd
@@ -405,6 +407,15 @@ def _store_names(dest:Path, source, sources:list[Source], overwrite:bool)->list[
         if taken.items() - index.items(): write_json(dest/_INDEX, index | taken)
     return names
 
+# %% ../../nbs/20_preprocess/70_pipeline.ipynb #11576ec4
+def _settle_names(dest:Path, tasks:list, failed:dict, made:dict|None=None):
+    "Note which source each store was made from; the names of sources that failed are free again."
+    lost = {task.path.stem for task in tasks if task.source in failed}
+    with _alone_with(dest):
+        index = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if name not in lost} | (made or {})
+        if index: write_json(dest/_INDEX, index)
+        else: (dest/_INDEX).unlink(missing_ok=True)
+
 def _is_free(dest:Path, name:str, source:Source)->bool:
     "Is there no store of this name, or one of this very source?"
     try: made_from = FaceStore.open(dest/f"{name}.arrow").about.get("source", {})
@@ -428,10 +439,7 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     skipped += damaged
     write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
-    lost = {task.path.stem for task in tasks if task.source in failed} # their names are free again
-    with _alone_with(dest):
-        others = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if name not in lost}
-        write_json(dest/_INDEX, others | made)
+    _settle_names(dest, tasks, failed, made)
     _write_frames(dest/"frames.parquet", in_folder)
     return Preprocessed(dest, stores, skipped)
 

@@ -45,7 +45,8 @@ def test_everything_that_was_not_read_is_listed_with_its_reason(tmp_path):
     assert [store.clip for store in done.stores] == ["day"]
     wanted = {"P1": "--recursive", "poster.png": "beside videos", "notes.docx": ".docx is no format", "raw.braw": ".braw is no format",
               "no suffix": "no suffix is no format", "moved.mp4": "a link to a file that is not there",
-              "round": "a link to a file that is not there", "pipe.mp4": "no regular file"}
+              "round": "a link to a file that is not there", "pipe.mp4": "no regular file",
+              ".hidden.mp4": "hidden, as its name begins with a dot"}
     found = reasons(done.skipped)
     assert found.keys() == wanted.keys() and all(wanted[name] in found[name] and name in found[name] for name in wanted)
     kept = json.loads((tmp_path/"out"/"skipped.json").read_text())
