@@ -8,7 +8,7 @@ __all__ = ['WEIGHTS', 'parameters_of', 'copies_of', 'Finding', 'Work', 'Plan', '
 # %% ../../nbs/70_apps/32_plan.ipynb #ae1e85a4
 import ast
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -171,9 +171,11 @@ def plan_run(
     "Look at everything that the notebooks of a preset will need."
     given = {name: parameters_of(preset, name, folder) for name in preset.notebooks}
     prepared, findings, work = given.get("05_faces", {}).get("database", ""), [], []
+    looked_at = {} # (database, folder) -> `Finding`: opening a large copy takes its time
     for name, parameters in given.items():
-        for database, root in copies_of(name, parameters, prepared).items():
-            findings.append(_look_at_copy(name, database, root, preset.real))
+        for copy in copies_of(name, parameters, prepared).items():
+            if copy not in looked_at: looked_at[copy] = _look_at_copy(name, *copy, preset.real)
+            findings.append(replace(looked_at[copy], notebook=name))
         needed = [weights for weights in WEIGHTS if weights in parameters]
         if name == "30_table3_multi_rnn" and not parameters["pretrain_on"]: needed = [] # it starts from Table II's
         findings += [_look_at_weights(name, weights, parameters[weights], preset.real) for weights in needed]

@@ -6,11 +6,9 @@
 __all__ = ['CSV_COLUMNS', 'csv_columns', 'write_predictions', 'predict_files']
 
 # %% ../../nbs/70_apps/06_predict.ipynb #fe2fd9d5
-import json
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +16,7 @@ import pandas as pd
 from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_aus
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
 from .predictor import Predictor, has_stills, predict_clips
-from ..files.atomic import Skipped, whole, write_json, write_text
+from ..files.atomic import Skipped, whole, write_skipped, write_text
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
 from ..preprocess.pipeline import preprocess
@@ -151,15 +149,6 @@ def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sour
         except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
     return written, failed
 
-# %% ../../nbs/70_apps/06_predict.ipynb #826da551
-def _skipped_before(out:Path, looked_at:set, skipped:list[Skipped])->list[dict]:
-    "What earlier calls left out, of sources that are still there and that this call has not looked at."
-    try: earlier = json.loads((out/"skipped.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return []
-    now = looked_at | {os.path.abspath(entry.source) for entry in skipped}
-    return [entry for entry in earlier
-            if os.path.lexists(entry["source"]) and os.path.abspath(entry["source"]) not in now]
-
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
 def predict_files(
     source:str|os.PathLike, # a video, a picture, a glob, a folder
@@ -192,6 +181,5 @@ def predict_files(
             predictor, store, products, sources, film=film, progress=progress, compound=compound)
         written += paths
         skipped += failed
-    looked_at = {os.path.abspath(clip.path) for clip in clips}
-    write_json(out/"skipped.json", [*_skipped_before(out, looked_at, skipped), *map(asdict, skipped)])
+    write_skipped(out/"skipped.json", skipped, [clip.path for clip in clips])
     return written, skipped

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
-from ..files.atomic import Skipped, skipped_table, sweep, whole, write_json
+from ..files.atomic import Skipped, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.workers import in_parallel
 from .align import TRANSFORMS, align_frame
 from .detect import create_detector
@@ -380,11 +380,6 @@ def _is_named(source)->bool:
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #ec72aa60
 _INDEX = "sources.json"
 
-def _read_json(path:Path, default):
-    "What a file of an earlier call holds; `default` where there is none, or a damaged one."
-    try: return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError): return default
-
 @contextmanager
 def _alone_with(folder:Path):
     "Inside the block no other command on this machine is in such a block for the same folder."
@@ -400,7 +395,7 @@ def _store_names(dest:Path, source, sources:list[Source], overwrite:bool)->list[
     listed = source if isinstance(source, (list, tuple)) else [source]
     if overwrite or all(isinstance(part, Source) for part in listed): return [clip.name for clip in sources]
     with _alone_with(dest):
-        index = _read_json(dest/_INDEX, {})
+        index = read_json(dest/_INDEX, {})
         known = {path: name for name, path in index.items()}
         names = output_names(sources, known, partial(_is_free, dest))
         taken = {name: os.path.abspath(clip.path) for name, clip in zip(names, sources)}
@@ -412,7 +407,7 @@ def _settle_names(dest:Path, tasks:list, failed:dict, made:dict|None=None):
     "Note which source each store was made from; the names of sources that failed are free again."
     lost = {task.path.stem for task in tasks if task.source in failed}
     with _alone_with(dest):
-        index = {name: path for name, path in _read_json(dest/_INDEX, {}).items() if name not in lost} | (made or {})
+        index = {name: path for name, path in read_json(dest/_INDEX, {}).items() if name not in lost} | (made or {})
         if index: write_json(dest/_INDEX, index)
         else: (dest/_INDEX).unlink(missing_ok=True)
 
@@ -437,7 +432,7 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
                 for store in stores for note in store.about.get("notes") or ()]
     in_folder, damaged = _all_stores(dest)
     skipped += damaged
-    write_json(dest/"skipped.json", [*_earlier_skipped(dest, tasks, skipped), *map(asdict, skipped)])
+    write_skipped(dest/"skipped.json", skipped, [task.source for task in tasks])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     _settle_names(dest, tasks, failed, made)
     _write_frames(dest/"frames.parquet", in_folder)
@@ -481,10 +476,3 @@ def _write_frames(path:Path, stores:Iterable[Path], rows:int=4096):
             for start in range(0, len(FaceStore.open(store)), rows):
                 table = FaceStore.open(store).table.slice(start, rows)
                 writer.write_table(table.cast(FRAME_SCHEMA))
-
-# %% ../../nbs/20_preprocess/70_pipeline.ipynb #97c5a768
-def _earlier_skipped(dest:Path, tasks:list[_ClipTask], skipped:list[Skipped])->list[dict]:
-    "What earlier calls left out, of sources that are still there and that this call has not looked at."
-    looked_at = {str(task.source) for task in tasks} | {entry.source for entry in skipped}
-    earlier = _read_json(dest/"skipped.json", [])
-    return [entry for entry in earlier if entry["source"] not in looked_at and os.path.lexists(entry["source"])]

@@ -1,23 +1,14 @@
 """Folders with more in them than films: everything is taken, or named with its reason."""
-import io
 import json
 import os
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
 
 import pandas as pd
 import pytest
 
-from affect_nb.apps.cli import main
+from commands import command
 from affect_nb.files.film import write_film
 from affect_nb.synth.faces import Identity, render_face
-
-
-def command(*arguments):
-    "The exit code of a command, and what it printed."
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end: main(list(map(str, arguments)))
-    return end.value.code or 0, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,37 +1,17 @@
 """Table, plot and film of a clip are made one by one: what can be written is there, and what cannot is a line."""
-import io
 import json
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
 
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
+from commands import command
 from affect_nb.analysis import annotated_film
-from affect_nb.apps.cli import main
 from affect_nb.apps.predict import predict_files
 from affect_nb.apps.predictor import Predictor
 from affect_nb.files.film import write_film
-from affect_nb.models.registry import create_model
-from affect_nb.models.weights import save_checkpoint
 from affect_nb.synth.faces import Identity, expression_aus, render_face
-
-
-def command(*arguments):
-    "The exit code of a command, and what it printed."
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end: main(list(map(str, arguments)))
-    return end.value.code or 0, out.getvalue(), err.getvalue()
-
-
-@pytest.fixture(scope="module")
-def card(tmp_path_factory):
-    path = tmp_path_factory.mktemp("network")/"small"
-    torch.manual_seed(0)
-    save_checkpoint(path, create_model("affwildnet_vgg", width=1/16))
-    return path.with_suffix(".json")
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,11 @@ import shutil
 
 import pandas as pd
 import pytest
-import torch
 
 from affect_nb.apps.predict import predict_files
 from affect_nb.files.film import write_film
-from affect_nb.models.registry import create_model
-from affect_nb.models.weights import save_checkpoint
 from affect_nb.preprocess.pipeline import preprocess
 from affect_nb.synth.faces import Identity, render_face
-
-
-@pytest.fixture(scope="module")
-def card(tmp_path_factory):
-    path = tmp_path_factory.mktemp("network")/"small"
-    torch.manual_seed(0)
-    save_checkpoint(path, create_model("affwildnet_vgg", width=1/16))
-    return path.with_suffix(".json")
 
 
 @pytest.fixture(scope="module")
