@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -73,8 +72,13 @@ class FaceTrack:
 
     def window(self, start:int, length:int)->tuple[int, int, np.ndarray]:
         "First and last + 1 row in the store of the `length` frames from `start`, and the place of each in the window."
-        a, b = np.searchsorted(self.frames, [start, min(start + length, self.n)])
-        return self.first_row + int(a), self.first_row + int(b), self.frames[a:b] - start
+        (first,), (last,) = self.rows_of_windows([start], length)
+        return self.first_row + first, self.first_row + last, self.frames[first:last] - start
+
+    def rows_of_windows(self, starts:list, length:int)->list: # of two lists, as long as `starts`
+        "First and last + 1 row of the windows that start at these frames, counted from the track's first."
+        edges = np.array([starts, starts]) + [[0], [length]]
+        return np.searchsorted(self.frames, np.minimum(edges, [[self.n], [self.n]])).tolist()
 
     def targets(self, start:int, mask:np.ndarray)->AffectTargets:
         "Labels of the frames from `start`, missing where `mask` is False and past the end."
@@ -406,13 +410,14 @@ class WindowArrays:
     def __init__(self,
         n:int,          # windows
         length:int,     # T, frames of a window
+        *,
         sound:bool,     # is there sound?
         fields:set,     # labels: of LABEL_FIELDS
         au_names:tuple, # of the columns of AUs
     ):
         shapes, missing = dict(va=(2,), expression=(), aus=(len(au_names),)), dict(expression=np.int64(-1))
         self.length, self.au_names, self.mask = length, au_names, np.zeros((n, length), bool)
-        self.faces = np.zeros((n, length, 3, FACE_SIZE, FACE_SIZE), np.uint8)
+        self.faces = np.zeros((n, length, FACE_SIZE, FACE_SIZE, 3), np.uint8)
         self.points = np.full((n, length, 68, 2), np.nan, np.float32)
         self.audio = np.zeros((n, length, 1, N_BANDS, N_COLUMNS), np.uint8) if sound else None
         self.labels = {name: np.full((n, length, *shapes[name]), missing.get(name, np.float32('nan')))
@@ -420,19 +425,19 @@ class WindowArrays:
 
     def fill(self, part:BatchPart, track:FaceTrack, starts:list, places:list):
         "Read the windows of one track that start at these frames, into these places."
-        store, open_sound = part.dataset._open(track.path), part.dataset._open_sound
+        store = part.dataset._open(track.path)
         columns = _au_places(track.au_names, part.vocabularies, self.au_names)
         labels = [(name, track.labels[name]) for name in part.fields if name in track.labels]
-        for start, place in zip(starts, places):
-            first, last, frames = track.window(start, self.length)
-            for row, crop in store.crops(first, last): cv2.split(crop, list(self.faces[place, frames[row - first]]))
-            self.points[place, frames] = store.landmarks(first, last)
-            seen = frames[track.seen[first - track.first_row:last - track.first_row]]
+        for start, place, first, last in zip(starts, places, *track.rows_of_windows(starts, self.length)):
+            rows, frames = range(track.first_row + first, track.first_row + last), track.frames[first:last] - start
+            for row, crop in store.crops(rows.start, rows.stop): self.faces[place, frames[row - rows.start]] = crop
+            self.points[place, frames] = store.landmarks(rows.start, rows.stop)
+            seen = frames[track.seen[first:last]]
             self.mask[place, seen] = True
             for name, array in labels: self._label(name, array, start, place, seen, columns)
             if part.dataset.has_sound:
-                stores = dict(open_store=part.dataset._open, open_sound=open_sound)
-                self.audio[place] = _read_audio(track, start, self.length, range(first, last), **stores)
+                stores = dict(open_store=part.dataset._open, open_sound=part.dataset._open_sound)
+                self.audio[place] = _read_audio(track, start, self.length, rows, **stores)
 
     def _label(self, name, array, start, place, seen, columns):
         "Labels of the frames of a window that have a face."
@@ -443,9 +448,10 @@ class WindowArrays:
 
     def tensors(self)->tuple:
         "Faces, landmarks, sound where there is any, targets: a batch."
-        inputs = [self.faces, scale_landmarks(self.points), *([] if self.audio is None else [self.audio])]
         labels = {name: torch.from_numpy(array) for name, array in self.labels.items()}
-        return *map(torch.from_numpy, inputs), AffectTargets(**labels, au_names=self.au_names)
+        sound = [] if self.audio is None else [torch.from_numpy(self.audio)]
+        return (torch.from_numpy(self.faces).permute(0, 1, 4, 2, 3), torch.from_numpy(scale_landmarks(self.points)),
+                *sound, AffectTargets(**labels, au_names=self.au_names))
 
 # %% ../../nbs/30_data/40_sequences.ipynb #c7f14853
 def batch_parts(
@@ -476,7 +482,9 @@ def read_parts(
 )->WindowArrays:
     "Read the windows of a batch."
     of_tracks = [(part, part.tracks) for part in parts if len(part.numbers)]
-    arrays = WindowArrays(sum(len(part.numbers) for part in parts), length, sound, *_labels_of_batch(of_tracks))
+    fields, au_names = _labels_of_batch(of_tracks)
+    n = sum(len(part.numbers) for part in parts)
+    arrays = WindowArrays(n, length, sound=sound, fields=fields, au_names=au_names)
     for part, tracks in of_tracks:
         for track, starts, places in tracks: arrays.fill(part, track, starts, places)
     return arrays
