@@ -114,7 +114,8 @@ class AffectDL(TfmdDL):
         after_batch = [ToNetwork()] if after_batch is None else after_batch
         workers = choose_workers(num_workers, len(dataset)*getattr(dataset, 'length', 1))
         super().__init__(dataset, bs=bs, shuffle=shuffle, num_workers=workers, after_batch=after_batch, **kwargs)
-        self.seed, self.rng, self._n_inp = seed, random.Random(seed), 3 if getattr(dataset, 'has_sound', False) else 2
+        self.seed, self.rng = seed, random.Random(seed)
+        self._n_inp = getattr(dataset, 'n_inp', 3 if getattr(dataset, 'has_sound', False) else 2)
         self._workers, self._reading = None, False
 
     def batches(self)->list:
