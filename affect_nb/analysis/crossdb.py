@@ -177,6 +177,7 @@ def study_loaders(
     every:int=1,           # one in so many windows (frames or sequences): frames that follow each other are alike
     device=None,           # None: the fastest there is
     skipped:list|None=None,# clips that had to be left out are added here
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->DataLoaders:            # with sound if the recipe's network has an audio stream
     "Subject-independent loaders over the training side; of photographs some are held out, of videos some people."
     recipe, labels = adapt_recipe(recipe, source), index_database(source, Path(faces)/'labels')
@@ -190,7 +191,7 @@ def study_loaders(
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
     if skipped is not None: skipped += _skipped_clips(train, labels, sides)
-    return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed)
+    return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers)
 
 def _skipped_clips(train, labels, sides):
     "What was left out: labels of clips of the training side, and stores."

@@ -14,10 +14,11 @@ import multiprocessing
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import papermill
 import yaml
@@ -30,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 import affect_nb
 from ..analysis.tables import gather_metrics
 from .report import write_report
+from ..data.devices import WORKERS_VARIABLE
 from ..files.atomic import sweep, write_json
 from ..files.home import find_file
 from ..files.workers import in_parallel
@@ -43,6 +45,7 @@ class Preset(BaseModel):
     needs: dict[str, list[str]] = {} # notebook -> those that must have run; one that is not listed needs all before it
     real: bool = False         # nothing is drawn and no CNN starts from random numbers unless it is asked for by name
     workers: int = Field(1, ge=1) # notebooks at a time; with more than 1 each runs on one thread
+    num_workers: Annotated[int, Field(ge=0)]|Literal["auto"] = "auto" # processes of each that read ahead: `choose_workers`
 
     @model_validator(mode="after")
     def _needs_are_before(self):
@@ -216,8 +219,21 @@ def _execute_job(job:_Job, progress)->float: # s
         raise RuntimeError(f"{job.notebook.stem} was not run: it needs {', '.join(failed)}, which did not end well")
     return execute(job.notebook, job.output, job.parameters, progress)
 
+@contextmanager
+def _reading_ahead(num_workers:int|str):
+    "Notebooks that start in this block read ahead in so many processes."
+    before = dict(os.environ)
+    if num_workers != "auto": os.environ[WORKERS_VARIABLE] = str(num_workers)
+    try: yield
+    finally:
+        os.environ.pop(WORKERS_VARIABLE, None)
+        os.environ.update({name: value for name, value in before.items() if name == WORKERS_VARIABLE})
+
 def _executed(jobs:dict, preset:Preset):
     "Execute jobs by name, in this process or in several; name, seconds and error, as they get ready."
+    with _reading_ahead(preset.num_workers): yield from _results(jobs, preset)
+
+def _results(jobs, preset):
     if preset.workers == 1:
         for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
         return

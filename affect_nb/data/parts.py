@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ..databases.base import Clip, Database
-from .sequences import FaceTrack, Sequence, SequenceDataset
+from .sequences import FaceTrack, Sequence, SequenceDataset, batch_parts
 from ..databases.people import People, people_of, strangers, without_repeats
 from ..databases.splits import holdout, shared_entries
 
@@ -25,6 +25,9 @@ class SomeWindows:
 
     def __len__(self): return len(self.chosen)
     def __getitem__(self, index)->Sequence: return self.dataset[int(self.chosen[index])]
+    def batch_parts(self, numbers): return batch_parts(self.dataset, self.chosen[numbers])
+    def __getstate__(self): return dict(dataset=self.dataset, chosen=_packed(self.chosen))
+    def __setstate__(self, state): self.__dict__.update(dataset=state['dataset'], chosen=_unpacked(*state['chosen']))
     def __getattr__(self, name):
         if name in ('dataset', 'chosen'): raise AttributeError(name) # while it is unpickled
         return getattr(self.dataset, name)
@@ -48,6 +51,16 @@ class SomeWindows:
 
 class SomePhotographs(SomeWindows):
     "Some of the photographs of a dataset of single frames: each is a person of its own."
+
+# %% ../../nbs/30_data/45_parts.ipynb #8a50f5cd
+def _packed(chosen):
+    "Ascending numbers as a bit each, from the first one on; others as they are."
+    if not len(chosen) or (np.diff(chosen) < 1).any(): return chosen, None
+    bits = np.zeros(chosen[-1] - chosen[0] + 1, bool)
+    bits[chosen - chosen[0]] = True
+    return np.packbits(bits), int(chosen[0])
+
+def _unpacked(packed, first): return packed if first is None else np.flatnonzero(np.unpackbits(packed)) + first
 
 # %% ../../nbs/30_data/45_parts.ipynb #c2998990
 def _tracks_of(dataset):

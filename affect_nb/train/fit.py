@@ -14,6 +14,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.torch_core import set_seed
 from fastcore.foundation import L
+from ..data.loaders import close_workers
 from ..files.atomic import whole
 from ..models.starting import frame_network, weights_by_part, weights_record
 from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
@@ -96,8 +97,8 @@ def fit(
     learn = create_learner(recipe, dls, device=device, weights=weights, cbs=cbs, path=out)
     split = getattr(dls, 'split_hash', '')
     learn.add_cbs(_saving_callbacks(recipe, learn, out, card=card, weights=weights, split=split))
-    if recipe.schedule == 'decay': learn.fit(recipe.epochs, recipe.lr)
-    else: learn.fit_one_cycle(recipe.epochs, recipe.lr)
+    try: (learn.fit if recipe.schedule == 'decay' else learn.fit_one_cycle)(recipe.epochs, recipe.lr)
+    finally: close_workers(dls) # also where it was interrupted
     return learn
 
 # %% ../../nbs/50_train/22_fit.ipynb #5a97d643

@@ -218,7 +218,7 @@ def run_chain(
 def chain_source(
     source:Database,       # an open database
     faces:str|os.PathLike, # folder of its stores
-    **options,             # valid_share, device, skipped, validation, allow_overlap of `database_loaders`
+    **options,             # valid_share, device, skipped, validation, allow_overlap, num_workers of `database_loaders`
 )->ChainSource:
     "A database as the data of a stage."
     data, licence = data_and_licence(source)
@@ -241,6 +241,7 @@ def train_chain(
     allow_overlap:bool=False,# True: the same people may be in both official parts
     reader:Mapping|None=None,# options of the databases' readers: on_fault, and what any of them takes
     only:list|None=None,     # stages to run, as `run_chain` takes them
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
@@ -257,6 +258,6 @@ def train_chain(
     for data, source in opened.items():
         faces = out/"faces"/databases[data][0]
         skipped += _find_recipe_faces(recipes[data], source, faces, splits=splits, workers=workers)
-        options = dict(device=device, validation=validation, allow_overlap=allow_overlap)
+        options = dict(device=device, validation=validation, allow_overlap=allow_overlap, num_workers=num_workers)
         sources[data] = chain_source(source, faces, **options)
     return run_chain(stages, sources, out, only=only, device=device), skipped

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientClip
-from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -24,6 +24,7 @@ from fastcore.foundation import L
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from ..core.labels import FACE_SIZE
+from ..data.loaders import AffectDL, CloseWorkers, read_batch
 from ..data.sequences import SequenceDataset, window_starts
 from ..databases.splits import split_hash
 from ..models.backbones import scaled
@@ -45,6 +46,7 @@ def _single_frames(sequences, every):
 
 class PersonFrames:
     "Single faces with the number of the person: (3, 96, 96) uint8, int."
+    n_inp = 1 # of the parts of a batch: faces
     def __init__(self,
         sequences:SequenceDataset, # the training side: `database_loaders(...).train.dataset`
         every:int=4,               # frames of a clip from one that counts to the next
@@ -59,6 +61,11 @@ class PersonFrames:
         self.rows, self.labels = np.flatnonzero(chosen), np.repeat(numbers, counts)[chosen]
 
     def __len__(self): return len(self.rows)
+    def read_batch(self, numbers)->tuple:
+        "(n, 3, 96, 96) uint8 and (n,) numbers of people."
+        faces, *_ = read_batch(self.frames, self.rows[numbers])
+        return faces[:, 0], torch.from_numpy(self.labels[numbers])
+
     def __getitem__(self, index:int): return self.frames[self.rows[index]].faces[0], int(self.labels[index])
     def __repr__(self): return f"PersonFrames({len(self)} faces of {len(self.people)} people)"
 
@@ -124,8 +131,9 @@ def _learned_and_held_out(sequences, every):
 
 def _person_loaders(train, held_out, recipe, device):
     "fastai `DataLoaders` of faces and numbers of people."
-    learned = TfmdDL(train, recipe.batch_size, shuffle=True, drop_last=len(train) >= recipe.batch_size)
-    return DataLoaders(learned, TfmdDL(held_out, recipe.batch_size), device=device)
+    options = dict(bs=recipe.batch_size, after_batch=[], device=device)
+    learned = AffectDL(train, shuffle=True, seed=recipe.seed, drop_last=len(train) >= recipe.batch_size, **options)
+    return DataLoaders(learned, AffectDL(held_out, **options), device=device)
 
 def _person_learner(dls, recipe, people, cbs, path):
     "The learner, its first weights drawn from the recipe's seed."
@@ -135,7 +143,7 @@ def _person_learner(dls, recipe, people, cbs, path):
     chosen = choose_precision(dls.device, recipe.precision)
     more = [FlipFaces()]*recipe.flip + ([GradientClip(recipe.clip)] if recipe.clip else [])
     learn = Learner(dls, chosen.lay_out(model), CrossEntropyLossFlat(), opt_func=affect_adam, lr=recipe.lr,
-                    metrics=accuracy, cbs=[RunPrecision(chosen), *more, *L(cbs)], path=path)
+                    metrics=accuracy, cbs=[RunPrecision(chosen), CloseWorkers(), *more, *L(cbs)], path=path)
     learn.precision = chosen
     return learn
 
