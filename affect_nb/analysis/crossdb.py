@@ -23,7 +23,7 @@ from ..core.labels import AUS8
 from ..databases.base import Database
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
-from ..data.parts import SomeWindows, hold_out
+from ..data.parts import SomeWindows, apart_sides, hold_out
 from ..data.sequences import SequenceDataset
 from ..databases.splits import Division, apart_from, protocol_divisions, subject_kfold
 from ..train.jobs_database import adapt_recipe
@@ -177,6 +177,7 @@ def study_loaders(
     every:int=1,           # one in so many windows (frames or sequences): frames that follow each other are alike
     device=None,           # None: the fastest there is
     skipped:list|None=None,# clips that had to be left out are added here
+    without=None,          # people, as `check_split` takes them: nobody of these is learned from
 )->DataLoaders:            # with sound if the recipe's network has an audio stream
     "Subject-independent loaders over the training side; of photographs some are held out, of videos some people."
     recipe, labels = adapt_recipe(recipe, source), index_database(source, Path(faces)/'labels')
@@ -188,6 +189,7 @@ def study_loaders(
     options = dict(length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
+    sides = apart_sides(sides, without)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
     if skipped is not None: skipped += _skipped_clips(train, labels, sides)
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed)
