@@ -53,7 +53,7 @@ class SeenPeople:
     @property
     def recorded(self)->bool: return bool(self.digests)
     @property
-    def key(self)->str: return self.split or repr(self.digests) if self.digests else self.data # alike: the same people
+    def key(self)->str: return self.split_hash or repr(self.digests) if self.digests else self.data # alike: the same people
 
     def among(self,
         people:People,
@@ -71,12 +71,12 @@ def seen_people(
     people,        # as `people_of` takes them: the training side
     training:str,  # its name
     data:str='',   # in words
-    split:str='',  # hash of the split
+    split_hash:str='', # of the split
 )->SeenPeople:
     "The people of a training, for its card."
     groups = _groups_of(people_of(people))
     digests = {name: {what: _packed(keys_of(part, what, False)) for what in _COMPARED} for name, part in groups.items()}
-    return SeenPeople((training,), data, split, digests)
+    return SeenPeople((training,), data, split_hash, digests)
 
 # %% ../../nbs/25_databases/32_seen.ipynb #2c6d1520
 def merged_seen(
@@ -88,7 +88,7 @@ def merged_seen(
         entry = SeenPeople(**entry) if isinstance(entry, Mapping) else entry
         known = groups.get(entry.key)
         trainings = dict.fromkeys((*(known.trainings if known else ()), *entry.trainings))
-        groups[entry.key] = SeenPeople(tuple(trainings), entry.data, entry.split, entry.digests)
+        groups[entry.key] = SeenPeople(tuple(trainings), entry.data, entry.split_hash, entry.digests)
     return list(groups.values())
 
 # %% ../../nbs/25_databases/32_seen.ipynb #3f262c6c
