@@ -44,7 +44,7 @@ class SeenPeople:
     "Whom trainings have learned from; without digests that is not recorded."
     trainings: tuple  # their names: 'mt_vgg', 'mt_vgg_gru'
     data: str = ''    # in words
-    split: str = ''   # hash of the split
+    split_hash: str = '' # of the split
     digests: dict = field(default_factory=dict) # database -> 'subject', 'video' -> digests in base64
 
     def __post_init__(self): object.__setattr__(self, 'trainings', tuple(self.trainings))
