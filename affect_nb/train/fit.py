@@ -20,6 +20,7 @@ from ..models.starting import frame_network, seen_before, weights_by_part, weigh
 from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
 from .fastai_losses import coupled_loss
 from .learner import affect_learner
+from .pace import Pace, pace_key
 from .recipes import Recipe
 
 # %% ../../nbs/50_train/22_fit.ipynb #7ef6893b
@@ -79,7 +80,8 @@ def _saving_callbacks(recipe, learn, out, card, weights, split):
                  device=str(learn.dls.device), threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(), weights=record, split=split, precision=precision)
-    return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts)]
+    pace = Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))
+    return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts), pace]
 
 def _fit_cnn_first(recipe, dls, out, weights, **options):
     "Train the CNN by itself in `out/cnn`; the weights to go on from."
