@@ -292,10 +292,11 @@ def split_dataloaders(
     train_people:list,  # database, clip, subject of those in `train`, as `check_split` takes them
     valid_people:list,  # of those in `valid`
     allow_overlap:bool=False, # True: the same people may be on both sides
-)->DataLoaders:         # with the hash of the split
+)->DataLoaders:         # with the hash of the split, `train_people` and `valid_people`
     "fastai `DataLoaders` of two sides; a `ValueError` where somebody is on both."
     check_split(train_people, valid_people, allow_overlap)
     dls = DataLoaders(train, valid, device=train.device)
+    dls.train_people, dls.valid_people = train_people, valid_people
     dls.split_hash = split_hash((train_people, valid_people))
     return dls
 

@@ -16,10 +16,12 @@ from fastai.torch_core import set_seed
 from fastcore.foundation import L
 from ..data.loaders import close_workers
 from ..files.atomic import whole
-from ..models.starting import frame_network, weights_by_part, weights_record
+from ..databases.seen import merged_seen, seen_people, shared_with
+from ..models.starting import frame_network, seen_before, weights_by_part, weights_record
 from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
 from .fastai_losses import coupled_loss
 from .learner import affect_learner
+from .pace import Pace, pace_key
 from .recipes import Recipe
 
 # %% ../../nbs/50_train/22_fit.ipynb #7ef6893b
@@ -60,15 +62,27 @@ def _check_regime(recipe, weights):
         raise ValueError("regime is 'cnn_first', and weights are members, who bring their CNNs: "
                          "choose 'cnn_frozen' or 'end_to_end', or give {'cnn': path}")
 
+# %% ../../nbs/50_train/22_fit.ipynb #6985e4c2
+def _learned_notes(recipe, dls, card, weights):
+    "For the card: the people of this training and of those before it; and who of the held-out ones was learned from before."
+    name, before = card.get('notes', {}).get('stage', recipe.name), seen_before(weights)
+    people, held = (getattr(dls, side, None) for side in ('train_people', 'valid_people'))
+    own = [] if people is None else [seen_people(people, name, card.get('data', ''), getattr(dls, 'split_hash', ''))]
+    known = [] if held is None else [entry.of('what it holds out') for entry in shared_with(before, held)]
+    notes = dict(learned_from=[entry.to_dict() for entry in merged_seen([*before, *own])])
+    return notes | (dict(held_out_before=known) if known else {})
+
 # %% ../../nbs/50_train/22_fit.ipynb #7fcf13ee
 def _saving_callbacks(recipe, learn, out, card, weights, split):
     "The callbacks that keep the best epoch with its card, and the state to go on from."
     record, precision = weights_record(weights), learn.precision.name
     notes = dict(sequence=recipe.length, recipe=recipe.model_dump(), weights=record, precision=precision,
+                 **_learned_notes(recipe, learn.dls, card, weights),
                  device=str(learn.dls.device), threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(), weights=record, split=split, precision=precision)
-    return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts)]
+    pace = Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))
+    return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts), pace]
 
 def _fit_cnn_first(recipe, dls, out, weights, **options):
     "Train the CNN by itself in `out/cnn`; the weights to go on from."

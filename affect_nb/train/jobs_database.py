@@ -16,7 +16,7 @@ from fastai.data.core import DataLoaders
 from ..core.labels import AUS17, AUS17_TABLE5
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
-from ..data.parts import hold_out
+from ..data.parts import apart_sides, hold_out
 from ..data.sequences import SequenceDataset
 from ..data.store import faces_of, preprocess_database
 from ..databases.base import SPLITS, Database, open_database
@@ -123,6 +123,7 @@ def database_loaders(
                               # "subject_exclusive": the same, without its people in training
     allow_overlap:bool=False, # True: take official parts although somebody is in both
     num_workers:int|None=None,# processes that read ahead; None: see `choose_workers`
+    without=None,             # people, as `check_split` takes them: nobody of these is learned from
 )->DataLoaders:               # `shared` has who is on both sides, where an official split is so or may be so
     "Loaders for training and validation on subjects that have nothing in common, or on a release's own parts."
     labels, recipe = index_database(source, Path(faces)/"labels"), adapt_recipe(recipe, source)
@@ -136,6 +137,7 @@ def database_loaders(
 
     if validation != "holdout": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
+    sides = apart_sides(sides, without)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
     dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers,
                              allow_overlap=allow_overlap or validation == "official") # `used_parts` has refused others

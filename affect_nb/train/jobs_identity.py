@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ..core.labels import FACE_SIZE
 from ..data.loaders import AffectDL, CloseWorkers, read_batch
 from ..data.sequences import SequenceDataset, window_starts
+from ..databases.seen import seen_people
 from ..databases.splits import split_hash
 from ..models.backbones import scaled
 from ..models.baselines import fully_connected
@@ -173,12 +174,12 @@ def _frame_network(recipe, size):
     return dict(architecture=name, width=recipe.width, arguments=arguments)
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #85d3be20
-def _identity_card(recipe, learn, held_out, facts, data, licence):
+def _identity_card(recipe, learn, held_out, facts, data, licence, seen):
     "The card of a CNN that has learned people."
     chance = float(np.bincount(held_out.labels).max()/len(held_out))
     measures = dict(accuracy=float(learn.recorder.values[-1][-1]), chance=chance)
     notes = dict(task='telling people apart', people=facts['people'], split_hash=facts['split_hash'], identities=facts,
-                 precision=learn.precision.name)
+                 precision=learn.precision.name, learned_from=[seen.to_dict()])
     return Card(**_frame_network(recipe, held_out[0][0].shape[-1]), data=data, licence=licence, parts=('cnn',),
                 measures=measures, notes=notes)
 
@@ -203,7 +204,8 @@ def pretrain_on_identities(
     dls, cbs = _person_loaders(train, held_out, recipe, device), [ResumeCallback(state, recipe.seed, same), *L(cbs)]
     learn = _person_learner(dls, recipe, people=len(train.people), cbs=cbs, path=file.parent)
     learn.fit_one_cycle(recipe.epochs, recipe.lr)
+    seen = seen_people(sequences.people, file.stem, data, facts['split_hash'])
     cnn = {f'cnn.{name}': tensor for name, tensor in learn.model.cnn.state_dict().items()}
-    write_tensors(file, cnn, _identity_card(recipe, learn, held_out, facts, data, licence))
+    write_tensors(file, cnn, _identity_card(recipe, learn, held_out, facts, data, licence, seen))
     state.unlink(missing_ok=True)
     return file
