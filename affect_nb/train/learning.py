@@ -7,7 +7,6 @@ __all__ = ['measured', 'chance_score', 'EpochLog']
 
 # %% ../../nbs/50_train/14_learning.ipynb #9d95b1c1
 import json
-import math
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from fastai.callback.core import Callback
 from fastai.learner import Metric
 from ..files.atomic import write_json
-from .gates import SATURATED_SHARE, GateSaturation
+from .gates import GateSaturation
 
 # %% ../../nbs/50_train/14_learning.ipynb #b554ed8e
 _SHUFFLES, _SHUFFLED_ROWS = 20, 200_000 # times, of small validation parts; rows in all, of large ones
@@ -25,11 +24,7 @@ def _rows(affect, pooled):
     "Predictions or targets frame by frame; whole sequences where these are pooled."
     if pooled: return affect
     if isinstance(affect, torch.Tensor): return affect.flatten(0, -2)
-    return affect._map(lambda field: field) if len(affect.shape) < 2 else _flat(affect)
-
-def _flat(affect):
-    "Containers of (B, T) as (B*T,)."
-    return type(affect).cat([affect[number] for number in range(len(affect))])
+    return type(affect).cat(list(affect)) if len(affect.shape) > 1 else affect
 
 def measured(
     metric:Metric, # of `train.fastai_metrics`
@@ -57,7 +52,7 @@ def chance_score(
 
 # %% ../../nbs/50_train/14_learning.ipynb #454d50bd
 class EpochLog(Callback):
-    "After each epoch losses, score, chance and saturation of the gates, in a file that survives a kill."
+    "After each epoch losses, score, chance, saturation of the gates and threads, in a file that survives a kill."
     order = 55 # after the recorder, before the best epoch is chosen
     def __init__(self,
         path:str|os.PathLike, # of the JSON file
@@ -83,7 +78,8 @@ class EpochLog(Callback):
         measures = dict(zip(names, map(float, self.recorder.values[-1])))
         shares = getattr(self.learn, 'gate_saturation', GateSaturation()).shares
         row = dict(epoch=self.epoch, train_loss=measures['train_loss'], valid_loss=measures['valid_loss'],
-                   score=measures[self.monitor], chance=self._chance(), saturation=dict(shares))
+                   score=measures[self.monitor], chance=self._chance(), saturation=dict(shares),
+                   threads=torch.get_num_threads())
         self.rows.append({name: None if value != value else value for name, value in row.items()})
         write_json(self.path, self.rows)
 
