@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -43,6 +43,7 @@ class Preset(BaseModel):
     needs: dict[str, list[str]] = {} # notebook -> those that must have run; one that is not listed needs all before it
     real: bool = False         # nothing is drawn and no CNN starts from random numbers unless it is asked for by name
     workers: int = Field(1, ge=1) # notebooks at a time; with more than 1 each runs on one thread
+    threads: int|None = Field(None, ge=1) # of a notebook that runs alone; None: all
 
     @model_validator(mode="after")
     def _needs_are_before(self):
@@ -199,9 +200,22 @@ class _Job:
     progress: bool
     needs: tuple = () # state files of the notebooks that must have ended well
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 def _on_one_thread():
     "Notebooks that share the cores do not share threads."
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"): os.environ[name] = "1"
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+@contextmanager
+def _on_threads(number:int|None):
+    "So many threads for the processes that are started in this block; None: as many as they like."
+    before = {name: os.environ.get(name) for name in _THREADS}
+    if number: os.environ.update(dict.fromkeys(_THREADS, str(number)))
+    try: yield
+    finally:
+        for name, value in before.items():
+            if value is None: os.environ.pop(name, None)
+            else: os.environ[name] = value
 
 def _execute_in_worker(jobs:dict, workers:int, name:str)->float: # s
     "Execute a notebook in one of several processes: its bar stands on the worker's own line."
@@ -219,7 +233,8 @@ def _execute_job(job:_Job, progress)->float: # s
 def _executed(jobs:dict, preset:Preset):
     "Execute jobs by name, in this process or in several; name, seconds and error, as they get ready."
     if preset.workers == 1:
-        for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
+        with _on_threads(preset.threads):
+            for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
         return
     needs = {name: [other for other in preset.needed_by(name) if other in jobs] for name in jobs}
     work = partial(_execute_in_worker, jobs, preset.workers)
