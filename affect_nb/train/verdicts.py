@@ -55,6 +55,7 @@ def _saturation(last):
     if not shares: return ''
     return f"the gates of {', '.join(f'{name} ({100*share:.0f} %)' for name, share in shares.items())} are saturated"
 
+# %% ../../nbs/50_train/09_verdicts.ipynb #35456dd1
 def verdict(
     epochs:list, # of dictionaries epoch, train_loss, valid_loss, score, chance, saturation, in order
     kept:int,    # the epoch whose weights are kept
