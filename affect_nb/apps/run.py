@@ -46,6 +46,7 @@ class Preset(BaseModel):
     real: bool = False         # nothing is drawn and no CNN starts from random numbers unless it is asked for by name
     workers: int = Field(1, ge=1) # notebooks at a time; with more than 1 each runs on one thread
     num_workers: Annotated[int, Field(ge=0)]|Literal["auto"] = "auto" # processes of each that read ahead: `choose_workers`
+    threads: int|None = Field(None, ge=1) # of a notebook that runs alone; None: all
 
     @model_validator(mode="after")
     def _needs_are_before(self):
@@ -202,9 +203,22 @@ class _Job:
     progress: bool
     needs: tuple = () # state files of the notebooks that must have ended well
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 def _on_one_thread():
     "Notebooks that share the cores do not share threads."
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"): os.environ[name] = "1"
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+@contextmanager
+def _on_threads(number:int|None):
+    "So many threads for the processes that are started in this block; None: as many as they like."
+    before = {name: os.environ.get(name) for name in _THREADS}
+    if number: os.environ.update(dict.fromkeys(_THREADS, str(number)))
+    try: yield
+    finally:
+        for name, value in before.items():
+            if value is None: os.environ.pop(name, None)
+            else: os.environ[name] = value
 
 def _execute_in_worker(jobs:dict, workers:int, name:str)->float: # s
     "Execute a notebook in one of several processes: its bar stands on the worker's own line."
@@ -235,7 +249,8 @@ def _executed(jobs:dict, preset:Preset):
 
 def _results(jobs, preset):
     if preset.workers == 1:
-        for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
+        with _on_threads(preset.threads):
+            for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
         return
     needs = {name: [other for other in preset.needed_by(name) if other in jobs] for name in jobs}
     work = partial(_execute_in_worker, jobs, preset.workers)
