@@ -739,6 +739,12 @@ def count_adapted(place: Place) -> dict:
     return found
 
 
+def set_up(row: dict, share: float) -> dict:
+    """Seconds that one training needs before its first batch, and MB of its datasets, if both grow with the counts."""
+    return dict(ready_s=round(row["ready_processor_s"]/share),
+                datasets_mb=round((row["ready_private_mb"] - row["imports_private_mb"])/share))
+
+
 CORES = 16 # of the machine beside the H100 in `results/*_gpu.json`
 
 
@@ -758,7 +764,7 @@ def extrapolate(rows: list[dict], adapted: dict, share: float) -> list[dict]:
         total, rate, speed = images[name]*trainings*epochs, row["loading_images_per_s"], gpu.get(name)
         found.append(dict(
             experiment=name, images_per_epoch=round(images[name]), trainings=trainings, epochs_at_most=epochs,
-            images_in_all=round(total), loading_minutes_an_epoch=round(images[name]/rate/60, 1),
+            images_in_all=round(total), **(set_up(row, share) if name not in like else {}), loading_minutes_an_epoch=round(images[name]/rate/60, 1),
             loading_hours_one_core=round(total/rate/3600, 1),
             loading_hours_16_cores_assumed=round(total/rate/CORES/3600, 1),
             gpu_images_per_s=round(speed) if speed else "not measured",

@@ -20,7 +20,9 @@ SHARE = .0005
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = rehearsal.Place(tmp_path_factory.mktemp("rehearsal"), SHARE)
-    place.written = {name: place.prepare(name) for name in rehearsal.DATABASES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rehearsal, "POOL", 32)
+        place.written = {name: place.prepare(name) for name in rehearsal.DATABASES}
     return place
 
 
@@ -84,10 +86,13 @@ def test_an_experiment_is_measured(place):
 
 
 def test_nothing_is_invented(tmp_path):
-    rows = [dict(experiment=name, images_per_epoch=1000, loading_images_per_s=100) for name in rehearsal.EXPERIMENTS]
+    shared = dict(images_per_epoch=1000, loading_images_per_s=100, ready_processor_s=2., ready_private_mb=500,
+                  imports_private_mb=450)
+    rows = [dict(experiment=name, **shared) for name in rehearsal.EXPERIMENTS]
     found = {row["experiment"]: row for row in rehearsal.extrapolate(rows, {"disfa": 500}, .1)}
     two, six, disfa = (found[name] for name in ("II: AffWildNet", "VI: FaceBehaviorNet", "IV: adapted to disfa"))
     assert two["images_per_epoch"] == 10_000 and two["images_in_all"] == 10_000*15*30
+    assert (two["ready_s"], two["datasets_mb"]) == (20, 500)
     assert two["loading_hours_one_core"] == pytest.approx(4_500_000/100/3600, abs=.05)
     assert two["gpu_hours"] == "not measured" and disfa["images_in_all"] == 5_000*6*30
     measured = json.loads((rehearsal.HERE.parent/"results"/"coupling_gpu.json").read_text())["figures"]
