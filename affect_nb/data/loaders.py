@@ -150,7 +150,8 @@ class AffectDL(TfmdDL):
         self._workers = None
 
     def __getstate__(self): return self.__dict__ | dict(_workers=None, _reading=False)
-    def create_batch(self, items): return collate_sequences(items)
+    def create_batch(self, items):
+        return collate_sequences(items) if hasattr(items[0], 'targets') else super().create_batch(items)
     def retain(self, res, b): return res
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed': self.seed, **kwargs})
 
