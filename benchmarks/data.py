@@ -1,10 +1,13 @@
-"""Labels and windows: the index of a full-size Aff-Wild2 twin, memory of reading windows, and how fast windows come.
+"""Labels and windows: the index of a full-size Aff-Wild2 twin, memory of reading windows, and how fast windows and single frames come.
 
-`python benchmarks/data.py` prints the measures; `run()` returns them. The index is measured on annotation files only:
+`python benchmarks/data.py` prints the measures; `run()` returns them. `python benchmarks/data.py --single [OTHER]` measures single frames
+alone, OTHER being another checkout of the project: the two take turns, and the ratios are of one run. Single frames are counted by the
+seconds of the processor, of this process and of those that read ahead. The index is measured on annotation files only:
 558 videos, 2.8 million frames, three tasks. Its windows are read from one drawn clip that stands in for every video,
 since 2.8 million faces would be 14 GB. Rates are of one core; what 16 workers give is 16 times that, and not measured.
 """
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,6 +57,62 @@ dataset = private() - before
 for step, batch in enumerate(AffectDL(data, 4, shuffle=True, device=torch.device("cpu"))):
     if step == 100: break
 print(len(data), dataset, private())
+"""
+
+
+# Single frames: what OpenCV's decoder alone does, batches of bytes, batches on their way into a network, by 2 processes, three sets, scoring.
+SINGLE = """
+import json, os, sys, time
+import cv2, numpy as np, pandas as pd, torch
+from pathlib import Path
+from affect_nb.apps.predictor import Predictor
+from affect_nb.apps.windows import predict_rows
+from affect_nb.data.joint import JointDL, LabelSet
+from affect_nb.data.loaders import AffectDL
+from affect_nb.data.sequences import SequenceDataset
+from affect_nb.models.registry import create_model
+from affect_nb.models.weights import Card
+from affect_nb.preprocess.face_store import FaceStore
+cv2.setNumThreads(1); torch.set_num_threads(1)
+here, n, found, cpu = Path(sys.argv[1]), int(sys.argv[2]), {}, torch.device("cpu")
+def seconds(): return sum(os.times()[:4]) # of ended children, too
+def rate(work, repeats=2):
+    rates = []
+    for _ in range(repeats):
+        start = seconds()
+        rates.append(work()/(seconds() - start))
+    return round(max(rates))
+def labels(name, **columns): return pd.DataFrame(dict(clip=name, subject=name, database="d", frame=range(n), **columns))
+def data(name, **columns): return SequenceDataset([here/f"{name}.arrow"], labels(name, **columns), length=1)
+def count(loader):
+    frames = sum(len(batch[0]) for batch in loader)
+    if hasattr(loader, "close"): loader.close()
+    return frames
+every = dict(valence=np.float32(0), arousal=np.float32(0), expression=1, au1=np.float32(1), au4=np.float32(0), au12=np.float32(0))
+crops = [row.as_buffer() for row in FaceStore.open(here/"jpeg.arrow")._table["crop"]]
+def decode(): return len([cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR_RGB) for crop in crops])
+found["decoder_alone"] = rate(decode, 4)
+for kind in ("jpeg", "raw"):
+    one = data(kind, **every)
+    found[f"{kind}_batches"] = rate(lambda: count(AffectDL(one, 256, shuffle=True, device=cpu, num_workers=0, after_batch=[])), 4)
+    found[f"{kind}_loader"] = rate(lambda: count(AffectDL(one, 256, shuffle=True, device=cpu, num_workers=0)))
+    found[f"{kind}_loader_2_workers"] = rate(lambda: count(AffectDL(one, 256, shuffle=True, device=cpu, num_workers=2)))
+    sets = dict(va=LabelSet(data(kind, valence=np.float32(0), arousal=np.float32(0)), fields=("va",)),
+                aus=LabelSet(data(kind, au1=np.float32(1), au4=np.float32(0)), fields=("aus",)), expression=LabelSet(data(kind, expression=1), fields=("expression",)))
+    found[f"{kind}_joint_751"] = rate(lambda: count(JointDL(sets, total=751, device=cpu, num_workers=0)))
+passes = []
+class Tiny(torch.nn.Module):
+    tasks = ("va",)
+    def __init__(self): super().__init__(); self.output = torch.nn.Linear(3, 2)
+    def forward(self, faces, landmarks=None):
+        from affect_nb.core.labels import AffectOutput
+        passes.append(len(faces))
+        return AffectOutput(va=self.output(faces[..., ::8, ::8].mean((-2, -1))))
+network = Predictor(Tiny().eval(), Card(architecture="vgg_face"), cpu, length=1, windows="paper")
+store = FaceStore.open(here/"raw.arrow")
+found["scoring"] = rate(lambda: len(predict_rows(network, store).values))
+found["frames_a_pass"] = max(passes)
+print(json.dumps(found))
 """
 
 
@@ -139,6 +198,29 @@ def window_rates(folder: Path) -> dict:
     return found
 
 
+def single_frames(folder: Path, other: str = "", n: int = 2000) -> dict:
+    """Single frames/s of processor time, of this checkout and of another one, which take turns; and their ratios."""
+    from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
+    drawn = FaceStore.open(draw_clip(folder, 500)[0])
+    faces, points = drawn.read(0, 500), drawn.landmarks(0, 500)
+    for kind in ("jpeg", "raw"):
+        with FaceStoreWriter(folder/f"{kind}.arrow", clip=kind, encoding=kind) as writer:
+            for frame in range(n): writer.add(frame, frame/25, 0, "ok", faces[frame % 500], box=(0, 0, 96, 96), landmarks=points[frame % 500], crop_landmarks=points[frame % 500])
+    def measured(checkout):
+        environment = os.environ | (dict(PYTHONPATH=str(checkout)) if checkout else {})
+        done = subprocess.run([sys.executable, "-c", SINGLE, str(folder), str(n)], capture_output=True, text=True, env=environment)
+        if done.returncode: raise RuntimeError(done.stderr[-2000:])
+        return json.loads(done.stdout.splitlines()[-1])
+    sides = dict(now="", **({"before": other} if other else {}))
+    rounds = [{name: measured(checkout) for name, checkout in sides.items()} for _ in range(2 if other else 1)]
+    best = {name: {figure: max(each[name][figure] for each in rounds) for figure in rounds[0][name]} for name in sides}
+    now = {f"single_{figure}": value for figure, value in best["now"].items()}
+    now["single_jpeg_batches_against_decoder"] = round(best["now"]["jpeg_batches"]/best["now"]["decoder_alone"], 2)
+    if not other: return now
+    ratios = {f"single_{figure}_against_before": round(value/best["before"][figure], 2) for figure, value in best["now"].items()}
+    return now | {f"single_{figure}_before": value for figure, value in best["before"].items()} | ratios
+
+
 def model_rates() -> dict:
     """Frames/s of training by `affect_learner`, at the precision that it chooses here."""
     from fastai.callback.core import Callback, CancelValidException
@@ -162,10 +244,14 @@ def run() -> dict:
     """All figures; the last ones say up to which speed of a GPU the loader holds."""
     with tempfile.TemporaryDirectory() as folder: index = index_figures(Path(folder))
     with tempfile.TemporaryDirectory() as folder: windows = window_rates(Path(folder))
+    with tempfile.TemporaryDirectory() as folder: windows |= single_frames(Path(folder))
     models = model_rates()
     fastest = max(models.values())
     return index | windows | models | dict(loader_against_fastest_model=round(windows["loader_0_workers_frames_per_s"]/fastest, 1),
                                            gpu_frames_per_s_with_16_workers_extrapolated=16*windows["loader_1_workers_frames_per_s"])
 
 
-if __name__ == "__main__": print(json.dumps(run(), indent=2))
+if __name__ == "__main__":
+    if "--single" in sys.argv:
+        with tempfile.TemporaryDirectory() as folder: print(json.dumps(single_frames(Path(folder), *sys.argv[2:3]), indent=2))
+    else: print(json.dumps(run(), indent=2))

@@ -81,9 +81,9 @@ def end_to_end(video: Path, card: Path, out: Path, precision: str) -> tuple[floa
 def bare(predictor, store: FaceStore) -> np.ndarray:
     """Seconds, by the clock and of the processor, that the network alone takes for the windows of a store."""
     cuts, seconds = windows(store, predictor.length), np.zeros(2)
-    for start in range(0, len(cuts), predictor.batch):
-        faces = torch.zeros(len(cuts[start:start + predictor.batch]), predictor.length, 3, 96, 96)
-        for number, window in enumerate(cuts[start:start + predictor.batch]): faces[number, :len(window)] = torch.from_numpy(store.read(window.start, window.stop)).permute(0, 3, 1, 2)/127.5 - 1
+    for start in range(0, len(cuts), predictor.windows_a_pass):
+        faces = torch.zeros(len(cuts[start:start + predictor.windows_a_pass]), predictor.length, 3, 96, 96)
+        for number, window in enumerate(cuts[start:start + predictor.windows_a_pass]): faces[number, :len(window)] = torch.from_numpy(store.read(window.start, window.stop)).permute(0, 3, 1, 2)/127.5 - 1
         begin = now()
         with predictor.precision.autocast(predictor.device): predictor.model(faces)
         seconds += now() - begin

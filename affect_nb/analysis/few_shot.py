@@ -10,20 +10,19 @@ __all__ = ['CompoundPhotographs', 'k_shot', 'FewShotNetwork', 'FrozenFeatures', 
 import copy
 import math
 import os
-import random
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import Callback, CancelValidException
-from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import Tensor, nn
 
 from ..core.metrics import confusion
 from ..databases.base import Database
-from ..data.loaders import normalise_faces
+from ..data.loaders import AffectDL, normalise_faces, read_batch
 from ..data.sequences import SequenceDataset
 from ..data.store import release_crops
 from ..models.inputs import hears, reads_landmarks
@@ -36,6 +35,7 @@ from ..train.precision import choose_device
 # %% ../../nbs/60_analysis/38_few_shot.ipynb #6cf79000
 class _LabelledExamples:
     "Examples with `labels`, `photographs` and `classes`, of which some can be chosen."
+    n_inp = 1 # of the parts of a batch: faces, or features
     def __init__(self, labels, photographs, classes):
         self.labels, self.photographs, self.classes = np.asarray(labels), list(photographs), tuple(classes)
 
@@ -82,7 +82,11 @@ class CompoundPhotographs(_LabelledExamples):
 
     def faces(self, numbers):
         "(n, 3, 96, 96) uint8 of the photographs with these numbers."
-        return torch.stack([self[number][0] for number in numbers])
+        return read_batch(self.windows, self.rows[np.asarray(numbers, int)])[0][:, 0]
+
+    def read_batch(self, numbers):
+        "The faces of photographs, and their class ids."
+        return self.faces(numbers), torch.from_numpy(self.labels[numbers])
 
 # %% ../../nbs/60_analysis/38_few_shot.ipynb #7b93f20c
 def k_shot(
@@ -152,7 +156,7 @@ class FrozenFeatures(_LabelledExamples):
     def __init__(self,
         network:FewShotNetwork,      # its features, in evaluation mode
         dataset:CompoundPhotographs,
-        bs:int=64,                   # photographs at a time
+        bs:int=256,                  # photographs at a time
     ):
         super().__init__(dataset.labels, dataset.photographs, dataset.classes)
         batches = [range(start, min(start + bs, len(dataset))) for start in range(0, len(dataset), bs)]
@@ -160,6 +164,7 @@ class FrozenFeatures(_LabelledExamples):
 
     def _keep_only(self, chosen): self.values = self.values[torch.as_tensor(chosen)]
     def __getitem__(self, index): return self.values[index], int(self.labels[index])
+    def read_batch(self, numbers): return self.values[torch.as_tensor(numbers)], torch.from_numpy(self.labels[numbers])
 
 @torch.no_grad()
 def _features(network, dataset, numbers):
@@ -202,9 +207,7 @@ def _with_new_output(network, n_classes, frozen, seed=0):
         return FewShotNetwork(network, n_classes, frozen)
 
 def _loader(dataset, bs, shuffle, seed, device):
-    loader = TfmdDL(dataset, bs=bs, shuffle=shuffle, num_workers=0, device=device)
-    loader.rng = random.Random(seed)
-    return loader
+    return AffectDL(dataset, bs=bs, shuffle=shuffle, seed=seed, num_workers=0, after_batch=[], device=device)
 
 # %% ../../nbs/60_analysis/38_few_shot.ipynb #34e1b9f7
 def _check_sides(train, valid, n_classes, frozen):

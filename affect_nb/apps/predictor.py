@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from ..analysis.columns import EXPRESSION_COLUMNS, VA_COLUMNS
 from ..analysis.postprocess import Chain, apply_chain
 from .clip_tables import join_clips, labelled_predictions
-from .windows import ClipSound, WindowNetwork, predict_rows
+from .windows import FRAMES_A_PASS, ClipSound, WindowNetwork, predict_rows
 from ..core.labels import EXPRESSIONS, SEQUENCE_LENGTH
 from ..data.sequences import choose_face, stores_by_clip
 from ..data.store import overview
@@ -37,12 +37,15 @@ from ..preprocess.sound import sound_beside
 from ..train.precision import choose_device, choose_precision
 
 # %% ../../nbs/70_apps/04_predictor.ipynb #1b14f379
+_STILLS = 16 # at a time: one alone and one among so few get the same numbers, among more they are rounded otherwise
+
 @dataclass
 class Predictor(WindowNetwork):
     "A trained network, ready for videos."
     postprocess: bool = True # apply the card's chain of steps, where it has one
     sound: bool = True       # give sound to a network that reads it
     sound_face: int|str|None = None # the face that gets the sound: a face_id, 'all', or None for the one seen most
+    stills: int = _STILLS    # pictures at a time
     path: Path|None = None   # of the checkpoint; others are looked for beside it
     others: dict = field(default_factory=dict, repr=False) # networks that were loaded from there
 
@@ -219,8 +222,6 @@ def _with_expression(table:pd.DataFrame)->pd.DataFrame:
     return table
 
 # %% ../../nbs/70_apps/04_predictor.ipynb #a28fc70c
-_STILLS = 16 # at a time: one alone and one among so few get the same numbers, among more they are rounded otherwise
-
 def has_stills(
     store, # of `preprocess`, or a folder of crops
 )->bool:
@@ -229,7 +230,7 @@ def has_stills(
 
 def _for_stills(predictor:Predictor)->Predictor:
     "The same network for pictures one by one; of its chain the steps that look at nothing but a value are left."
-    alone = replace(predictor, length=1, batch=_STILLS, carry=False, windows="paper")
+    alone = replace(predictor, length=1, batch=predictor.stills, carry=False, windows="paper")
     if alone.chain is not None:
         steps = {name: tuple(step for step in getattr(alone.chain, name) if step.numbers) for name in VA_COLUMNS}
         alone.chain = Chain(**steps)
@@ -271,7 +272,7 @@ def predict_clips(
     foreign:bool=False,      # also clips with labels of other tasks only than the network's: annotated, not scored
 )->tuple[pd.DataFrame, list[Skipped]]: # see `join_clips`, one row per labelled frame; the clips that failed
     "Labels and predictions of clips, of which one is open at a time; a clip that fails does not end the rest."
-    predictor = replace(predictor, postprocess=postprocess)
+    predictor = replace(predictor, postprocess=postprocess, stills=max(predictor.stills, FRAMES_A_PASS))
     if predictor.windows is None and not predictor.carry: predictor = replace(predictor, windows="paper")
     stores, tables, skipped = stores_by_clip(faces), [], []
     for clip in tqdm(clips, "clips", leave=False, disable=not progress):

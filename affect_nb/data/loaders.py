@@ -91,12 +91,11 @@ class _Workers:
     def __init__(self, dataset, n, pin_memory):
         self.plan = []
         self.loader = torch.utils.data.DataLoader(
-            _Reading(dataset), batch_size=None, sampler=self, num_workers=n, persistent_workers=True, collate_fn=_same,
+            _Reading(dataset), batch_size=None, sampler=self.plan, num_workers=n, persistent_workers=True, collate_fn=_same,
             pin_memory=pin_memory, worker_init_fn=_start_reading, generator=torch.Generator())
 
-    def __iter__(self): return iter(self.plan)
     def read(self, plan):
-        self.plan = plan
+        self.plan[:] = plan
         return iter(self.loader)
 
 # %% ../../nbs/30_data/50_loaders.ipynb #6dbb2827
@@ -150,7 +149,8 @@ class AffectDL(TfmdDL):
         self._workers = None
 
     def __getstate__(self): return self.__dict__ | dict(_workers=None, _reading=False)
-    def create_batch(self, items): return collate_sequences(items)
+    def create_batch(self, items):
+        return collate_sequences(items) if hasattr(items[0], 'targets') else super().create_batch(items)
     def retain(self, res, b): return res
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed': self.seed, **kwargs})
 
