@@ -153,6 +153,7 @@ def run_sources(
 
 _FACES = {("30_table3_multi_rnn", "omg-emotion"): "faces_omg"}
 
+# %% ../../nbs/70_apps/32_plan.ipynb #522f4e6d
 @dataclass(frozen=True)
 class Disk:
     "What a database's faces will take."
@@ -239,14 +240,14 @@ class Plan:
 
     def totals(self)->list[str]:
         "Hours and bytes of everything, as far as they are known."
-        known, unknown = [part for part in self.work if part.hours is not None], [part for part in self.work if part.hours is None]
-        hours = f"{sum(part.hours for part in known):.1f} h of training steps on {self.device}" if known else "hours: not measured"
-        if known and unknown: hours += f", without {len(unknown)} of {len(self.work)} lines, which are not measured"
+        known, all_lines = [part.hours for part in self.work if part.hours is not None], len(self.work)
+        hours = f"{sum(known):.1f} h of training steps on {self.device}" if known else "hours: not measured"
+        if 0 < len(known) < all_lines: hours += f", without {all_lines - len(known)} of {all_lines} lines, not measured"
         faces = [part.bytes for part in self.disk]
         open_ones = f", and {faces.count(None)} databases whose frames are not measured" if None in faces else ""
         sizes = (f"disk: {_size(sum(filter(None, faces)))} of faces{open_ones}; "
                  f"{_size(sum(part.bytes for part in self.work))} of checkpoints")
-        return [f"{hours} (validation, prediction and the search for faces are not in it; --measure times a few steps)", sizes]
+        return [f"{hours} (not in it: validation, prediction, finding faces; --measure times a few steps)", sizes]
 
     def __str__(self):
         needs = [f"  {line}" for line in _lines(self.findings)]
@@ -260,7 +261,7 @@ def plan_run(
     preset:Preset,
     folder:Path|None=None, # where the notebooks are; None: the project's own
     run_dir:Path|None=None,# the run's folder; None: it is not counted what is trained
-    measure:bool=False,    # True: time a few steps of each network, and find a few faces of each database, where not yet done
+    measure:bool=False,    # True: time a few steps of each network and find a few faces of each database, if not done
 )->Plan:
     "Look at everything that the notebooks of a preset will need, and count what they will do."
     given = {name: parameters_of(preset, name, folder) for name in preset.notebooks}
@@ -276,6 +277,10 @@ def plan_run(
     plan = Plan(preset.title, findings)
     return plan if run_dir is None else _with_work(plan, given, prepared, Path(run_dir), measure)
 
+def _read_by_networks(source):
+    "The clips with a label that a network predicts."
+    return [clip for clip in source.clips if {"va", "expression", "aus"} & {*clip.splits}]
+
 def _with_work(plan, given, prepared, run_dir, measure)->Plan:
     "The plan with what is trained, and what that takes."
     sources, faces = run_sources(given, prepared, run_dir)
@@ -284,9 +289,10 @@ def _with_work(plan, given, prepared, run_dir, measure)->Plan:
     rate_of = lambda recipe: _rate_of(recipe, run_dir, paces, device, measure)
     work = [part for name, one in given.items() for part in _counted(name, one, prepared, counter, rate_of)]
     disk = [Disk(name, frames, _frame_bytes(run_dir, source, faces[name], measure)) for name, source in sources.items()
-            if (frames := missing_frames(source, source.clips, faces[name]))]
+            if (frames := missing_frames(source, _read_by_networks(source), faces[name]))]
     return replace(plan, work=work, disk=disk, device=device_name(choose_device(device)))
 
+# %% ../../nbs/70_apps/32_plan.ipynb #25c51346
 def check_run(
     preset:Preset,
     folder:Path|None=None, # as in `plan_run`

@@ -9,7 +9,8 @@ __all__ = ['Part', 'Training', 'trainings_of']
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..analysis.crossdb import (NETWORKS, database_tasks, study_aus, study_databases, study_divisions, tested_on)
+from ..analysis.crossdb import (NETWORKS, database_tasks, emotionet_divisions, study_aus, study_databases,
+                                        study_divisions, tested_on)
 from ..core.labels import AUS17, AUS17_TABLE5
 from ..models.registry import fitting_arguments
 from ..train.jobs_chain import mt_chain
@@ -43,8 +44,10 @@ class Training:
 def _known_division(source, given, tasks=None, which='first', **options):
     "Divisions of a database, [] where it is not there or cannot be divided."
     if source is None: return []
-    options = dict(seed=given.get('twin_seed', 0), folds=given.get('folds', 5)) | options
-    try: return study_divisions(source, tasks=tasks, which=which, **options)[0]
+    options = dict(seed=given.get('twin_seed', 0), folds=given.get('folds', 5), which=which) | options
+    try:
+        if source.name != 'emotionet': return study_divisions(source, tasks=tasks, **options)[0]
+        return emotionet_divisions(source, given.get('emotionet', 'automatic'), **options)[0]
     except ValueError: return []
 
 def _learned(divisions): return divisions[0].sides['train'] if divisions else None
@@ -79,7 +82,8 @@ _TABLE3 = ('resnet50', 'resnet_rnn', 'cnn_1rnn', 'cnn_3rnn')
 
 def _trainings_of_table3(notebook, given, prepared, sources)->Iterator[Training]:
     entries = {name: given[name] for name in ('width', 'length', 'batch_size', 'lr', 'seed', 'epochs', 'regime')}
-    recipe = omg_recipe(given['recipe'], **entries, arguments=dict(dropout=.5, rnn_dropout=.2, norm=given['norm'] or None))
+    arguments = dict(dropout=.5, rnn_dropout=.2, norm=given['norm'] or None)
+    recipe = omg_recipe(given['recipe'], **entries, arguments=arguments)
     source = sources.get('omg-emotion')
     part = Part('omg-emotion', clips_of(source, 'train', ('va',)) if source else None, held_out=False)
     for number in _seeds(given):
@@ -155,6 +159,7 @@ def _trainings_of_table5(notebook, given, prepared, sources)->Iterator[Training]
              for name in names]
     yield Training(notebook, 'the detector', recipe, tuple(parts), f'relatedness/training/{recipe.name}', joint=True)
 
+# %% ../../nbs/70_apps/28_trainings.ipynb #b3ce26c5
 def _parts_of_table6(given, names, sources, divisions, held):
     "What a round reads: each database without the fold of this round."
     for name in names:
@@ -177,9 +182,11 @@ def _trainings_of_table6(notebook, given, prepared, sources)->Iterator[Training]
             folder = f"holistic/seed{number}/{f'fold{held + 1}/' if held else ''}"
             for task in ('va', 'aus', 'expression'):
                 own = base.replace(arguments=base.arguments | dict(tasks=[task]), set_sizes=None)
-                yield Training(notebook, f'single task, {task}', own, parts, f'{folder}{task}/training/{own.name}', True, base)
+                where = f'{folder}{task}/training/{own.name}'
+                yield Training(notebook, f'single task, {task}', own, parts, where, joint=True, step_of=base)
             for name in coupled:
-                yield Training(notebook, f'FaceBehaviorNet, {name}', base, parts, f'{folder}{name}/training/{base.name}', True)
+                where = f'{folder}{name}/training/{base.name}'
+                yield Training(notebook, f'FaceBehaviorNet, {name}', base, parts, where, joint=True)
 
 # %% ../../nbs/70_apps/28_trainings.ipynb #2a1b2ef1
 _NOTEBOOKS = {'20_table2_affwildnet': _trainings_of_table2, '30_table3_multi_rnn': _trainings_of_table3,

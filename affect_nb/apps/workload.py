@@ -166,20 +166,25 @@ class TrainingCounter:
         if key not in self._known: self._known[key] = -(-self._count(recipe, part)//part.every)
         return self._known[key]
 
+    def are_found(self, part:Part)->bool:
+        "Are the faces of all clips of a part there?"
+        tracks = self.tracks(part.database)[0]
+        return all(_is_there(clip, self.faces[part.database]) for clip in part.clips if clip.name in tracks)
+
     def _count(self, recipe, part):
         tracks, source = self.tracks(part.database)[0], self.sources[part.database]
         count = lambda clips: learned_windows(recipe, source, clips, tracks, part.task, part.held_out)
         if part.task is None: return count(part.clips)
         clips = [clip for clip in part.clips if {*recipe.tasks, part.task} & {*clip.splits}]
         learned, own = count(clips), [clip for clip in clips if part.task in clip.splits]
-        whole = sum(int(windows_of(tracks[clip.name], recipe, part.task).sum()) for clip in clips if clip.name in tracks)
+        whole = learned_windows(recipe, source, clips, tracks, part.task, held_out=False)
         return learned if 0 < learned < whole or len(own) == len(clips) else count(own) # as `joint_sides`
 
     def epoch(self, training:Training)->tuple[Recipe, Epoch|None]:
         "Its recipe with the batch that it will have, and what a pass is; None where a database is not there."
         recipe, parts = training.recipe, training.parts
         if any(part.clips is None or part.database not in self.sources for part in parts): return recipe, None
-        found = all(self.tracks(part.database)[1] for part in parts)
+        found = all(self.are_found(part) for part in parts)
         if not training.joint: return recipe, plain_epoch(recipe, self.windows(recipe, parts[0]), found=found)
         step, windows = training.step_of or recipe, {}
         for part in parts: windows[part.task] = windows.get(part.task, 0) + self.windows(step, part)
@@ -241,7 +246,7 @@ _BYTES = 4 # of a number in a checkpoint
 def checkpoint_bytes(
     recipe:Recipe,
 )->int:
-    "The best weights, their copy under the network's name, and the state to go on from: weights and Adam's two moments."
+    "The best weights, their copy beside the others, and the state to go on from: weights and Adam's two moments."
     numbers = sum(tensor.numel() for tensor in recipe.network.state_dict().values())
     learned = sum(parameter.numel() for parameter in recipe.network.parameters())
     return _BYTES*(3*numbers + 2*learned)

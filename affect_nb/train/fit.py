@@ -63,7 +63,7 @@ def _check_regime(recipe, weights):
 
 # %% ../../nbs/50_train/22_fit.ipynb #6985e4c2
 def _learned_notes(recipe, dls, card, weights):
-    "For the card: the people of this training and of those before it; and who of the held-out ones was learned from before."
+    "For the card: whom this training and those before it have learned from, and who of the held-out was among them."
     name, before = card.get('notes', {}).get('stage', recipe.name), seen_before(weights)
     people, held = (getattr(dls, side, None) for side in ('train_people', 'valid_people'))
     own = [] if people is None else [seen_people(people, name, card.get('data', ''), getattr(dls, 'split_hash', ''))]
@@ -80,9 +80,10 @@ def _saving_callbacks(recipe, learn, out, card, weights, split):
                  device=str(learn.dls.device), threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(), weights=record, split=split, precision=precision)
-    pace = Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))
-    return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts), pace]
+    return [SaveCheckpointCallback(out/'best', card, recipe.monitor), ResumeCallback(out/'state', recipe.seed, facts),
+            Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))]
 
+# %% ../../nbs/50_train/22_fit.ipynb #66008210
 def _fit_cnn_first(recipe, dls, out, weights, **options):
     "Train the CNN by itself in `out/cnn`; the weights to go on from."
     parts, (arch, arguments) = weights_by_part(weights), frame_network(recipe.network)
