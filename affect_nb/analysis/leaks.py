@@ -32,8 +32,9 @@ def shared_table(
             line['people'] |= {*shared.subjects}
             line.update(clips=max(line['clips'], shared.clips), total=max(line['total'], shared.total))
     columns = ['row', 'trainings', 'data', 'people', 'clips', 'total']
-    return pd.DataFrame([dict(row=row, trainings=', '.join(trainings), data=data, people=len(line.pop('people')), **line)
-                         for (row, trainings, data), line in lines.items()], columns=columns)
+    rows = [dict(row=row, trainings=', '.join(trainings), data=data, **line | dict(people=len(line['people'])))
+            for (row, trainings, data), line in lines.items()]
+    return pd.DataFrame(rows, columns=columns)
 
 # %% ../../nbs/60_analysis/36_leaks.ipynb #2aeda4b1
 def _not_recorded(rows)->list[str]:
@@ -53,5 +54,6 @@ def shared_notes(
         sentences.append(f"{line.row}: shares {people} with its test part through {line.trainings} ({line.data}): "
                          f"{line.clips} of {line.total} test clips show them.")
     unknown = _not_recorded(rows)
-    if unknown: sentences.append(f"Whom {', '.join(unknown)} learned from is not recorded, so it could not be compared.")
+    if unknown:
+        sentences.append(f"Whom {', '.join(unknown)} learned from is not recorded, so it could not be compared.")
     return sentences or ["No row has learned from anybody of its test part, in any of its stages."]

@@ -571,8 +571,10 @@ def run(
     set: Annotated[list[str], typer.Option(
         "--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
     check: Annotated[bool, typer.Option(
-        "--check", help="Only say what the notebooks need and what they would train; exit code 1 where something is "
-                        "missing.")] = False,
+        "--check", help="Only say what the notebooks need, what they would train, and how long that takes by a measured "
+                        "rate; exit code 1 where something is missing.")] = False,
+    measure: Annotated[bool, typer.Option(
+        "--measure", help="With --check: time a few steps of each network and find a few faces, and keep the figures.")] = False,
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
     workers: Annotated[Optional[int], typer.Option(min=1, help="Notebooks at a time; none: the preset's.")] = None,
     num_workers: _NumWorkers = None,
@@ -582,7 +584,7 @@ def run(
     from affect_nb.apps.run import load_preset, override, run_book
     chosen = override(load_preset(preset), set)
     if check:
-        plan = plan_run(chosen)
+        plan = plan_run(chosen, run_dir=out or Path("runs")/Path(preset).stem, measure=measure)
         print(plan)
         raise typer.Exit(1 if plan.faults else 0)
     check_run(chosen)

@@ -53,12 +53,13 @@ class SeenPeople:
     @property
     def recorded(self)->bool: return bool(self.digests)
     @property
-    def key(self)->str: return self.split_hash or repr(self.digests) if self.digests else self.data # alike: the same people
+    def key(self)->str: # the same for the same people
+        return (self.split_hash or repr(self.digests)) if self.digests else self.data
 
     def among(self,
         people:People,
     )->np.ndarray: # (n,) bool
-        "Who of these has been learned from; of strangers' photographs only whole sets are known, so single ones are not."
+        "Who of these has been learned from; of strangers' photographs whole sets are known, single ones are not."
         found = np.zeros(len(people), bool)
         for database, digests in self.digests.items():
             same = [database == name or '' in (database, name) for name in people.databases]

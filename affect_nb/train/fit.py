@@ -68,7 +68,7 @@ def _check_regime(recipe, weights):
 
 # %% ../../nbs/50_train/22_fit.ipynb #6985e4c2
 def _learned_notes(recipe, dls, card, weights):
-    "For the card: the people of this training and of those before it; and who of the held-out ones was learned from before."
+    "For the card: whom this training and those before it have learned from, and who of the held-out was among them."
     name, before = card.get('notes', {}).get('stage', recipe.name), seen_before(weights)
     people, held = (getattr(dls, side, None) for side in ('train_people', 'valid_people'))
     own = [] if people is None else [seen_people(people, name, card.get('data', ''), getattr(dls, 'split_hash', ''))]

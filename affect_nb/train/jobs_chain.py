@@ -183,8 +183,8 @@ def _loaders_apart(source, stage, held):
     people = getattr(dls, 'train_people', None)
     if people is None or not held or not any(overlap(people, held).values()): return dls
     if not _can_leave_out(source.loaders):
-        check_split(people, held, ways=f"{stage.name} comes first, so its loaders must leave out whom a later stage holds "
-                                       "out (`without`)")
+        check_split(people, held, ways=f"{stage.name} comes first, so its loaders must leave out whom a later stage "
+                                       "holds out (`without`)")
     return source.loaders(recipe, without=held)
 
 def _stage_loaders(stages, sources, allow_overlap):
@@ -194,8 +194,9 @@ def _stage_loaders(stages, sources, allow_overlap):
         source = sources[stage.data]
         if allow_overlap: loaders[stage.name] = source.loaders(source.adapt(stage.recipe))
         else: loaders[stage.name] = _loaders_apart(source, stage, all_people(held[stage.name]))
-        held[stage.name] += [people for people in [getattr(loaders[stage.name], 'valid_people', None)] if people is not None]
-        _check_held_out(stage, stage.weights or None, all_people(held[stage.name]), allow_overlap) # before hours of training
+        own, weights = getattr(loaders[stage.name], 'valid_people', None), stage.weights or None
+        if own is not None: held[stage.name].append(own)
+        _check_held_out(stage, weights, all_people(held[stage.name]), allow_overlap) # before hours of training
         for name in {*stage.before} & {*held}: held[name] += held[stage.name]
     return loaders
 
@@ -301,4 +302,5 @@ def train_chain(
         options = dict(device=device, validation=validation, allow_overlap=allow_overlap, num_workers=num_workers)
         sources[data] = chain_source(source, faces, **options)
     as_released = validation == "official" # the releases' parts as they are: the cards say whom stages share
-    return run_chain(stages, sources, out, only=only, device=device, allow_overlap=allow_overlap or as_released), skipped
+    cards = run_chain(stages, sources, out, only=only, device=device, allow_overlap=allow_overlap or as_released)
+    return cards, skipped

@@ -55,7 +55,8 @@ class Pace(Callback):
     def _now(self):
         if self.dls.device.type == 'cuda': torch.cuda.synchronize(self.dls.device)
         return time.perf_counter()
-    def before_train(self): self._started, self._in_epoch = None, 0
+    def before_fit(self): self.n_started = 0 # epochs; none where a finished training is not repeated
+    def before_train(self): self._started, self._in_epoch, self.n_started = None, 0, self.n_started + 1
     def after_batch(self):
         if not self.training: return
         faces = self.xb[0]
@@ -70,7 +71,7 @@ class Pace(Callback):
         self._started, self._in_epoch = None, 0
     def after_train(self): self._add()
     def after_fit(self):
-        if self.path is None or self.rate is None: return
+        if self.path is None or not self.n_started: return
         write_json(self.path, self.key | dict(images=self.images, seconds=self.seconds, steps=self.steps,
                                               steps_an_epoch=len(self.dls.train)))
 
