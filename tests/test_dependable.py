@@ -213,3 +213,9 @@ def test_warnings_stand_before_the_numbers_of_the_report(tmp_path):
     page = write_report(tmp_path).read_text()
     assert "(1 warning)" in page and 0 < page.index("the kept epoch is the first of 4") < page.index("How each network was trained")
     assert page.count('class="warning"') == 1
+
+
+def test_the_score_of_several_tasks_is_their_mean_not_the_concordance(tmp_path):
+    "A card of before, with measures of three tasks: the concordance alone was judged."
+    save_checkpoint(tmp_path/"net", create_model("mt_vgg", 1/16), dict(data="x", licence="free", measures=dict(ccc_mean=.02, task_mean=.4), notes=dict(epoch=2, recipe=dict(epochs=3))))
+    assert learning_warnings({"MT-VGG": tmp_path/"net"}) == [] and training_table({"MT-VGG": tmp_path/"net"}).score.iloc[0] == .4

@@ -232,5 +232,5 @@ def plot_seeds(
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.tick_params(labelsize=6)
     fig.supxlabel('epoch', fontsize=7)
-    fig.supylabel('score on held-out people (dotted: by chance)', fontsize=7)
+    fig.supylabel('validation score', fontsize=7)
     return axes.flat[:len(panels)]
