@@ -164,7 +164,7 @@ def test_what_did_not_learn_is_trained_once_more_and_told(tmp_path):
 
 def test_without_retry_and_where_it_learned_there_is_one_training(tmp_path):
     fit(recipe(lr=1e-9), toy(), tmp_path/"asked not to")
-    fit(recipe(epochs=4, lr=1e-2, retry=True), toy(24), tmp_path/"learned")
+    fit(recipe(epochs=3, lr=1e-2, retry=True), toy(16), tmp_path/"learned")
     assert read_card(tmp_path/"learned"/"best").notes["learning"]["words"] == "learned"
     assert not list(tmp_path.glob("*/again"))
 
@@ -180,8 +180,9 @@ def test_another_precision_is_not_gone_on_with(tmp_path):
     with pytest.raises(ValueError, match="precision was bfloat16.* now float32"): fit(recipe(precision="float32"), toy(), tmp_path)
 
 
-def test_a_callback_by_itself_refuses_another_precision_too(tmp_path):
-    def learner(precision): return affect_learner(toy(), width=1/16, size=32, precision=precision, cbs=ResumeCallback(tmp_path/"state"))
+@pytest.mark.parametrize("facts", [{}, dict(precision="auto")], ids=["no facts", "what was asked for"])
+def test_a_callback_by_itself_refuses_another_precision_too(facts, tmp_path):
+    def learner(precision): return affect_learner(toy(), width=1/16, size=32, precision=precision, cbs=ResumeCallback(tmp_path/"state", facts=facts))
     quietly(learner("bfloat16"), 1)
     with pytest.raises(ValueError, match="precision was bfloat16, channels_last, now float32, NCHW"): quietly(learner("float32"), 1)
 
