@@ -7,7 +7,7 @@ the same seed. One process, one thread, float32: the same numbers on every machi
 
 One JSON a training in WORK/results: score (CCC, or the mean over tasks) and chance of each epoch on held-out people, the score on the
 test part, the kept epoch, the share of the RNNs' gates beyond 3 (`train.gates`), precision, threads, seconds of processor time.
-Whether it learned is `train.learning.judged`, fixed beforehand. What is not done can be taken up at any time: `--seeds 0 1 2`,
+Whether it learned is `train.verdicts.verdict`, fixed beforehand. What is not done can be taken up at any time: `--seeds 0 1 2`,
 `--networks NAME ...`, `--rates .5` (times the demo's, for networks where a seed did not learn), `--processes 2`, `--minutes 60`.
 `--collect FILE.json` writes what there is, `--plot FILE.png` draws all seeds of all networks.
 
@@ -20,8 +20,8 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 RUN, WORK, SEEDS = "runs/demo", "runs/seeds", range(10)
@@ -261,25 +261,17 @@ def train_one(made: Demo, name: str, seed: int, times: float) -> dict:
     from affect_nb.train import train_on
     out = made.work/"trainings"/f"{name}-{seed}-{times:g}"
     given = made.training(name, seed, times)
-    recipe, start = given.recipe, time.process_time()
-    learn = train_on(recipe, given.dls, out, "embedded world", licence="free: drawn faces", weights=given.weights, **extras(out, recipe))
+    recipe, start = given.recipe.replace(retry=False), time.process_time()
+    learn = train_on(recipe, given.dls, out, "embedded world", licence="free: drawn faces", weights=given.weights)
     seconds = time.process_time() - start
     learn.remove_cbs([callback for callback in learn.cbs if callback.name in ("resume", "save_checkpoint", "epoch_log")])
     with learn.no_bar(): measures = dict(zip(list(learn.recorder.metric_names)[2:-1], map(float, learn.validate(dl=given.test))))
     card = read_card(out/"weights"/recipe.name)
-    epochs = json.loads((out/"epochs.json").read_text())
-    result = dict(network=name, seed=seed, times=times, lr=recipe.lr, epochs=epochs, kept=card.notes["epoch"], monitor=recipe.monitor,
+    result = dict(network=name, seed=seed, times=times, lr=recipe.lr, epochs=card.notes["learning"]["epochs"], kept=card.notes["epoch"], monitor=recipe.monitor,
                   test=round(measures[recipe.monitor], 4), precision=learn.precision.name, threads=torch.get_num_threads(),
                   seconds=round(seconds, 1))
     write_json(result_path(made.work, name, seed, times), result)
     return result
-
-
-def extras(out: Path, recipe) -> dict:
-    """What is written down beside the training."""
-    from affect_nb.train.gates import GateSaturation
-    from affect_nb.train.learning import EpochLog
-    return dict(cbs=[GateSaturation(), EpochLog(out/"epochs", recipe.monitor)])
 
 
 def ordered(names: list, seeds: list, rates: list) -> list:
@@ -311,7 +303,76 @@ def train_all(made: Demo, jobs: list, minutes: float = None):
               f"{result['seconds']:.0f} s", file=sys.stderr, flush=True)
 
 
-if __name__ == "__main__":
+def results(work: Path) -> list[dict]:
+    """Every finished training, in the order of `NETWORKS`, with its verdict."""
+    from affect_nb.train.verdicts import verdict
+    found = [json.loads(path.read_text()) for path in sorted((work/"results").glob("*.json"))]
+    for row in found:
+        judged = verdict(row["epochs"], row["kept"])
+        row |= dict(learned=judged.learned, words=judged.words, warnings=list(judged.warnings))
+    return sorted(found, key=lambda row: (list(NETWORKS).index(row["network"]), row["times"], row["seed"]))
+
+
+def gates(row: dict) -> float | None:
+    """The share of the most saturated RNN at the end; None without an RNN."""
+    return max(row["epochs"][-1]["saturation"].values(), default=None)
+
+
+def training_row(row: dict) -> dict:
+    """One training, short."""
+    scores, kept = [round(epoch["score"], 3) for epoch in row["epochs"]], row["epochs"][row["kept"]]
+    share = gates(row)
+    return dict(training=f"{row['network']}, seed {row['seed']}, lr {row['lr']:g}", kept=f"{row['kept'] + 1} of {len(scores)}", test=row["test"],
+                chance=round(kept["chance"] or 0, 3), scores=scores, gates=None if share is None else round(share, 3), words=row["words"],
+                warnings=row["warnings"], seconds=row["seconds"])
+
+
+def network_row(rows: list) -> dict:
+    """All seeds of a network at one rate."""
+    first, tests, shares = rows[0], [row["test"] for row in rows], [share for row in rows if (share := gates(row)) is not None]
+    network = NETWORKS[first["network"]]
+    return dict(network=f"{network.method} ({first['network']}), lr {first['lr']:g}", table=network.table,
+                learned=f"{sum(row['learned'] for row in rows)} of {len(rows)}", test_mean=round(sum(tests)/len(tests), 3),
+                test_lowest=min(tests), test_highest=max(tests), gates_highest=round(max(shares), 3) if shares else None,
+                first_epoch_kept=sum(row["kept"] == 0 and len(row["epochs"]) > 1 for row in rows), warned=sum(bool(row["warnings"]) for row in rows),
+                seconds=round(sum(row["seconds"] for row in rows)/len(rows), 1))
+
+
+def grouped(found: list) -> dict:
+    """(network, rate) -> its trainings."""
+    groups = {}
+    for row in found: groups.setdefault((row["network"], row["times"]), []).append(row)
+    return groups
+
+
+def collect(work: Path) -> dict:
+    """What there is, as figures."""
+    found = results(work)
+    if not found: return dict(skipped=f"{work} holds no training")
+    settings = {name: " and ".join(dict.fromkeys(str(row[name]) for row in found)) for name in ("precision", "threads")}
+    missing = [name for name in NETWORKS if not any(row["network"] == name for row in found)]
+    return dict(data="embedded world; no benchmark result", **settings, seeds_asked=len(SEEDS), not_trained=", ".join(missing),
+                networks=[network_row(rows) for rows in grouped(found).values()], trainings=[training_row(row) for row in found])
+
+
+def plot(work: Path, path: Path):
+    """All seeds of all networks."""
+    from affect_nb.analysis.plots import plot_seeds
+    from affect_nb.analysis.tables import save_figure
+    panels = {f"{NETWORKS[name].method}\nlr {rows[0]['lr']:g}": rows for (name, _), rows in grouped(results(work)).items()}
+    save_figure(plot_seeds(panels)[0].figure, path, dpi=70)
+
+
+def run(run_dir: str | Path = RUN, work: str | Path = WORK) -> dict:
+    """Train what is missing, and collect."""
+    run_dir, work = Path(run_dir).resolve(), Path(work).resolve()
+    if not (run_dir/"data.json").exists(): return dict(skipped=f"{run_dir} holds no run; `affect_nb run demo` makes it")
+    train_all(Demo(run_dir, work), ordered(list(NETWORKS), list(SEEDS), [1.]))
+    return collect(work)
+
+
+def arguments():
+    """Of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", default=RUN, help="folder of a run of the demo")
     parser.add_argument("--out", default=WORK, help="folder of the trainings and their results")
@@ -320,11 +381,27 @@ if __name__ == "__main__":
     parser.add_argument("--rates", nargs="*", type=float, default=[1.], help="times the demo's learning rate")
     parser.add_argument("--processes", type=int, default=1, help="trainings at a time, each on one thread")
     parser.add_argument("--minutes", type=float, help="begin no further training after so many")
-    given = parser.parse_args()
-    if given.processes > 1:
-        rest = [word for word in sys.argv[1:]] # each takes some of the seeds, which are chains of their own
-        parts = [subprocess.Popen([sys.executable, __file__, *rest, "--processes", "1", "--seeds", *map(str, given.seeds[part::given.processes])])
-                 for part in range(given.processes)]
-        sys.exit(max(part.wait() for part in parts))
-    made = Demo(Path(given.run).resolve(), Path(given.out).resolve())
-    train_all(made, ordered(given.networks, given.seeds, given.rates), given.minutes)
+    parser.add_argument("--collect", metavar="FILE.json", help="train nothing, write the figures")
+    parser.add_argument("--plot", metavar="FILE.png", help="train nothing, draw all seeds")
+    return parser.parse_args()
+
+
+def main(given):
+    """Train, collect or draw."""
+    work = Path(given.out).resolve()
+    if given.collect or given.plot:
+        from affect_nb.apps.report import environment
+        from affect_nb.files.atomic import write_json
+        if given.collect: write_json(Path(given.collect), dict(figures=collect(work), where=environment()))
+        if given.plot: plot(work, Path(given.plot))
+        return
+    if given.processes > 1: # each takes some of the seeds, which are chains of their own
+        shares = [given.seeds[part::given.processes] for part in range(given.processes)]
+        started = [subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--processes", "1", "--seeds", *map(str, share)],
+                                    env={**os.environ, "OMP_NUM_THREADS": "1"}) for share in shares if share]
+        sys.exit(max(process.wait() for process in started))
+    train_all(Demo(Path(given.run).resolve(), work), ordered(given.networks, given.seeds, given.rates), given.minutes)
+    print(json.dumps(collect(work).get("networks", []), indent=2))
+
+
+if __name__ == "__main__": main(arguments())

@@ -164,7 +164,7 @@ def test_what_did_not_learn_is_trained_once_more_and_told(tmp_path):
 
 def test_without_retry_and_where_it_learned_there_is_one_training(tmp_path):
     fit(recipe(lr=1e-9), toy(), tmp_path/"asked not to")
-    fit(recipe(epochs=4, lr=1e-2, retry=True), toy(24), tmp_path/"learned")
+    fit(recipe(epochs=3, lr=1e-2, retry=True), toy(16), tmp_path/"learned")
     assert read_card(tmp_path/"learned"/"best").notes["learning"]["words"] == "learned"
     assert not list(tmp_path.glob("*/again"))
 
@@ -180,8 +180,9 @@ def test_another_precision_is_not_gone_on_with(tmp_path):
     with pytest.raises(ValueError, match="precision was bfloat16.* now float32"): fit(recipe(precision="float32"), toy(), tmp_path)
 
 
-def test_a_callback_by_itself_refuses_another_precision_too(tmp_path):
-    def learner(precision): return affect_learner(toy(), width=1/16, size=32, precision=precision, cbs=ResumeCallback(tmp_path/"state"))
+@pytest.mark.parametrize("facts", [{}, dict(precision="auto")], ids=["no facts", "what was asked for"])
+def test_a_callback_by_itself_refuses_another_precision_too(facts, tmp_path):
+    def learner(precision): return affect_learner(toy(), width=1/16, size=32, precision=precision, cbs=ResumeCallback(tmp_path/"state", facts=facts))
     quietly(learner("bfloat16"), 1)
     with pytest.raises(ValueError, match="precision was bfloat16, channels_last, now float32, NCHW"): quietly(learner("float32"), 1)
 
@@ -213,3 +214,9 @@ def test_warnings_stand_before_the_numbers_of_the_report(tmp_path):
     page = write_report(tmp_path).read_text()
     assert "(1 warning)" in page and 0 < page.index("the kept epoch is the first of 4") < page.index("How each network was trained")
     assert page.count('class="warning"') == 1
+
+
+def test_the_score_of_several_tasks_is_their_mean_not_the_concordance(tmp_path):
+    "A card of before, with measures of three tasks: the concordance alone was judged."
+    save_checkpoint(tmp_path/"net", create_model("mt_vgg", 1/16), dict(data="x", licence="free", measures=dict(ccc_mean=.02, task_mean=.4), notes=dict(epoch=2, recipe=dict(epochs=3))))
+    assert learning_warnings({"MT-VGG": tmp_path/"net"}) == [] and training_table({"MT-VGG": tmp_path/"net"}).score.iloc[0] == .4

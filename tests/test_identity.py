@@ -100,6 +100,7 @@ def test_it_tells_people_apart(learned, faces):
     assert card.notes["people"] == len(faces.subjects) and card.notes["split_hash"] == split_hash(dict(train=faces.people))
     assert (card.architecture, card.width, card.parts, card.data, card.licence) == ("vgg_face", 1/16, ("cnn",), "a twin", "free")
     assert card.notes["identities"]["epochs"] == 14 and card.notes["identities"]["people"] == card.notes["people"]
+    assert (card.notes["precision"], card.notes["threads"], card.notes["device"]) == ("float32, NCHW", torch.get_num_threads(), "cpu")
     assert sorted(path.name for path in learned.parent.iterdir()) == ["people.json", "people.safetensors"]
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VALENCE_COLOURMAP', 'va_plane', 'plot_va_points', 'va_density', 'plot_va_counts', 'label_histograms', 'plot_va_trace',
-           'plot_expression_trace', 'plot_au_trace']
+           'plot_expression_trace', 'plot_au_trace', 'plot_seeds']
 
 # %% ../../nbs/60_analysis/50_plots.ipynb #c9a04b19
 from functools import partial
@@ -203,3 +203,34 @@ def plot_au_trace(
     ax.set(ylim=(len(au_names) - .5, -.5), yticks=range(len(au_names)), yticklabels=au_names, ylabel='action unit')
     ax.tick_params(axis='y', labelsize=7)
     return ax
+
+# %% ../../nbs/60_analysis/50_plots.ipynb #64bc0b94
+def _plot_seed(ax, training):
+    "The scores of one training, and where its weights were kept."
+    rows, colour = training['epochs'], '#336699' if training['learned'] else '#c0392b'
+    numbers, scores = [row['epoch'] + 1 for row in rows], [row['score'] for row in rows]
+    ax.plot(numbers, scores, color=colour, lw=1, alpha=.7, zorder=2 if training['learned'] else 3)
+    ax.plot(numbers, [row['chance'] for row in rows], ':', color='#999999', lw=.6, zorder=1)
+    best = rows.index(next(row for row in rows if row['epoch'] == training['kept']))
+    ax.plot(numbers[best], scores[best], 'o', color=colour, markersize=2.5, zorder=4)
+
+def plot_seeds(
+    panels,     # title -> trainings: dictionaries epochs (rows epoch, score, chance), kept, learned
+    columns=6,  # panels in a row
+):              # (n,) axes, one a panel
+    "The validation score of every training over its epochs, a panel a network, a line a seed."
+    if not panels: raise ValueError("panels is empty: at least one network is needed")
+    lines = -(-len(panels)//columns)
+    fig, axes = plt.subplots(lines, columns, figsize=(1.9*columns, 1.7*lines), dpi=72, layout='constrained', squeeze=False,
+                             sharey=True)
+    for ax in axes.flat[len(panels):]: ax.set_axis_off()
+    for ax, (title, trainings) in zip(axes.flat, panels.items()):
+        for training in trainings: _plot_seed(ax, training)
+        learned = sum(training['learned'] for training in trainings)
+        ax.set_title(f"{title}: {learned} of {len(trainings)}", fontsize=6.5)
+        ax.set_ylim(min(-.1, ax.get_ylim()[0]), 1)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.tick_params(labelsize=6)
+    fig.supxlabel('epoch', fontsize=7)
+    fig.supylabel('validation score', fontsize=7)
+    return axes.flat[:len(panels)]

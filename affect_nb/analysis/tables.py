@@ -215,7 +215,7 @@ def _judged(card)->tuple:
     learning = card.notes.get("learning")
     if learning: return learning["learned"], learning["words"].partition(": ")[2], learning["warnings"]
     epochs, kept = card.notes.get("recipe", {}).get("epochs", 1), card.notes.get("epoch")
-    monitor = "ccc_mean" if "ccc_mean" in card.measures else "task_mean"
+    monitor = "task_mean" if "task_mean" in card.measures else "ccc_mean"
     score = card.measures.get(monitor)
     if score is not None and score < LEARNED_FROM: return False, f"{monitor} {score:.2f} on the validation part", []
     return True, "", [f"the kept epoch is the first of {epochs}; it may not have learned"]*(kept == 0 and epochs > 1)
@@ -255,7 +255,7 @@ def _training_row(card)->dict:
     recipe, epochs = notes.get("recipe", {}), learning.get("epochs", [])
     kept = next((row for row in epochs if row["epoch"] == notes.get("epoch")), {})
     gates = max((epochs[-1].get("saturation") or {}).values(), default=None) if epochs else None
-    monitor = "ccc_mean" if "ccc_mean" in card.measures else "task_mean"
+    monitor = "task_mean" if "task_mean" in card.measures else "ccc_mean"
     words = "; ".join(filter(None, ["learned" if _judged(card)[0] else NOT_LEARNED, _replacement(card)]))
     epoch = "" if notes.get("epoch") is None else f"{notes['epoch'] + 1} of {len(epochs) or recipe.get('epochs', '?')}"
     return dict(network=card.architecture, seed=recipe.get("seed"), rate=recipe.get("lr"),

@@ -170,7 +170,7 @@ def _training_identity(learn, seed, facts):
     run = dict(epochs=learn.n_epoch, seed=seed, batches=len(learn.dls.train))
     precision = getattr(learn, 'precision', None)
     if precision: run['precision'] = precision.name
-    return json.loads(json.dumps(dict(format=_FORMAT, **network, **{**run, **facts})))
+    return json.loads(json.dumps(dict(format=_FORMAT, **network, **{**facts, **run})))
 
 def _write_state(path, learn, facts):
     "Write tensors, history and `facts`, whole or not at all."

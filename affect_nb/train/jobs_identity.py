@@ -179,7 +179,8 @@ def _identity_card(recipe, learn, held_out, facts, data, licence, seen):
     chance = float(np.bincount(held_out.labels).max()/len(held_out))
     measures = dict(accuracy=float(learn.recorder.values[-1][-1]), chance=chance)
     notes = dict(task='telling people apart', people=facts['people'], split_hash=facts['split_hash'], identities=facts,
-                 precision=learn.precision.name, learned_from=[seen.to_dict()])
+                 precision=learn.precision.name, device=str(learn.dls.device), threads=torch.get_num_threads(),
+                 learned_from=[seen.to_dict()])
     return Card(**_frame_network(recipe, held_out[0][0].shape[-1]), data=data, licence=licence, parts=('cnn',),
                 measures=measures, notes=notes)
 

@@ -31,13 +31,15 @@ def _above_chance(row):
     "By how much the score of an epoch is above chance; less than nothing where nothing was measured."
     return -1. if row['score'] is None else row['score'] - (row.get('chance') or 0.)
 
+def _number(value): return f'{round(value or 0., 2) + 0.:.2f}' # no -0.00
+
 def _why_not(first, kept, last):
     "Why a training did not learn; '' where it did."
     if _above_chance(kept) < LEARNED_FROM:
         if kept['score'] is None: return 'nothing was measured'
-        return f"{kept['score']:.2f} on the validation part, {kept.get('chance') or 0.:.2f} by chance"
+        return f"{_number(kept['score'])} on the validation part, {_number(kept.get('chance'))} by chance"
     if kept is first and last is not first and _above_chance(kept) - _above_chance(last) >= LEARNED_FROM:
-        return f"the first epoch is kept, and what followed undid it ({kept['score']:.2f} to {last['score'] or 0.:.2f})"
+        return f"the first epoch is kept, and what followed undid it ({_number(kept['score'])} to {_number(last['score'])})"
     return ''
 
 def _disagreement(first, kept, last):
@@ -46,8 +48,8 @@ def _disagreement(first, kept, last):
     if last is first or fell < LOSS_FELL_FROM*abs(first['train_loss']): return ''
     drop = _above_chance(kept) - _above_chance(last)
     if drop < LEARNED_FROM <= _above_chance(last): return ''
-    losses = f"the training loss fell from {first['train_loss']:.2f} to {last['train_loss']:.2f}"
-    return f"training and validation disagree: {losses}, and the validation score is {last['score'] or 0.:.2f} at the end"
+    losses = f"the training loss fell from {_number(first['train_loss'])} to {_number(last['train_loss'])}"
+    return f"training and validation disagree: {losses}, and the validation score is {_number(last['score'])} at the end"
 
 def _saturation(last):
     "Which RNNs are saturated; '' where none is."
