@@ -8,6 +8,7 @@ files. So the stores are written, not preprocessed; how fast preprocessing is, i
 Then, each in a process of its own: `affect_nb check` of each copy, `affect_nb run paper --check` of all, and for each
 experiment at an eighth of the width its loaders alone, its training step alone on a batch that is there already, and
 both together, with the time that the step waited for data; the whole epoch where that takes less than `epoch_limit`.
+Limits and rates are of processor time, as others use the machine too; what waited for what is by the clock.
 From these, what the real counts need: images and hours of loading, by one core's rate; hours of an H100 only where
 `results/coupling_gpu.json` has measured the step.
 
@@ -486,8 +487,8 @@ def time_loader(loader, batches: int, seconds: float) -> dict:
     with loader.fake_l.no_multiproc():
         stream = again(loader)
         next(stream)                            # opens stores
-        start, clock = time.process_time(), time.perf_counter()
-        while n < batches and time.perf_counter() - clock < seconds:
+        start = time.process_time()
+        while n < batches and time.process_time() - start < seconds:
             images += images_in(next(stream))
             n += 1
     used = time.process_time() - start
@@ -521,7 +522,7 @@ def make_clock(batches: int, seconds: float):
 
         def after_batch(self):
             self._note(self.steps)
-            spent = sum(wall for wall, _ in self.waits + self.steps)
+            spent = sum(used for _, used in self.waits + self.steps)
             if len(self.steps) >= batches or (spent > seconds and len(self.steps) > 2): raise CancelFitException()
 
         def before_validate(self): raise CancelValidException()
@@ -764,7 +765,8 @@ def extrapolate(rows: list[dict], adapted: dict, share: float) -> list[dict]:
         total, rate, speed = images[name]*trainings*epochs, row["loading_images_per_s"], gpu.get(name)
         found.append(dict(
             experiment=name, images_per_epoch=round(images[name]), trainings=trainings, epochs_at_most=epochs,
-            images_in_all=round(total), **(set_up(row, share) if name not in like else {}), loading_minutes_an_epoch=round(images[name]/rate/60, 1),
+            images_in_all=round(total), **(set_up(row, share) if name not in like else {}),
+            loading_minutes_an_epoch=round(images[name]/rate/60, 1),
             loading_hours_one_core=round(total/rate/3600, 1),
             loading_hours_16_cores_assumed=round(total/rate/CORES/3600, 1),
             gpu_images_per_s=round(speed) if speed else "not measured",
@@ -792,6 +794,7 @@ def draw_figure(rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
     places, names = np.arange(len(rows))[::-1], [row["experiment"] for row in rows]
     fig, (speed, size) = plt.subplots(1, 2, figsize=(9.5, .42*len(rows) + 1.2), sharey=True, layout="constrained",
                                       width_ratios=(3, 2))
@@ -800,6 +803,9 @@ def draw_figure(rows: list[dict], path: Path) -> None:
     for shift, (key, label, colour) in zip((.27, 0, -.27), kinds):
         speed.barh(places + shift, [row[key] for row in rows], .25, label=label, color=colour)
     speed.set(xscale="log", xlabel="images per second of processor time")
+    speed.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    speed.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    speed.xaxis.set_minor_locator(NullLocator())
     speed.set_yticks(places, names, fontsize=8)
     left = np.zeros(len(rows))
     for label, colour, values in memory_parts(rows):
@@ -844,8 +850,8 @@ def one(kind: str, work: str, share: str, *rest: str) -> dict:
     return measure(name, place, **options)
 
 
-def run(work: str = "runs/rehearsal", share: float = .1, width: float = .125, batches: int = 200, seconds: float = 40.,
-        epoch_limit: float = 90., only: list | None = None) -> dict:
+def run(work: str = "runs/rehearsal", share: float = .1, width: float = .125, batches: int = 200, seconds: float = 15.,
+        epoch_limit: float = 60., only: list | None = None) -> dict:
     """All figures, and `rehearsal.png` in the work folder; what an earlier call has written is used again."""
     place = Place(Path(work), share)
     place.work.mkdir(parents=True, exist_ok=True)
@@ -880,8 +886,8 @@ if __name__ == "__main__":
     parser.add_argument("--share", type=float, default=.1, help="of the real counts")
     parser.add_argument("--width", type=float, default=.125, help="of the networks; 1 is the paper's size")
     parser.add_argument("--batches", type=int, default=200, help="of each measurement, at most")
-    parser.add_argument("--seconds", type=float, default=40., help="of each measurement, at most")
-    parser.add_argument("--epoch-limit", type=float, default=90., help="seconds up to which an epoch is run whole")
+    parser.add_argument("--seconds", type=float, default=15., help="of processor time of each measurement, at most")
+    parser.add_argument("--epoch-limit", type=float, default=60., help="seconds up to which an epoch is run whole")
     parser.add_argument("--only", nargs="*", help="experiments")
     given = vars(parser.parse_args())
     if given.pop("one") is None: print(json.dumps(run(**given), indent=2))
