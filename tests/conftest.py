@@ -1,9 +1,12 @@
-"""Where real media lie, and settings that every test shares."""
+"""Where real media lie, and settings that every test shares: one thread and one precision, so that every machine computes the same."""
+import os
+import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
 
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ[name] = "1" # before torch is imported
 matplotlib.use("agg")
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent/"shared"/"data"
@@ -20,6 +23,18 @@ def real():
     "Images and clips of real people; they are not part of the repository."
     if not REAL.is_dir(): pytest.skip("../shared/data is absent: no real images and videos to test on")
     return REAL
+
+
+@pytest.fixture
+def machine_precision():
+    "For a test that wants the precision of this machine's processor."
+
+
+@pytest.fixture(autouse=True)
+def one_precision(request, monkeypatch):
+    "Precision 'auto' is float32 on every machine; a test that names a precision has that."
+    precision = sys.modules.get("affect_nb.train.precision")
+    if precision and "machine_precision" not in request.fixturenames: monkeypatch.setattr(precision, "bfloat16_unit", lambda device: "")
 
 
 @pytest.hookimpl(trylast=True) # after those that are not asked for have been left out

@@ -235,7 +235,7 @@ def test_the_releases_own_validation_part(tmp_path):
     assert [one["part"] for one in card.notes["weights"]] == ["cnn", "rnn1"] and not skipped and set(card.measures) >= {"ccc_mean"}
 
 
-def test_a_frozen_network_stays_so_in_the_precision_of_this_machine():
+def test_a_frozen_network_stays_so_in_the_precision_of_this_machine(machine_precision):
     learn = affect_learner(toy(), width=1/16, size=32, norm="batch", frozen=True)
     before = state(learn.model.cnn)
     with learn.no_bar(), learn.no_logging(): learn.fit(1)

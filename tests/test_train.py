@@ -53,7 +53,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("flags, unit", [({"amx_bf16", "avx512_bf16"}, "AMX"), ({"avx512_bf16"}, "AVX512-BF16"), ({"avx2"}, "")])
-def test_the_processor_decides_the_precision(flags, unit, monkeypatch):
+def test_the_processor_decides_the_precision(flags, unit, monkeypatch, machine_precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True for flag in flags} | {"num_sockets": 1, "amx_fp16": False}, raising=False)
     assert bfloat16_unit(CPU) == unit
     assert choose_precision(CPU).name == ("bfloat16, channels_last" if unit else "float32, NCHW")

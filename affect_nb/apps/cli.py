@@ -248,6 +248,8 @@ def _check_weights(pairs:list, whole:list, parts:list):
 # what several trainings have in common
 _Device = Annotated[Optional[str], typer.Option(
     help="cpu or cuda; a missing one is an error. None: cuda where there is one.")]
+_NumWorkers = Annotated[Optional[int], typer.Option(
+    min=0, help="Processes that read faces ahead of the training; none: by the cores. Results do not depend on it.")]
 _Workers = Annotated[int, typer.Option(min=1, help="Videos that are preprocessed at a time.")]
 _LearningRate = Annotated[Optional[float], typer.Option(help="Adam's learning rate; the paper's is 1e-4.")]
 _Width = Annotated[Optional[float], typer.Option(min=1/64, help="Scales the channels; 1 is the paper's size.")]
@@ -326,6 +328,7 @@ def train(
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
+    num_workers: _NumWorkers = None,
 ):
     "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
     from affect_nb.train.jobs_database import train_database
@@ -334,7 +337,7 @@ def train(
     validation = validation or ("official" if database == _ADAPTED else "holdout")
     card, skipped = train_database(chosen, database, folder, out, workers=workers, device=device,
                                    weights=_weights(weights), validation=validation, allow_overlap=allow_overlap,
-                                   reader=_reader_options(reader, on_fault))
+                                   reader=_reader_options(reader, on_fault), num_workers=num_workers)
     _report_training(card, out, skipped)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #7c471bdf
@@ -392,6 +395,7 @@ def train_joint(
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
+    num_workers: _NumWorkers = None,
 ):
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
     from affect_nb.train.jobs_joint import train_joint as run_joint
@@ -399,7 +403,7 @@ def train_joint(
     chosen = _joint_recipe(recipe, _settings(set, "norm=batch"), coupling, relatedness, **changes)
     card, skipped = run_joint(chosen, _folders(databases), out, workers=workers, device=device,
                               weights=_weights(weights), validation=validation, every=every,
-                              reader=_reader_options(reader, on_fault))
+                              reader=_reader_options(reader, on_fault), num_workers=num_workers)
     _report_parts(card)
     _report_training(card, out, skipped)
 
@@ -451,6 +455,7 @@ def train_chain(
     device: _Device = None,
     seed: _Seed = 0,
     workers: _Workers = 1,
+    num_workers: _NumWorkers = None,
 ):
     "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
     from affect_nb.train.jobs_chain import STREAMS, mt_chain
@@ -459,7 +464,7 @@ def train_chain(
     stages = mt_chain(recipe, STREAMS if streams == "both" else streams, weights=_parts_only(weights),
                       audio_weights=_parts_only(audio_weights), arguments=_settings(set, "norm=batch"), **changes)
     options = dict(workers=workers, device=device, validation=validation, only=only or None,
-                   allow_overlap=allow_overlap, reader=_reader_options(reader, on_fault))
+                   allow_overlap=allow_overlap, reader=_reader_options(reader, on_fault), num_workers=num_workers)
     cards, skipped = run_stages(stages, dict(pretrain=_of_pair(pretrain), train=_of_pair(database)), out, **options)
     _report_stages(cards)
     _report_left_out(skipped, out)
@@ -570,6 +575,7 @@ def run(
                         "missing.")] = False,
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
     workers: Annotated[Optional[int], typer.Option(min=1, help="Notebooks at a time; none: the preset's.")] = None,
+    num_workers: _NumWorkers = None,
 ):
     "Run the experiment notebooks of a preset through papermill and write report.html."
     from affect_nb.apps.plan import check_run, plan_run
@@ -580,7 +586,8 @@ def run(
         print(plan)
         raise typer.Exit(1 if plan.faults else 0)
     check_run(chosen)
-    if workers is not None: chosen = chosen.model_copy(update={"workers": workers})
+    asked = dict(workers=workers, num_workers=num_workers)
+    chosen = chosen.model_copy(update={name: value for name, value in asked.items() if value is not None})
     done = run_book(chosen, out or Path("runs")/Path(preset).stem, force=force)
     kept = f", {len(done.kept)} kept from before" if done.kept else ""
     print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")

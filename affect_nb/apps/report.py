@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..analysis.tables import Record, load_records
+from ..analysis.tables import Record, counted, load_records
 from ..files.atomic import write_text
 
 # %% ../../nbs/70_apps/20_report.ipynb #38d0df4d
@@ -60,6 +60,7 @@ th {background: #f4f4f4}
 thead th {white-space: normal; vertical-align: bottom}
 tbody th {text-align: left; position: sticky; left: 0; white-space: normal; min-width: 8em; max-width: 45vw}
 .data {background: #fff6d6; padding: .5em .8em; border-left: 4px solid #e0b000}
+.warning {background: #fde3dd; padding: .5em .8em; border-left: 4px solid #c0392b}
 .notes {padding-left: 1.2em} .notes li {margin: .25em 0}
 figure {margin: 1em 0}
 figure img {max-width: 100%; height: auto}
@@ -106,10 +107,18 @@ def _notes(notes:list)->list[str]:
     folded = f"<details><summary>{_LEFT_OUT}{len(left_out)}</summary>{_list(left_out)}</details>"
     return [_list([note for note in notes if not note.startswith(_LEFT_OUT)]), folded if left_out else ""]
 
+def _warnings(sentences:list)->str:
+    "What a reader must see before the numbers; nothing where there is nothing."
+    return f'<div class="warning"><b>Warnings</b>{_list(sentences)}</div>' if sentences else ""
+
+def _how_many(entry:Record)->str:
+    "The number of an experiment's warnings, for the table of contents."
+    return f" ({counted(len(entry.warnings), 'warning')})" if entry.warnings else ""
+
 def _section(entry:Record, run_dir:Path)->str:
     "One experiment: what it was made on, its figures, tables and notes; its measures are in metrics.json."
     parts = [f'<h2 id="{escape(entry.notebook)}">{escape(entry.title)}</h2>']
-    parts += [f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>']
+    parts += [f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>', _warnings(entry.warnings)]
     first, *others = [_figure(caption, run_dir/path) for caption, path in entry.figures.items()] or [""]
     split = entry.metrics.get("split_hash") # a number belongs to its split
     of_split = f" (split {split})" if split else ""
@@ -133,7 +142,8 @@ def write_report(
     entries = load_records(run_dir)
     if not entries:
         raise ValueError(f"{run_dir}/records holds no record: nothing has been run there")
-    contents = "".join(f'<li><a href="#{escape(entry.notebook)}">{escape(entry.title)}</a></li>' for entry in entries)
+    contents = "".join(f'<li><a href="#{escape(entry.notebook)}">{escape(entry.title)}</a>{escape(_how_many(entry))}</li>'
+                       for entry in entries)
     tail = [_table("Where it ran", pd.DataFrame({"": environment()}))]
     if seconds: tail.append(_table("How long each notebook took (s)", pd.DataFrame({"seconds": seconds})))
     page = "\n".join([f"{_HEAD}<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",

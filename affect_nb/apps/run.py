@@ -14,10 +14,11 @@ import multiprocessing
 import os
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Annotated, Literal
 
 import papermill
 import yaml
@@ -30,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 import affect_nb
 from ..analysis.tables import gather_metrics
 from .report import write_report
+from ..data.devices import WORKERS_VARIABLE
 from ..files.atomic import sweep, write_json
 from ..files.home import find_file
 from ..files.workers import in_parallel
@@ -43,6 +45,8 @@ class Preset(BaseModel):
     needs: dict[str, list[str]] = {} # notebook -> those that must have run; one that is not listed needs all before it
     real: bool = False         # nothing is drawn and no CNN starts from random numbers unless it is asked for by name
     workers: int = Field(1, ge=1) # notebooks at a time; with more than 1 each runs on one thread
+    num_workers: Annotated[int, Field(ge=0)]|Literal["auto"] = "auto" # processes of each that read ahead: `choose_workers`
+    threads: int|None = Field(None, ge=1) # of a notebook that runs alone; None: all
 
     @model_validator(mode="after")
     def _needs_are_before(self):
@@ -199,9 +203,22 @@ class _Job:
     progress: bool
     needs: tuple = () # state files of the notebooks that must have ended well
 
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 def _on_one_thread():
     "Notebooks that share the cores do not share threads."
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"): os.environ[name] = "1"
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+
+@contextmanager
+def _on_threads(number:int|None):
+    "So many threads for the processes that are started in this block; None: as many as they like."
+    before = {name: os.environ.get(name) for name in _THREADS}
+    if number: os.environ.update(dict.fromkeys(_THREADS, str(number)))
+    try: yield
+    finally:
+        for name, value in before.items():
+            if value is None: os.environ.pop(name, None)
+            else: os.environ[name] = value
 
 def _execute_in_worker(jobs:dict, workers:int, name:str)->float: # s
     "Execute a notebook in one of several processes: its bar stands on the worker's own line."
@@ -216,10 +233,24 @@ def _execute_job(job:_Job, progress)->float: # s
         raise RuntimeError(f"{job.notebook.stem} was not run: it needs {', '.join(failed)}, which did not end well")
     return execute(job.notebook, job.output, job.parameters, progress)
 
+@contextmanager
+def _reading_ahead(num_workers:int|str):
+    "Notebooks that start in this block read ahead in so many processes."
+    before = dict(os.environ)
+    if num_workers != "auto": os.environ[WORKERS_VARIABLE] = str(num_workers)
+    try: yield
+    finally:
+        os.environ.pop(WORKERS_VARIABLE, None)
+        os.environ.update({name: value for name, value in before.items() if name == WORKERS_VARIABLE})
+
 def _executed(jobs:dict, preset:Preset):
     "Execute jobs by name, in this process or in several; name, seconds and error, as they get ready."
+    with _reading_ahead(preset.num_workers): yield from _results(jobs, preset)
+
+def _results(jobs, preset):
     if preset.workers == 1:
-        for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
+        with _on_threads(preset.threads):
+            for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
         return
     needs = {name: [other for other in preset.needed_by(name) if other in jobs] for name in jobs}
     work = partial(_execute_in_worker, jobs, preset.workers)

@@ -109,6 +109,7 @@ class _Affect(_Fields):
     def __getitem__(self, index): return self._map(lambda field: field[index])
     def to(self, *args, **kwargs): return self._map(lambda field: field.to(*args, **kwargs))
     def cpu(self): return self.to('cpu')
+    def pin_memory(self): return self._map(Tensor.pin_memory)
     def detach(self): return self._map(Tensor.detach)
     def float(self): return self._map(lambda field: field.float() if field.is_floating_point() else field)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COGNITIVE', 'AFFWILD2', 'COMPOUND', 'Relatedness', 'relatedness_of', 'read_relatedness', 'write_relatedness',
-           'counted_relatedness', 'shuffled']
+           'counted_relatedness', 'shuffled', 'falsified']
 
 # %% ../../nbs/00_core/10_relatedness.ipynb #be45583d
 import json
@@ -252,4 +252,22 @@ def shuffled(
         while np.array_equal(weights[row], table.weights[row]) and len(set(table.weights[row, tied])) > 1:
             order = rng.permutation(tied)
             prototypical[row, tied], weights[row, tied] = table.prototypical[row, order], table.weights[row, order]
+    return Relatedness(table.emotions, table.aus, prototypical, weights)
+
+# %% ../../nbs/00_core/10_relatedness.ipynb #3980a4cd
+def falsified(
+    table:Relatedness,
+    share:float,   # of the ties, in [0, 1]
+    seed:int=0,    # same seed, same table
+)->Relatedness:    # as many ties for each emotion, as strong
+    "The table with a share of its ties on AUs that the emotion is not tied to."
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}, it must be between 0 and 1")
+    rng, weights, prototypical = np.random.default_rng(seed), table.weights.copy(), table.prototypical.copy()
+    ties = np.argwhere(table.weights > 0)
+    for row, au in rng.permutation(ties)[:round(share*len(ties))]:
+        free = np.flatnonzero((table.weights[row] == 0) & (weights[row] == 0) & table.weights.any(0))
+        if not len(free): continue # an emotion with more than half of all AUs has no further false one
+        new = rng.choice(free)
+        for values in (weights, prototypical): values[row, new], values[row, au] = values[row, au], 0
     return Relatedness(table.emotions, table.aus, prototypical, weights)

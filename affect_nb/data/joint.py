@@ -17,13 +17,13 @@ import pandas as pd
 from fastai.data.core import DataLoaders
 
 from ..core.labels import AUS17
-from .loaders import PIXEL_SCALE, AffectDL, check_sound, loader_options, split_dataloaders
-from .sequences import Sequence, SequenceDataset
+from .devices import choose_workers
+from .loaders import (PIXEL_SCALE, AffectDL, check_sound, collate_sequences, loader_options,
+                                    split_dataloaders)
+from .sequences import LABEL_FIELDS, Sequence, SequenceDataset, batch_parts, joined_parts, read_parts
 from ..databases.people import People, all_people
 
 # %% ../../nbs/30_data/52_joint.ipynb #b8ef4e04
-_FIELDS = ('va', 'expression', 'aus')
-
 class LabelSet:
     "Windows of several databases as one dataset."
     def __init__(self,
@@ -32,9 +32,9 @@ class LabelSet:
         fields:tuple=None,    # labels to keep: 'va', 'expression', 'aus'; None: all of them
     ):
         self.datasets = [datasets] if isinstance(datasets, SequenceDataset) else list(datasets)
-        unknown = sorted(set(fields or ()) - {*_FIELDS})
+        unknown = sorted(set(fields or ()) - {*LABEL_FIELDS})
         if unknown:
-            raise ValueError(f"fields holds {unknown[0]!r}, allowed are {', '.join(_FIELDS)}")
+            raise ValueError(f"fields holds {unknown[0]!r}, allowed are {', '.join(LABEL_FIELDS)}")
         self.length, self.au_names, self.fields = _common_length(self.datasets), tuple(au_names), fields
         self.has_sound = any(dataset.has_sound for dataset in self.datasets)
         self._ends = list(accumulate(map(len, self.datasets)))
@@ -51,6 +51,14 @@ class LabelSet:
         unwanted = [name for name in targets.present if self.fields is not None and name not in self.fields]
         window = replace(window, targets=replace(targets, **dict.fromkeys(unwanted)))
         return window.with_audio() if self.has_sound else window
+
+    def batch_parts(self, numbers):
+        "Where the windows of a batch come from: see `data.sequences.batch_parts`."
+        which, ends = np.searchsorted(self._ends, numbers, side='right'), np.array([0, *self._ends])
+        places = [np.flatnonzero(which == number) for number in range(len(self.datasets))]
+        parts = [batch_parts(data, numbers[where] - ends[number]) if len(where) else []
+                 for number, (data, where) in enumerate(zip(self.datasets, places))]
+        return joined_parts(parts, places, self.au_names, self.fields or LABEL_FIELDS)
 
     @property
     def people(self)->People: return all_people(dataset.people for dataset in self.datasets)
@@ -87,6 +95,7 @@ class _JointEpoch:
     "An epoch of joint steps: item `step` is the windows of that step, set after set."
     def __init__(self, sets, sizes):
         self.sets, self.sizes = sets, sizes
+        self.length = next(iter(sets.values())).length
         self.n = max(math.ceil(len(data)/sizes[name]) for name, data in sets.items())
         self.order = {name: np.arange(len(data)) for name, data in sets.items()}
         self.has_sound = any(data.has_sound for data in sets.values())
@@ -99,11 +108,25 @@ class _JointEpoch:
         count = len(self.sets[name])
         return self.order[name][step*count//self.n:(step + 1)*count//self.n]
 
-    def __getitem__(self, step):
+    def windows(self, step)->dict:
+        "Set -> the numbers of its windows in a step."
         if not 0 <= step < self.n:
             raise IndexError(f"step {step}, there are {self.n}")
-        windows = [data[int(index)] for name, data in self.sets.items() for index in self.part(name, step)]
+        return {name: self.part(name, step) for name in self.sets}
+
+    def __getitem__(self, step):
+        windows = [data[int(number)] for name, data in self.sets.items() for number in self.windows(step)[name]]
         return [window.with_audio() for window in windows] if self.has_sound else windows
+
+    def read_batch(self, windows:dict)->tuple:
+        "The windows of each set that `windows` names, set after set."
+        places = np.split(np.arange(sum(map(len, windows.values()))), np.cumsum([*map(len, windows.values())])[:-1])
+        parts = joined_parts([batch_parts(self.sets[name], numbers) for name, numbers in windows.items()], places)
+        if parts is not None: return read_parts(parts, self.length, self.has_sound).tensors()
+        items = [self.sets[name][int(number)] for name, numbers in windows.items() for number in numbers]
+        return collate_sequences([window.with_audio() for window in items] if self.has_sound else items)
+
+    def __getstate__(self): return self.__dict__ | dict(order=None) # of the process that trains
 
 # %% ../../nbs/30_data/52_joint.ipynb #646a779e
 PAPER_TOTAL = 401 + 247 + 103 # windows in a step of FaceBehaviorNet (Section VI.B)
@@ -115,19 +138,22 @@ class JointDL(AffectDL):
         sizes:Mapping[str, int]=None,# name -> windows in a step, at most; None: in proportion
         total:int=PAPER_TOTAL,# windows in a step where `sizes` is not given
         shuffle:bool=True,    # a new order in each epoch
-        num_workers:int=0,    # processes that read ahead
+        num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
         seed:int=0,           # of the orders
         **kwargs,             # of `AffectDL`
     ):
         sets = {name: data if isinstance(data, LabelSet) else LabelSet(data) for name, data in sets.items()}
         sizes = dict(sizes or proportional_sizes({name: len(data) for name, data in sets.items()}, total))
         _check_sets(sets, sizes)
-        super().__init__(_JointEpoch(sets, sizes), bs=None, num_workers=num_workers, seed=seed, **kwargs)
+        epoch, frames = _JointEpoch(sets, sizes), sum(len(data)*data.length for data in sets.values())
+        super().__init__(epoch, bs=None, num_workers=choose_workers(num_workers, frames), seed=seed, **kwargs)
         self.mix = shuffle
 
     def before_iter(self):
         super().before_iter()
         if self.mix: self.dataset.shuffle(np.random.default_rng(self.rng.getrandbits(64)))
+
+    def batches(self)->list: return [self.dataset.windows(step) for step in self.get_idxs()]
 
     @property
     def plan(self)->pd.DataFrame:
@@ -155,7 +181,7 @@ def joint_dataloaders(
     sizes:Mapping[str, int]=None, # set -> windows in a step; None: in proportion
     total:int=PAPER_TOTAL,        # windows in a step
     device=None,                  # 'cpu', 'cuda', ...; None: CUDA where there is one
-    num_workers:int=0,            # processes that read ahead
+    num_workers:int|None=None,    # processes that read ahead; None: see `choose_workers`
     seed:int=0,                   # of the orders of training
     valid_bs:int=None,            # windows in a batch of the validation; None: as in a step
     pixel_scale:tuple=PIXEL_SCALE, # (x - first)/second

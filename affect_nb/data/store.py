@@ -8,6 +8,7 @@ __all__ = ['read_crop', 'CroppedAligned', 'open_faces', 'list_faces', 'overview'
 
 # %% ../../nbs/30_data/20_store.ipynb #283eeaf1
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -80,12 +81,17 @@ class CroppedAligned:
                 for row, present in enumerate(self.present(0, len(self)))]
         return frames_dataframe(frames_table(rows))
 
+    def crops(self, start:int, stop:int)->Iterator[tuple[int, np.ndarray]]:
+        "Row and (96, 96, 3) uint8 RGB of each image of rows start ... stop-1; rows without one are left out."
+        _row_count(self, start, stop)
+        for place in range(*np.searchsorted(self._rows, [start, stop])):
+            yield int(self._rows[place]), read_crop(os.path.join(self.path, os.fsdecode(self._names[place])))
+
     def read(self, start:int, stop:int)->np.ndarray:
         "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no image."
-        crops = np.zeros((_row_count(self, start, stop), FACE_SIZE, FACE_SIZE, 3), np.uint8)
-        for place in range(*np.searchsorted(self._rows, [start, stop])):
-            crops[self._rows[place] - start] = read_crop(self.path/os.fsdecode(self._names[place]))
-        return crops
+        faces = np.zeros((_row_count(self, start, stop), FACE_SIZE, FACE_SIZE, 3), np.uint8)
+        for row, crop in self.crops(start, stop): faces[row - start] = crop
+        return faces
 
     def landmarks(self, start:int, stop:int)->np.ndarray:
         "(n, 68, 2) float32, all NaN."

@@ -8,7 +8,10 @@ __all__ = ['ENCODINGS', 'CROP_SIZE', 'encode_crop', 'decode_crop', 'FaceStoreWri
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #255a8131
 import json
 import os
+from bisect import bisect_right
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +21,7 @@ import pyarrow as pa
 
 from ..files.atomic import whole
 from .frames import (FRAME_SCHEMA, frame_row, frames_dataframe, frames_table, in_columns_of_today,
-                                         points_of_column, store_description, store_errors)
+                                         store_description, store_errors)
 
 if TYPE_CHECKING: import pandas as pd
 
@@ -140,6 +143,45 @@ class FaceStoreWriter:
         with pa.OSFile(str(self._aside), "wb") as sink, pa.ipc.new_file(sink, schema) as file:
             for part in self._rows.sorted_batches(): file.write_batch(part.replace_schema_metadata(schema.metadata))
 
+# %% ../../nbs/20_preprocess/65_face_store.ipynb #9676a529
+class _MappedRows:
+    "Where the crop and the points of each row of a store lie in its mapped file."
+    def __init__(self, table:pa.Table):
+        chunks = table["crop"].chunks
+        self.first = [0, *accumulate(map(len, chunks))] # row of each chunk, and the number of rows
+        self.bytes = [_bytes_of(chunk) for chunk in chunks]
+        self.points = [chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, 68, 2)
+                       for chunk in table["crop_landmarks"].chunks]
+        valid = [chunk.is_valid().to_numpy(zero_copy_only=False) for chunk in chunks]
+        self.present = np.concatenate(valid or [np.empty(0, bool)])
+
+    def __len__(self): return self.first[-1]
+
+    def crop(self, row:int)->np.ndarray|None: # (bytes,) uint8
+        "What is kept of the crop of a row, not copied; None where there is none."
+        if not self.present[row]: return None
+        chunk = bisect_right(self.first, row) - 1
+        (offsets, data), place = self.bytes[chunk], row - self.first[chunk]
+        start, stop = offsets[place:place + 2].tolist()
+        return data[start:stop]
+
+    def landmarks(self, rows:range)->np.ndarray: # (n, 68, 2) float32
+        "The points of consecutive rows."
+        points, stop = np.empty((len(rows), 68, 2), np.float32), rows.start
+        while stop < rows.stop:
+            start, chunk = stop, bisect_right(self.first, stop) - 1
+            stop = min(rows.stop, self.first[chunk + 1])
+            part = self.points[chunk][start - self.first[chunk]:stop - self.first[chunk]]
+            points[start - rows.start:stop - rows.start] = part
+        return points
+
+def _bytes_of(chunk:pa.BinaryArray)->tuple: # (n + 1,) offsets, bytes
+    "The parts of a column of bytes, not copied."
+    _, offsets, data = chunk.buffers()
+    if not len(chunk): return np.zeros(1, np.int32), np.empty(0, np.uint8)
+    offsets = np.frombuffer(offsets, np.int32)[chunk.offset:chunk.offset + len(chunk) + 1]
+    return offsets, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #e53f06af
 class FaceStore:
     "The aligned faces of one clip; rows are sorted by (face_id, frame)."
@@ -156,9 +198,11 @@ class FaceStore:
     def _table(self)->pa.Table: return _map_table(self.path)
     @cached_property
     def _description(self)->dict: return store_description(self._table.schema, "face_store", self.path)
+    @cached_property
+    def _rows(self)->_MappedRows: return _MappedRows(self._table)
 
     def __getstate__(self): return dict(path=self.path)
-    def __len__(self): return self._table.num_rows
+    def __len__(self): return len(self._rows)
     def __repr__(self): return f"FaceStore({self.clip!r}, {len(self)} rows, {len(self.faces)} faces, {self.encoding})"
 
     clip = property(lambda self: self._description["clip"], doc="Name of the clip.")
@@ -178,22 +222,38 @@ class FaceStore:
         "The rows of one face; they are contiguous."
         return range(*(int(row) for row in np.searchsorted(self.face_ids, [face_id, face_id + 1])))
 
+    def crops(self, start:int, stop:int)->Iterator[tuple[int, np.ndarray]]:
+        "Row and (96, 96, 3) uint8 RGB of each crop of rows start ... stop-1; rows without one are left out."
+        for row in self._checked(start, stop):
+            data = self._rows.crop(row)
+            if data is not None: yield row, _decoded(data, self.encoding, self._description["size"], self.path, row)
+
     def read(self, start:int, stop:int)->np.ndarray:
         "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
-        return _decode_crops(self._window("crop", start, stop), self.encoding, self._description["size"])
+        size = self._description["size"]
+        faces = np.zeros((len(self._checked(start, stop)), size, size, 3), np.uint8)
+        for row, crop in self.crops(start, stop): faces[row - start] = crop
+        return faces
 
     def landmarks(self, start:int, stop:int)->np.ndarray:
         "(n, 68, 2) float32 px in the crop; NaN where there is no crop."
-        return points_of_column(self._window("crop_landmarks", start, stop))
+        return self._rows.landmarks(self._checked(start, stop))
 
     def present(self, start:int, stop:int)->np.ndarray:
         "(n,) bool: does the row have a crop?"
-        return self._window("crop", start, stop).is_valid().to_numpy()
+        rows = self._checked(start, stop)
+        return self._rows.present[rows.start:rows.stop].copy()
 
-    def _window(self, column:str, start:int, stop:int)->pa.ChunkedArray:
+    def forget_table(self)->"FaceStore":
+        "The same store, of which only what reads crops and landmarks stays in memory."
+        self._rows, self._description
+        self.__dict__.pop("_table", None)
+        return self
+
+    def _checked(self, start:int, stop:int)->range:
         if not 0 <= start <= stop <= len(self):
             raise ValueError(f"{self.path}: rows {start} to {stop} do not exist, there are rows 0 to {len(self)}")
-        return self._table[column].slice(start, stop - start)
+        return range(start, stop)
 
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #b9e1a12b
 def _map_table(path:Path)->pa.Table:
@@ -201,12 +261,14 @@ def _map_table(path:Path)->pa.Table:
     with store_errors(path, "a face store", "an .arrow file"):
         return in_columns_of_today(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
-def _decode_crops(crops:pa.ChunkedArray, encoding:str, size:int)->np.ndarray:
-    "(n, size, size, 3) uint8 RGB; zeros where there is no crop."
-    faces = np.zeros((len(crops), size, size, 3), np.uint8)
-    for row, data in enumerate(crops):
-        if data.is_valid: faces[row] = decode_crop(data.as_buffer(), encoding, size)
-    return faces
+def _decoded(data:np.ndarray, encoding:str, size:int, path:Path, row:int)->np.ndarray: # (size, size, 3) uint8 RGB
+    "The crop of a row; a ValueError that names file and row where it cannot be read."
+    try: crop = decode_crop(data, encoding, size)
+    except (ValueError, cv2.error): crop = None
+    if crop is None or crop.shape != (size, size, 3):
+        raise ValueError(f"{path}: the crop of row {row} cannot be read as {encoding} of {size}x{size} pixels; "
+                         "delete the file, and preprocess its clip again")
+    return crop
 
 def _faces_in(face_ids:np.ndarray)->list[int]:
     return [int(face) for face in np.unique(face_ids) if face >= 0]

@@ -102,6 +102,7 @@ _ANNOTATED_TASKS = (("va", "expression", "aus"), ("va", "expression", "aus"), ("
 class AffWild2Twin(FilmTwin):
     "Where Aff-Wild2 (2020) keeps its files, and how it writes labels."
     name = database = "aff-wild2"
+    letter = "P" # the real one contains Aff-Wild: a name in both would be one person
     aus, classes = AUS8, EXPRESSIONS
     sets = {"va": "VA_Set", "expression": "EXPR_Set", "aus": "AU_Set"}
     folders = {"train": "Training_Set", "validation": "Validation_Set"}

@@ -113,25 +113,26 @@ def _absence(position, n_frames, rng):
     return start, start + length
 
 # %% ../../nbs/10_synth/30_twins.ipynb #98b5f520
-def _cast_people(database, seed, names, first_subject):
+def _cast_people(database, seed, names, first_subject, letter="S"):
     "The `Person`s of each list of clip names in `names`, one list per video, and the first unused subject number."
     n_main = -(-3*len(names)//4)
     guests = (first_subject + n_main + count for count in range(len(names)))
     subjects = [[first_subject + position % n_main, *(next(guests) for _ in clips[1:])]
                 for position, clips in enumerate(names)]
-    people = [tuple(_cast_person(database, seed, clip, subject) for clip, subject in zip(clips, cast))
+    people = [tuple(_cast_person(database, seed, clip, subject, letter) for clip, subject in zip(clips, cast))
               for clips, cast in zip(names, subjects)]
     return people, 1 + max((number for cast in subjects for number in cast), default=first_subject - 1)
 
-def _cast_person(database, seed, clip, subject):
+def _cast_person(database, seed, clip, subject, letter):
     "Subject number `subject` as it appears in a clip."
-    return Person(clip=clip, subject=f"S{subject:03d}", identity=plan_seed(seed, database, "subject", subject),
+    return Person(clip=clip, subject=f"{letter}{subject:03d}", identity=plan_seed(seed, database, "subject", subject),
                   seed=plan_seed(seed, database, clip))
 
 # %% ../../nbs/10_synth/30_twins.ipynb #71d8f44a
 class VideoTwin(Twin):
     "A twin made of videos, one piece each; the subclasses know names, folders and files."
     uneven = True   # annotations may be a row longer or shorter than the video
+    letter = "S"    # of the subjects' names; people of two twins are different people
     absences = True # in some videos the person leaves the picture for a while
 
     def titles(self, size, number, position)->tuple[str, list]:
@@ -146,7 +147,7 @@ class VideoTwin(Twin):
         plans, subject = [], 1
         for split, count in self.counts(size).items():
             titles = [self.titles(size, len(plans) + 1 + position, position) for position in range(count)]
-            people, subject = _cast_people(self.name, seed, [clips for _, clips in titles], subject)
+            people, subject = _cast_people(self.name, seed, [clips for _, clips in titles], subject, self.letter)
             plans += [self._plan(size, difficulty, seed, split=split, position=position, title=title, people=cast,
                                  number=len(plans) + 1 + position)
                       for position, ((title, _), cast) in enumerate(zip(titles, people))]

@@ -168,7 +168,9 @@ def _training_identity(learn, seed, facts):
     name = getattr(learn.model, 'architecture', type(learn.model).__name__)
     network = dict(architecture=name, arguments=getattr(learn.model, 'arguments', {}))
     run = dict(epochs=learn.n_epoch, seed=seed, batches=len(learn.dls.train))
-    return json.loads(json.dumps(dict(format=_FORMAT, **network, **run, **facts)))
+    precision = getattr(learn, 'precision', None)
+    if precision: run['precision'] = precision.name
+    return json.loads(json.dumps(dict(format=_FORMAT, **network, **{**run, **facts})))
 
 def _write_state(path, learn, facts):
     "Write tensors, history and `facts`, whole or not at all."

@@ -45,7 +45,7 @@ class MultitaskLoss:
         return f"MultitaskLoss(lambda_au={self.lambda_au:g}, lambda_va={self.lambda_va:g}, au_over={self.au_over!r})"
 
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #968d7d3e
-COUPLINGS = ('none', 'co_annotation', 'soft_co_annotation', 'distribution_matching', 'both')
+COUPLINGS = ('none', 'co_annotation', 'soft_co_annotation', 'co_annotations', 'distribution_matching', 'both')
 
 def check_couples(
     coupling:str, # one of `COUPLINGS`
@@ -94,9 +94,10 @@ class CoupledLoss(MultitaskLoss):
     def terms(self, output, targets)->dict: # name -> scalar, in the graph
         "What the loss is the sum of, each with its weight: 'expression', 'aus', 'va', and the terms of the coupling."
         check_couples(self.coupling, output.present)
-        if self.coupling == 'co_annotation': targets = co_annotate(targets, self.relatedness, **self.co_annotation)
-        terms = super().terms(output, targets)
-        if self.coupling in ('soft_co_annotation', 'both'):
+        hard = self.coupling in ('co_annotation', 'co_annotations')
+        learned = co_annotate(targets, self.relatedness, **self.co_annotation) if hard else targets
+        terms = super().terms(output, learned)
+        if self.coupling in ('soft_co_annotation', 'co_annotations', 'both'):
             soft = soft_co_annotation_loss(output, targets, self.relatedness, **self.soft)
             terms['soft_co_annotation'] = self.lambda_soft*soft
         if self.coupling in ('distribution_matching', 'both'):

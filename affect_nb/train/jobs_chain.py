@@ -7,6 +7,7 @@ __all__ = ['DATA', 'STREAMS', 'Stage', 'mt_chain', 'ChainSource', 'chosen_stages
 
 # %% ../../nbs/50_train/34_jobs_chain.ipynb #10ba663f
 import hashlib
+import inspect
 import json
 import os
 import shutil
@@ -15,7 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from ..databases.base import Database, open_database, options_of_each
 from ..files.atomic import Skipped, write_json
-from ..models.starting import weights_record
+from ..databases.people import all_people
+from ..databases.seen import check_unseen
+from ..databases.splits import check_split, overlap
+from ..models.starting import seen_before, weights_record
 from ..models.weights import read_card
 from .fit import copy_best, fit, split_notes
 from .jobs_database import (adapt_recipe, check_annotated, data_and_licence, database_loaders,
@@ -115,7 +119,7 @@ def mt_chain(
 @dataclass(frozen=True)
 class ChainSource:
     "The data of a stage."
-    loaders: Callable               # Recipe -> DataLoaders
+    loaders: Callable               # Recipe -> DataLoaders; `without=people` where it can leave people out
     data: str = 'not stated'        # for the card
     licence: str = 'not stated'     # of the weights: it follows that of the data
     transform: str = 'affine'       # how the faces were aligned
@@ -150,17 +154,50 @@ def _prepare_folder(folder, mark):
     write_json(folder/_MARK, dict(mark=mark))
 
 # %% ../../nbs/50_train/34_jobs_chain.ipynb #a69ba0c2
-def _run_stage(stage, source, out, device, cbs):
+def _run_stage(stage, source, dls, out, device, cbs, allow_overlap):
     "Train a stage, unless it is done."
     recipe, weights = source.adapt(stage.recipe), _weights_of(stage, out)
-    dls = source.loaders(recipe)
     mark, training = _mark_of(stage, recipe, weights, dls), out/'training'/stage.name
     if _is_done(out/'weights'/stage.name, mark): return
+    _check_held_out(stage, weights, getattr(dls, 'valid_people', None), allow_overlap)
     _prepare_folder(training, mark)
     notes = dict(stage=stage.name, stage_mark=mark, **split_notes(dls), **stage.notes)
     card = dict(data=source.data, licence=source.licence, preprocessing=dict(transform=source.transform), notes=notes)
     fit(recipe, dls, training, card=card, device=device, weights=weights, cbs=cbs)
     copy_best(training, out/'weights'/stage.name)
+
+def _check_held_out(stage, weights, held, allow_overlap):
+    "A `ValueError` where somebody whom a stage holds out was learned from in the checkpoints that it starts from."
+    if held is not None: check_unseen(seen_before(weights), held, f"what {stage.name} holds out", allow_overlap)
+
+# %% ../../nbs/50_train/34_jobs_chain.ipynb #49cd42f1
+def _can_leave_out(loaders:Callable)->bool:
+    "Do these loaders take `without`?"
+    parameters = inspect.signature(loaders).parameters.values()
+    return any(parameter.name == 'without' or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+def _loaders_apart(source, stage, held):
+    "The loaders of a stage that learns from nobody whom a later one holds out."
+    recipe = source.adapt(stage.recipe)
+    dls = source.loaders(recipe)
+    people = getattr(dls, 'train_people', None)
+    if people is None or not held or not any(overlap(people, held).values()): return dls
+    if not _can_leave_out(source.loaders):
+        check_split(people, held, ways=f"{stage.name} comes first, so its loaders must leave out whom a later stage holds "
+                                       "out (`without`)")
+    return source.loaders(recipe, without=held)
+
+def _stage_loaders(stages, sources, allow_overlap):
+    "Stage -> loaders; nobody whom a stage holds out is learned from in a stage that it starts from."
+    loaders, held = {}, {stage.name: [] for stage in stages}
+    for stage in reversed(stages):
+        source = sources[stage.data]
+        if allow_overlap: loaders[stage.name] = source.loaders(source.adapt(stage.recipe))
+        else: loaders[stage.name] = _loaders_apart(source, stage, all_people(held[stage.name]))
+        held[stage.name] += [people for people in [getattr(loaders[stage.name], 'valid_people', None)] if people is not None]
+        _check_held_out(stage, stage.weights or None, all_people(held[stage.name]), allow_overlap) # before hours of training
+        for name in {*stage.before} & {*held}: held[name] += held[stage.name]
+    return loaders
 
 # %% ../../nbs/50_train/34_jobs_chain.ipynb #07f1c800
 def _check_weights(stage):
@@ -207,10 +244,13 @@ def run_chain(
     only:list|None=None,      # names of the stages to run; those before them must have run. None: all
     device=None,              # None: that of the loaders
     cbs=None,                 # further callbacks of every training
+    allow_overlap:bool=False, # True: people whom a stage holds out may be learned from in those before it
 )->dict[str, Path]:           # stage -> card, of all that have weights
     "Run what is not done, in order; the same call after a kill goes on."
-    out = Path(out)
-    for stage in chosen_stages(stages, sources, only): _run_stage(stage, sources[stage.data], out, device, cbs)
+    out, chosen = Path(out), chosen_stages(stages, sources, only)
+    loaders = _stage_loaders(chosen, sources, allow_overlap)
+    for stage in chosen:
+        _run_stage(stage, sources[stage.data], loaders[stage.name], out, device, cbs, allow_overlap)
     cards = {stage.name: out/'weights'/f'{stage.name}.json' for stage in stages}
     return {name: card for name, card in cards.items() if card.is_file()}
 
@@ -218,12 +258,12 @@ def run_chain(
 def chain_source(
     source:Database,       # an open database
     faces:str|os.PathLike, # folder of its stores
-    **options,             # valid_share, device, skipped, validation, allow_overlap of `database_loaders`
+    **options,             # valid_share, device, skipped, validation, allow_overlap, num_workers of `database_loaders`
 )->ChainSource:
     "A database as the data of a stage."
     data, licence = data_and_licence(source)
-    return ChainSource(lambda recipe: database_loaders(recipe, source, faces, **options), data, licence,
-                       adapt=lambda recipe: adapt_recipe(recipe, source))
+    def loaders(recipe, without=None): return database_loaders(recipe, source, faces, without=without, **options)
+    return ChainSource(loaders, data, licence, adapt=lambda recipe: adapt_recipe(recipe, source))
 
 def _find_recipe_faces(recipes, source, faces, **options):
     "Find the faces for the tasks of some recipes; what was left out."
@@ -238,9 +278,10 @@ def train_chain(
     workers:int=1,           # videos that are preprocessed at a time
     device=None,             # None: the fastest there is
     validation:str="holdout",# people of the training part; "official" or "subject_exclusive": the release's own part
-    allow_overlap:bool=False,# True: the same people may be in both official parts
+    allow_overlap:bool=False,# True: the same people may be in both official parts, and in two stages
     reader:Mapping|None=None,# options of the databases' readers: on_fault, and what any of them takes
     only:list|None=None,     # stages to run, as `run_chain` takes them
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
@@ -257,6 +298,7 @@ def train_chain(
     for data, source in opened.items():
         faces = out/"faces"/databases[data][0]
         skipped += _find_recipe_faces(recipes[data], source, faces, splits=splits, workers=workers)
-        options = dict(device=device, validation=validation, allow_overlap=allow_overlap)
+        options = dict(device=device, validation=validation, allow_overlap=allow_overlap, num_workers=num_workers)
         sources[data] = chain_source(source, faces, **options)
-    return run_chain(stages, sources, out, only=only, device=device), skipped
+    as_released = validation == "official" # the releases' parts as they are: the cards say whom stages share
+    return run_chain(stages, sources, out, only=only, device=device, allow_overlap=allow_overlap or as_released), skipped

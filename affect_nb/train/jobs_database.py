@@ -16,7 +16,7 @@ from fastai.data.core import DataLoaders
 from ..core.labels import AUS17, AUS17_TABLE5
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
-from ..data.parts import hold_out
+from ..data.parts import apart_sides, hold_out
 from ..data.sequences import SequenceDataset
 from ..data.store import faces_of, preprocess_database
 from ..databases.base import SPLITS, Database, open_database
@@ -122,6 +122,8 @@ def database_loaders(
     validation:str="holdout", # subjects of the training part; "official": the release's validation part;
                               # "subject_exclusive": the same, without its people in training
     allow_overlap:bool=False, # True: take official parts although somebody is in both
+    num_workers:int|None=None,# processes that read ahead; None: see `choose_workers`
+    without=None,             # people, as `check_split` takes them: nobody of these is learned from
 )->DataLoaders:               # `shared` has who is on both sides, where an official split is so or may be so
     "Loaders for training and validation on subjects that have nothing in common, or on a release's own parts."
     labels, recipe = index_database(source, Path(faces)/"labels"), adapt_recipe(recipe, source)
@@ -135,8 +137,9 @@ def database_loaders(
 
     if validation != "holdout": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
+    sides = apart_sides(sides, without)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
-    dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed,
+    dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers,
                              allow_overlap=allow_overlap or validation == "official") # `used_parts` has refused others
     dls.shared = shared_people(parts)
     return dls
@@ -190,6 +193,7 @@ def train_database(
     validation:str="holdout",# people of the training part; "official" or "subject_exclusive": the release's own part
     allow_overlap:bool=False,# True: the same people may be in both official parts
     reader:Mapping|None=None,# options of the database's reader: on_fault, ...
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
     "From a database's folder to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     source, out = open_database(database, folder, **(reader or {})), Path(out)
@@ -199,6 +203,6 @@ def train_database(
     used_parts(source, recipe.tasks, validation, allow_overlap) # and so are people in two parts
     skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
     dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation,
-                           allow_overlap=allow_overlap)
+                           allow_overlap=allow_overlap, num_workers=num_workers)
     train_on(recipe, dls, out, *data_and_licence(source), weights=weights)
     return read_card(out/"weights"/recipe.name), skipped

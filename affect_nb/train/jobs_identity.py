@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.training import GradientClip
-from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
@@ -24,7 +24,9 @@ from fastcore.foundation import L
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from ..core.labels import FACE_SIZE
+from ..data.loaders import AffectDL, CloseWorkers, read_batch
 from ..data.sequences import SequenceDataset, window_starts
+from ..databases.seen import seen_people
 from ..databases.splits import split_hash
 from ..models.backbones import scaled
 from ..models.baselines import fully_connected
@@ -45,6 +47,7 @@ def _single_frames(sequences, every):
 
 class PersonFrames:
     "Single faces with the number of the person: (3, 96, 96) uint8, int."
+    n_inp = 1 # of the parts of a batch: faces
     def __init__(self,
         sequences:SequenceDataset, # the training side: `database_loaders(...).train.dataset`
         every:int=4,               # frames of a clip from one that counts to the next
@@ -59,6 +62,11 @@ class PersonFrames:
         self.rows, self.labels = np.flatnonzero(chosen), np.repeat(numbers, counts)[chosen]
 
     def __len__(self): return len(self.rows)
+    def read_batch(self, numbers)->tuple:
+        "(n, 3, 96, 96) uint8 and (n,) numbers of people."
+        faces, *_ = read_batch(self.frames, self.rows[numbers])
+        return faces[:, 0], torch.from_numpy(self.labels[numbers])
+
     def __getitem__(self, index:int): return self.frames[self.rows[index]].faces[0], int(self.labels[index])
     def __repr__(self): return f"PersonFrames({len(self)} faces of {len(self.people)} people)"
 
@@ -124,8 +132,9 @@ def _learned_and_held_out(sequences, every):
 
 def _person_loaders(train, held_out, recipe, device):
     "fastai `DataLoaders` of faces and numbers of people."
-    learned = TfmdDL(train, recipe.batch_size, shuffle=True, drop_last=len(train) >= recipe.batch_size)
-    return DataLoaders(learned, TfmdDL(held_out, recipe.batch_size), device=device)
+    options = dict(bs=recipe.batch_size, after_batch=[], device=device)
+    learned = AffectDL(train, shuffle=True, seed=recipe.seed, drop_last=len(train) >= recipe.batch_size, **options)
+    return DataLoaders(learned, AffectDL(held_out, **options), device=device)
 
 def _person_learner(dls, recipe, people, cbs, path):
     "The learner, its first weights drawn from the recipe's seed."
@@ -135,7 +144,7 @@ def _person_learner(dls, recipe, people, cbs, path):
     chosen = choose_precision(dls.device, recipe.precision)
     more = [FlipFaces()]*recipe.flip + ([GradientClip(recipe.clip)] if recipe.clip else [])
     learn = Learner(dls, chosen.lay_out(model), CrossEntropyLossFlat(), opt_func=affect_adam, lr=recipe.lr,
-                    metrics=accuracy, cbs=[RunPrecision(chosen), *more, *L(cbs)], path=path)
+                    metrics=accuracy, cbs=[RunPrecision(chosen), CloseWorkers(), *more, *L(cbs)], path=path)
     learn.precision = chosen
     return learn
 
@@ -165,12 +174,12 @@ def _frame_network(recipe, size):
     return dict(architecture=name, width=recipe.width, arguments=arguments)
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #85d3be20
-def _identity_card(recipe, learn, held_out, facts, data, licence):
+def _identity_card(recipe, learn, held_out, facts, data, licence, seen):
     "The card of a CNN that has learned people."
     chance = float(np.bincount(held_out.labels).max()/len(held_out))
     measures = dict(accuracy=float(learn.recorder.values[-1][-1]), chance=chance)
     notes = dict(task='telling people apart', people=facts['people'], split_hash=facts['split_hash'], identities=facts,
-                 precision=learn.precision.name)
+                 precision=learn.precision.name, learned_from=[seen.to_dict()])
     return Card(**_frame_network(recipe, held_out[0][0].shape[-1]), data=data, licence=licence, parts=('cnn',),
                 measures=measures, notes=notes)
 
@@ -195,7 +204,8 @@ def pretrain_on_identities(
     dls, cbs = _person_loaders(train, held_out, recipe, device), [ResumeCallback(state, recipe.seed, same), *L(cbs)]
     learn = _person_learner(dls, recipe, people=len(train.people), cbs=cbs, path=file.parent)
     learn.fit_one_cycle(recipe.epochs, recipe.lr)
+    seen = seen_people(sequences.people, file.stem, data, facts['split_hash'])
     cnn = {f'cnn.{name}': tensor for name, tensor in learn.model.cnn.state_dict().items()}
-    write_tensors(file, cnn, _identity_card(recipe, learn, held_out, facts, data, licence))
+    write_tensors(file, cnn, _identity_card(recipe, learn, held_out, facts, data, licence, seen))
     state.unlink(missing_ok=True)
     return file

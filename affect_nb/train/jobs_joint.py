@@ -155,7 +155,7 @@ def joint_loaders(
     recipe:Recipe,   # its network, batch_size: windows per step, over all sets, and set_sizes of each; seed
     parts:list,      # of (database, task, dataset to learn from, dataset that is held out), as from `joint_sides`
     device=None,     # None: the fastest there is
-    num_workers:int=0, # processes that read ahead
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->DataLoaders:      # nobody is on both sides; `.parts` lists the parts, `.train.plan` the steps
     "A batch of each of the network's sets per step, and one validation part of all that is held out (Section VI.B)."
     tasks, au_names = recipe.tasks, recipe.au_names or AUS17
@@ -206,6 +206,7 @@ def train_joint(
     reader:Mapping|None=None,# options of the databases' readers: on_fault, and what any of them takes
     every:int=1,             # of the windows with a label, one in so many is used
     cbs=None,                # further callbacks
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
     "From several databases' folders to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     out, device, splits = Path(out), choose_device(device), splits_for(validation)
@@ -221,7 +222,7 @@ def train_joint(
     options = dict(every=every, skipped=skipped, validation=validation)
     parts = [(name, task, *joint_sides(recipe, source, out/'faces'/name, task, **options))
              for name, source in sources.items() for task in tasks[name]]
-    dls = joint_loaders(recipe, parts, device)
+    dls = joint_loaders(recipe, parts, device, num_workers)
     notes = dict(parts=dls.parts.to_dict('records'), validation=validation, every=every)
     train_on(recipe, dls, out, *_joint_card(sources), cbs=cbs, weights=weights, notes=notes)
     return read_card(out/'weights'/recipe.name), skipped

@@ -18,6 +18,7 @@ from fastai.torch_core import params
 from fastcore.foundation import L
 from torch import nn
 from ..core.losses import AU_OVER
+from ..data.loaders import CloseWorkers
 from ..models.inputs import hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model
@@ -95,7 +96,8 @@ def affect_learner(
     if frozen: freeze_cnn(model)
     tasks, au_names = tasks_of(model), aus_of(model)
     loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
-    cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *L(cbs)]
+    cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
+           *L(cbs)]
     learner = Learner if tasks == ('va',) else _AffectLearner
     learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, path=path,
                     metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,

@@ -49,6 +49,7 @@ class Recipe(Coupling):
     clip: float|None = Field(None, gt=0) # largest norm of the gradients, None: any; the paper names none
     precision: Literal[PRECISIONS] = 'auto' # by the processor: see `choose_precision`
     seed: int = 0                        # of the first weights, dropout and the order of sequences
+    retry: bool = False                  # once, from another seed, where it did not learn: see `train.fit`
     remainder: Literal['drop', 'pad'] = 'drop' # frames that do not fill a sequence
     pool: Literal['median', 'mean']|None = None # None: CCC over frames (eq. 2); else over one value per sequence
     lambda_au: float = Field(1., ge=0)   # weight of the AUs where several tasks are learned (eq. 7)
@@ -92,11 +93,11 @@ class Recipe(Coupling):
 
 # %% ../../nbs/50_train/20_recipes.ipynb #27b8604e
 AFFWILDNET = dict(
-    paper=dict(arguments=dict(dropout=.5)),
+    paper=dict(arguments=dict(dropout=.5), retry=True),
     demo=dict(arguments=dict(dropout=.5), width=.125, batch_size=4, length=20, epochs=16, lr=4e-4,
-              schedule='one_cycle', clip=1.),
+              schedule='one_cycle', clip=1., retry=True, precision='float32'),
     smoke=dict(arguments=dict(dropout=.5), width=.125, batch_size=2, length=16, epochs=1, lr=1e-3,
-               schedule='one_cycle'),
+               schedule='one_cycle', precision='float32'),
 )
 
 def _recipe_of(presets, preset, changes):
@@ -127,9 +128,11 @@ def affwildnet_recipe(
 _OMG = dict(arch='cnn_3rnn', arguments=dict(dropout=.5, rnn_dropout=.2), pool='median', remainder='pad')
 
 OMG = dict(
-    paper=dict(**_OMG, patience=5),
-    demo=dict(**_OMG, width=.125, batch_size=8, length=20, epochs=12, lr=4e-4, schedule='one_cycle', clip=1.),
-    smoke=dict(**_OMG, width=.125, batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle'),
+    paper=dict(**_OMG, patience=5, retry=True),
+    demo=dict(**_OMG, width=.125, batch_size=8, length=20, epochs=12, lr=4e-4, schedule='one_cycle', clip=1.,
+              retry=True, precision='float32'),
+    smoke=dict(**_OMG, width=.125, batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle',
+               precision='float32'),
 )
 
 def omg_recipe(
@@ -141,13 +144,13 @@ def omg_recipe(
 
 # %% ../../nbs/50_train/20_recipes.ipynb #f1f0c803
 _CONSTANT = dict(decay_rate=1., patience=5) # of the rate
-_SMALL = dict(width=.125, lr=1e-3, schedule='one_cycle', clip=1.)
+_SMALL = dict(width=.125, lr=1e-3, schedule='one_cycle', clip=1., precision='float32')
 
 def _multitask_presets(arch, paper, demo, smoke, **shared):
     "The three presets of a network of Section VI; `shared` are entries of all of them."
     small = dict(arguments=dict(dropout=.2, norm='batch'), **_SMALL, **shared)
-    return dict(paper=dict(arch=arch, arguments=dict(dropout=.5), **_CONSTANT, **shared, **paper),
-                demo=dict(arch=arch, **small, **demo), smoke=dict(arch=arch, **small, **smoke))
+    return dict(paper=dict(arch=arch, arguments=dict(dropout=.5), **_CONSTANT, **shared, **paper, retry=True),
+                demo=dict(arch=arch, **small, **demo, retry=True), smoke=dict(arch=arch, **small, **smoke))
 
 MT_VGG = _multitask_presets(
     'mt_vgg', length=1, au_over='sum',

@@ -1,0 +1,330 @@
+"""Does every network of the demo learn with every seed? Each is trained at the demo's size, ten times from other random numbers.
+
+`python benchmarks/seeds.py [RUN] --out WORK` trains what is not yet done and prints the summary; `run()` does the same. RUN is the
+folder of a run of the book (`affect_nb run demo`), whose twins and faces are used; sizes, epochs and rates are those of
+`configs/demo.yaml`. Networks that start from others (the first look, Table II, the chain of Section VI.A) start from those of
+the same seed. One process, one thread, float32: the same numbers on every machine, but for the last digits.
+
+One JSON a training in WORK/results: score (CCC, or the mean over tasks) and chance of each epoch on held-out people, the score on the
+test part, the kept epoch, the share of the RNNs' gates beyond 3 (`train.gates`), precision, threads, seconds of processor time.
+Whether it learned is `train.learning.judged`, fixed beforehand. What is not done can be taken up at any time: `--seeds 0 1 2`,
+`--networks NAME ...`, `--rates .5` (times the demo's, for networks where a seed did not learn), `--processes 2`, `--minutes 60`.
+`--collect FILE.json` writes what there is, `--plot FILE.png` draws all seeds of all networks.
+
+Scores of drawn faces are no benchmark results.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+
+RUN, WORK, SEEDS = "runs/demo", "runs/seeds", range(10)
+PRECISION, SPLIT_SEED = "float32", 0 # the split is that of the demo, whatever the training's seed
+
+
+@dataclass(frozen=True)
+class Network:
+    "One training of the demo."
+    table: str             # of the paper; '' of none
+    method: str            # its row, for people
+    starts: tuple = ()     # names of the trainings whose weights it needs
+    seconds: float = 10.   # of processor time, about
+    vital: int = 2         # 0: first of all
+
+
+NETWORKS = {
+    "first_look": Network("", "first look", seconds=12, vital=0),
+    "fbn": Network("VI", "FaceBehaviorNet, no coupling", ("first_look",), 12, 0),
+    "fbn_cognitive": Network("VI", "FaceBehaviorNet, coupled", ("first_look",), 13, 0),
+    "visual_va": Network("IV", "VGG on Aff-Wild", ("first_look",), 8, 0),
+    "mt_vgg": Network("IV", "MT-VGG", ("visual_va",), 6, 0),
+    "mt_vgg_gru": Network("IV", "MT-VGG-GRU (visual)", ("mt_vgg",), 8, 0),
+    "vgg_face_lstm": Network("II", "VGG-FACE-LSTM", ("first_look",), 75, 0),
+    "affwildnet_vgg": Network("II", "AffWildNet", ("first_look",), 75, 0),
+    "audio_va": Network("IV", "VGG of sound on Aff-Wild", (), 8, 1),
+    "mt_vgg_audio": Network("IV", "MT-VGG of sound", ("audio_va",), 6, 1),
+    "mt_vgg_gru_audio": Network("IV", "MT-VGG-GRU (audio)", ("mt_vgg_audio",), 8, 1),
+    "av_mt_vgg_gru": Network("IV", "A/V-MT-VGG-GRU", ("mt_vgg_gru", "mt_vgg_gru_audio"), 18, 1),
+    "cnn_1rnn": Network("III", "CNN-1RNN", ("affwildnet_vgg",), 9, 1),
+    "cnn_3rnn": Network("III", "CNN-3RNN", ("affwildnet_vgg",), 9, 1),
+    "fusion_fc": Network("III", "fusion, FC", ("cnn_1rnn", "cnn_3rnn"), 10, 1),
+    "fusion_rnn": Network("III", "fusion, RNN", ("cnn_1rnn", "cnn_3rnn"), 10, 1),
+    "detector": Network("V", "AU detector", (), 12, 2),
+    "fbn_va": Network("VI", "one task: valence, arousal", ("first_look",), 5, 2),
+    "fbn_aus": Network("VI", "one task: AUs", ("first_look",), 5, 2),
+    "fbn_expression": Network("VI", "one task: expressions", ("first_look",), 5, 2),
+    "fbn_printed": Network("VI", "FaceBehaviorNet, as printed", ("first_look",), 13, 2),
+    "vgg_face": Network("II", "VGG-FACE", ("first_look",), 70, 2),
+    "vgg16": Network("II", "VGG-16", (), 100, 2),
+    "resnet50": Network("II", "ResNet-50", (), 110, 2),
+    "omg_resnet50": Network("III", "ResNet-50 on OMG", ("resnet50",), 8, 2),
+    "omg_resnet_rnn": Network("III", "ResNet-RNN on OMG", ("resnet50",), 8, 2),
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    "What a training needs: a recipe, its loaders, a loader of the test part, weights to start from."
+    recipe: object
+    dls: object
+    test: object
+    weights: object = None
+
+
+@lru_cache
+def demo() -> dict:
+    """The parameters of the demo, notebook by notebook."""
+    from affect_nb.apps.run import load_preset
+    return {name.partition("_")[0]: given for name, given in load_preset("demo").notebooks.items()}
+
+
+class Demo:
+    "Makes every training of the demo from the twins and faces of a run."
+    def __init__(self, run: Path, work: Path):
+        self.run, self.work = run, work
+
+    def card(self, name: str, seed: int) -> Path:
+        """The weights of a finished training at the demo's rate."""
+        path = self.work/"trainings"/f"{name}-{seed}-1"/"weights"
+        return next(path.glob("*.json"))
+
+    @lru_cache
+    def source(self, name: str):
+        """An open twin."""
+        from affect_nb.databases.base import open_database
+        prepared = json.loads((self.run/"data.json").read_text())
+        return open_database(name, prepared["folder"] if name == prepared["database"] else self.run/"data"/name)
+
+    def faces(self, name: str) -> Path:
+        """The stores of a twin."""
+        if name == "aff-wild": return self.run/"faces"
+        return self.run/("faces_omg" if name == "omg-emotion" else f"faces_{name}")
+
+    @lru_cache
+    def division(self, name: str, seed: int, folds: int = 3, tasks: tuple = None):
+        """The parts of a twin."""
+        from affect_nb.analysis.crossdb import study_division
+        return study_division(self.source(name), seed=seed, folds=folds, tasks=tasks)[0]
+
+    def test_loader(self, recipe, name: str, clips: list):
+        """Windows of the test part, as the recipe reads them."""
+        from affect_nb.data.index import index_database
+        from affect_nb.data.loaders import AffectDL
+        from affect_nb.data.sequences import SequenceDataset
+        labels = index_database(self.source(name), self.faces(name)/"labels").only(clip.name for clip in clips)
+        options = dict(length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
+        return AffectDL(SequenceDataset(self.faces(name), labels, **options), recipe.batch_size)
+
+    def study(self, recipe, name: str, division, every: int = 1, weights=None) -> Training:
+        """A training on one database, as Tables II and IV have it."""
+        from affect_nb.analysis.crossdb import study_loaders
+        from affect_nb.train import adapt_recipe
+        recipe = adapt_recipe(recipe, self.source(name))
+        dls = study_loaders(recipe.replace(seed=SPLIT_SEED), self.source(name), division, self.faces(name), every=every, device="cpu")
+        return Training(recipe, dls, self.test_loader(recipe, name, division.sides["test"]), weights)
+
+    def first_look(self, seed: int, times: float) -> Training:
+        """Single drawn faces: `02_first_look`."""
+        from affect_nb.data.drawn import DrawnFaces
+        from affect_nb.data.loaders import AffectDL
+        from affect_nb.train import facebehaviornet_recipe
+        from fastai.data.core import DataLoaders
+        given = demo()["02"]
+        faces = partial(DrawnFaces, difficulty=.3, seed=SPLIT_SEED)
+        people, held_out, size = given["people"], given["held_out"], given["batch_size"]
+        recipe = facebehaviornet_recipe("demo", coupling="none", width=given["width"], batch_size=size, epochs=given["epochs"],
+                                        lr=given.get("lr", .004)*times, seed=seed, precision=PRECISION)
+        sides = AffectDL(faces(people), size, shuffle=True, seed=seed, drop_last=True), AffectDL(faces(held_out, first=people), held_out)
+        return Training(recipe, DataLoaders(*sides, device="cpu"), AffectDL(faces(held_out, first=people + held_out), held_out))
+
+    def table2(self, name: str, seed: int, times: float) -> Training:
+        """`20_table2_affwildnet`."""
+        from affect_nb.train import affwildnet_recipe, fitting_arguments
+        given = demo()["20"]
+        starts = "first_look" in NETWORKS[name].starts
+        passes = given["known_epochs"] if starts else given["epochs"]
+        shared = {entry: given[entry] for entry in ("width", "length", "batch_size")}
+        lr = given["rnn_lr"] if name in ("vgg_face_lstm", "affwildnet_vgg") else given["lr"]
+        recipe = affwildnet_recipe(given["recipe"], **shared, arch=name, epochs=passes, lr=lr*times, seed=seed, precision=PRECISION,
+                                   arguments=fitting_arguments(name, dict(dropout=.5, norm=given["norm"])))
+        weights = {"cnn": self.card("first_look", seed)} if starts else None
+        return self.study(recipe, "aff-wild", self.division("aff-wild", SPLIT_SEED, 5, ("va",)), weights=weights)
+
+    def table3(self, name: str, seed: int, times: float) -> Training:
+        """`30_table3_multi_rnn`."""
+        from affect_nb.databases.splits import official_split
+        from affect_nb.train import database_loaders, fitting_arguments, omg_recipe
+        given, arch, source = demo()["30"], name.removeprefix("omg_"), self.source("omg-emotion")
+        shared = {entry: given[entry] for entry in ("width", "length", "batch_size", "epochs", "regime")}
+        arguments = dict(dropout=.5, rnn_dropout=.2, norm=given["norm"])
+        fused = arch.startswith("fusion")
+        arguments = dict(share_cnn=True, **arguments) if fused else fitting_arguments(arch, arguments)
+        recipe = omg_recipe(given["recipe"], **shared, arch=arch, lr=given["lr"]*times, seed=seed, precision=PRECISION, arguments=arguments)
+        if fused: weights = [self.card(member, seed) for member in NETWORKS[name].starts]
+        elif arch.startswith("cnn"): weights = dict.fromkeys(("cnn", "fc"), self.card("affwildnet_vgg", seed))
+        else: weights = {"cnn": self.card("resnet50", seed)}
+        dls = database_loaders(recipe, source, self.faces("omg-emotion"), device="cpu", validation="official")
+        test = official_split(source, "va").sides["test"]
+        return Training(recipe, dls, self.test_loader(recipe, "omg-emotion", test), weights)
+
+    def table4(self, name: str, seed: int, times: float) -> Training:
+        """`40_table4_multitask`: a stage of the chain."""
+        from affect_nb.train import mt_chain
+        given = demo()["40"]
+        frame_batch = dict(batch_size=given["frames_a_batch"])
+        first = frame_batch | dict(epochs=given["pretrain_epochs"])
+        each = dict(visual_va=first, audio_va=first, mt_vgg=frame_batch, mt_vgg_audio=frame_batch)
+        shared = {entry: given[entry] for entry in ("width", "length", "batch_size", "epochs")}
+        cnn = {"cnn": self.card("first_look", seed)} if name == "visual_va" else None
+        chain = mt_chain(given["recipe"], each=each, weights=cnn, seed=seed, lr=given["lr"]*times, precision=PRECISION,
+                         arguments=dict(norm=given["norm"]), **shared)
+        stage, = [stage for stage in chain if stage.name == name]
+        weights = [self.card(other, seed) for other in stage.start] if not isinstance(stage.start, dict) else {
+            **{part: self.card(other, seed) for part, other in stage.start.items()}, **stage.weights}
+        database = "aff-wild" if stage.data == "pretrain" else "aff-wild2"
+        every = given["every"] if stage.data == "pretrain" else 1
+        return self.study(stage.recipe, database, self.division(database, 7), every, weights or None)
+
+    def joint(self, recipe, parts, tests, weights) -> Training:
+        """Several databases at once, and the windows of their test parts."""
+        from affect_nb.core.labels import AUS17
+        from affect_nb.data.joint import LabelSet
+        from affect_nb.data.loaders import AffectDL
+        from affect_nb.train.jobs_joint import joint_loaders
+        dls = joint_loaders(recipe, parts, "cpu")
+        sets = [LabelSet([self.test_loader(recipe, name, clips).dataset], recipe.au_names or AUS17, fields=(task,)) for name, task, clips in tests]
+        return Training(recipe, dls, AffectDL(LabelSet(sets, recipe.au_names or AUS17), recipe.batch_size), weights)
+
+    def detector(self, seed: int, times: float) -> Training:
+        """`50_table5_relatedness`."""
+        from affect_nb.core import AUS17, AUS17_TABLE5
+        from affect_nb.train import mt_vgg_recipe
+        from affect_nb.train.jobs_database import clips_of
+        from affect_nb.train.jobs_joint import joint_sides
+        given, names = demo()["50"], ("aff-wild2", "gft")
+        aus = sorted({au for name in names for au in self.source(name).au_names} & {*AUS17, *AUS17_TABLE5})
+        recipe = mt_vgg_recipe(given["recipe"], width=given["width"], batch_size=given["batch_size"], epochs=given["epochs"],
+                               lr=given["lr"]*times, precision=PRECISION, coupling="none", seed=seed)
+        recipe = recipe.replace(arguments=recipe.arguments | dict(tasks=["aus"], au_names=aus, norm=given["norm"]))
+        split = recipe.replace(seed=SPLIT_SEED)
+        parts = [(name, "aus", *joint_sides(split, self.source(name), self.faces(name), "aus")) for name in names]
+        return self.joint(recipe, parts, [("aff-wild2", "aus", clips_of(self.source("aff-wild2"), "validation", ("aus",)))], None)
+
+    def table6(self, name: str, seed: int, times: float) -> Training:
+        """`60_table6_facebehaviornet`."""
+        from affect_nb.analysis.crossdb import database_tasks, study_databases
+        from affect_nb.train import facebehaviornet_recipe
+        from affect_nb.train.jobs_joint import joint_loaders, joint_sides
+        given, task = demo()["60"], name.removeprefix("fbn_")
+        recipe = facebehaviornet_recipe(given["recipe"], width=given["width"], batch_size=given["batch_size"], epochs=given["epochs"],
+                                        lr=given["lr"]*times, precision=PRECISION, seed=seed, coupling="none", match_form="mutual")
+        recipe = recipe.replace(arguments=recipe.arguments | dict(norm=given["norm"]))
+        parts, tests, split = [], [], recipe.replace(seed=SPLIT_SEED)
+        for database in study_databases("VI"):
+            division, source = self.division(database, 7), self.source(database)
+            for own in database_tasks(database, "VI"):
+                step = 1 if source.still else given["every_aus"] if own == "aus" else given["every"]
+                sides = joint_sides(split, source, self.faces(database), own, clips=division.sides["train"], every=step)
+                parts.append((database, own, *sides))
+                tests.append((database, own, division.sides["test"]))
+        if name == "fbn_cognitive": recipe = recipe.replace(coupling="both", relatedness="cognitive")
+        if name == "fbn_printed":
+            recipe = recipe.replace(coupling="both", match_form="paper", match_over="sum", soft_temperature=1.)
+        if task in ("va", "aus", "expression"):
+            size = joint_loaders(recipe, parts, "cpu").train.plan["size"][task]
+            recipe = recipe.replace(arguments=recipe.arguments | dict(tasks=[task]), batch_size=int(size), set_sizes=None)
+            tests = [test for test in tests if test[1] == task]
+        return self.joint(recipe, parts, tests, {"cnn": self.card("first_look", seed)})
+
+    def training(self, name: str, seed: int, times: float) -> Training:
+        """Everything of one training."""
+        if name in ("first_look", "detector"): return getattr(self, name)(seed, times)
+        return getattr(self, f"table{dict(II=2, III=3, IV=4, VI=6)[NETWORKS[name].table]}")(name, seed, times)
+
+
+def result_path(work: Path, name: str, seed: int, times: float) -> Path:
+    """Where the result of a training lies."""
+    return work/"results"/f"{name}-{seed}-{times:g}.json"
+
+
+def train_one(made: Demo, name: str, seed: int, times: float) -> dict:
+    """Train one network, measure it on the test part, and write the result."""
+    import torch
+    from affect_nb.files.atomic import write_json
+    from affect_nb.models.weights import read_card
+    from affect_nb.train import train_on
+    out = made.work/"trainings"/f"{name}-{seed}-{times:g}"
+    given = made.training(name, seed, times)
+    recipe, start = given.recipe, time.process_time()
+    learn = train_on(recipe, given.dls, out, "embedded world", licence="free: drawn faces", weights=given.weights, **extras(out, recipe))
+    seconds = time.process_time() - start
+    learn.remove_cbs([callback for callback in learn.cbs if callback.name in ("resume", "save_checkpoint", "epoch_log")])
+    with learn.no_bar(): measures = dict(zip(list(learn.recorder.metric_names)[2:-1], map(float, learn.validate(dl=given.test))))
+    card = read_card(out/"weights"/recipe.name)
+    epochs = json.loads((out/"epochs.json").read_text())
+    result = dict(network=name, seed=seed, times=times, lr=recipe.lr, epochs=epochs, kept=card.notes["epoch"], monitor=recipe.monitor,
+                  test=round(measures[recipe.monitor], 4), precision=learn.precision.name, threads=torch.get_num_threads(),
+                  seconds=round(seconds, 1))
+    write_json(result_path(made.work, name, seed, times), result)
+    return result
+
+
+def extras(out: Path, recipe) -> dict:
+    """What is written down beside the training."""
+    from affect_nb.train.gates import GateSaturation
+    from affect_nb.train.learning import EpochLog
+    return dict(cbs=[GateSaturation(), EpochLog(out/"epochs", recipe.monitor)])
+
+
+def ordered(names: list, seeds: list, rates: list) -> list:
+    """(name, seed, times): what matters most first, then what costs least, each after what it starts from."""
+    groups, done = sorted({NETWORKS[name].vital for name in names}), []
+
+    def add(name, seed, times):
+        for start in NETWORKS[name].starts: add(start, seed, 1.)
+        if (name, seed, times) not in done: done.append((name, seed, times))
+    for group in groups:
+        of_group = sorted((name for name in names if NETWORKS[name].vital == group), key=lambda name: NETWORKS[name].seconds)
+        for times in rates:
+            for name in of_group:
+                for seed in seeds: add(name, seed, times)
+    return done
+
+
+def train_all(made: Demo, jobs: list, minutes: float = None):
+    """Train what is not yet done, until the time is over."""
+    import torch
+    torch.set_num_threads(1)
+    end = time.monotonic() + 60*(minutes or 1e9)
+    for name, seed, times in jobs:
+        path = result_path(made.work, name, seed, times)
+        if path.exists(): continue
+        if time.monotonic() > end: return
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere): result = train_one(made, name, seed, times)
+        print(f"{name}, seed {seed}, x{times:g}: kept {result['kept']} of {len(result['epochs'])}, test {result['test']:.2f}, "
+              f"{result['seconds']:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", nargs="?", default=RUN, help="folder of a run of the demo")
+    parser.add_argument("--out", default=WORK, help="folder of the trainings and their results")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=NETWORKS, metavar="NAME")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--rates", nargs="*", type=float, default=[1.], help="times the demo's learning rate")
+    parser.add_argument("--processes", type=int, default=1, help="trainings at a time, each on one thread")
+    parser.add_argument("--minutes", type=float, help="begin no further training after so many")
+    given = parser.parse_args()
+    if given.processes > 1:
+        rest = [word for word in sys.argv[1:]] # each takes some of the seeds, which are chains of their own
+        parts = [subprocess.Popen([sys.executable, __file__, *rest, "--processes", "1", "--seeds", *map(str, given.seeds[part::given.processes])])
+                 for part in range(given.processes)]
+        sys.exit(max(part.wait() for part in parts))
+    made = Demo(Path(given.run).resolve(), Path(given.out).resolve())
+    train_all(made, ordered(given.networks, given.seeds, given.rates), given.minutes)
