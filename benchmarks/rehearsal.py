@@ -505,7 +505,7 @@ class Resident:
     def __iter__(self): return iter([self.batch]*self.n)
 
 
-def make_clock(batches: int, seconds: float):
+def make_clock(batches: int, seconds: float, least: int):
     """A callback that takes the time of each step, and of what was waited for before it; it ends the training."""
     from fastai.callback.core import Callback, CancelFitException, CancelValidException
 
@@ -523,7 +523,7 @@ def make_clock(batches: int, seconds: float):
         def after_batch(self):
             self._note(self.steps)
             spent = sum(used for _, used in self.waits + self.steps)
-            if len(self.steps) >= batches or (spent > seconds and len(self.steps) > 2): raise CancelFitException()
+            if len(self.steps) >= batches or (spent > seconds and len(self.steps) >= least): raise CancelFitException()
 
         def before_validate(self): raise CancelValidException()
 
@@ -535,14 +535,14 @@ def make_clock(batches: int, seconds: float):
     return Clock()
 
 
-def time_fit(learn, loader, batches: int, seconds: float) -> dict:
+def time_fit(learn, loader, batches: int, seconds: float, skipped: int = 1) -> dict:
     """Some steps of a training: milliseconds of a step and of the wait before it, by clock and by processor."""
     from fastai.data.core import DataLoaders
-    before, clock = learn.dls, make_clock(batches + 1, seconds)
+    before, clock = learn.dls, make_clock(batches + skipped, seconds, skipped + 2)
     learn.dls = DataLoaders(loader, before.valid, device=before.device)
     with learn.no_bar(), learn.no_logging(), learn.added_cbs([clock]): learn.fit(1)
     learn.dls = before
-    n = max(1, len(clock.steps) - 1)            # the first opens stores and chooses kernels
+    n = max(1, len(clock.steps) - skipped)      # the first opens stores and chooses kernels
     found = dict(batches=n, images=sum(clock.images[-n:]))
     for name, times in (("step", clock.steps), ("wait", clock.waits)):
         wall, used = (1000*sum(part)/n for part in zip(*times[-n:]))
@@ -562,7 +562,8 @@ def measure(name: str, place: Place, width: float, batches: int, seconds: float,
     found |= dict(steps_per_epoch=steps, workers=loader.fake_l.num_workers, **measure_loading(loader, batches, seconds))
     found |= measure_steps(learn, batches, seconds)
     expected = steps*(found["loading_ms"] + found["step_processor_ms"])/1000
-    return found | measure_both(learn, steps, seconds, batches=None if expected < epoch_limit else batches)
+    found |= measure_both(learn, steps, seconds, batches=None if expected < epoch_limit else batches)
+    return found | measure_ahead(learn, batches, seconds)
 
 
 def imported_memory() -> dict:
@@ -608,6 +609,19 @@ def measure_both(learn, steps: int, seconds: float, batches: int | None) -> dict
                 both_step_ms=round(both["step_ms"], 1), both_wait_ms=round(both["wait_ms"], 1),
                 waiting_share=round(both["wait_ms"]/wall, 3), waiting_share_processor=round(waited/(busy + waited), 3),
                 **memory("training"))
+
+
+def measure_ahead(learn, batches: int, seconds: float) -> dict:
+    """The same with one process that reads ahead: does the step still wait? Its first steps wait for it to start."""
+    from affect_nb.data.loaders import AffectDL
+    loader = learn.dls.train
+    if not isinstance(loader, AffectDL): return {}
+    before, loader.fake_l.num_workers = loader.fake_l.num_workers, 1
+    both = time_fit(learn, loader, batches, seconds, skipped=3)
+    loader.fake_l.num_workers = before
+    wall = both["step_ms"] + both["wait_ms"]
+    return dict(ahead_batches=both["batches"], ahead_waiting_share=round(both["wait_ms"]/wall, 3),
+                ahead_images_per_s_by_the_clock=round(1000*both["images"]/both["batches"]/wall))
 
 
 # --- other processes -------------------------------------------------------------------------------------------------
@@ -695,8 +709,8 @@ def preprocess_rate(work: Path, frames: int = 150) -> dict:
 
 # --- the real counts -------------------------------------------------------------------------------------------------
 
-def passes(preset) -> dict:
-    """Experiment -> (trainings, epochs) in the paper's preset that read the same images."""
+def passes(preset, folds: dict) -> dict:
+    """Experiment -> (trainings, epochs) in the paper's preset that read as many images; `folds` of each database."""
     from affect_nb.analysis.crossdb import study_databases, tested_on
     given = preset.notebooks
     two, three, four = given["20_table2_affwildnet"], given["30_table3_multi_rnn"], given["40_table4_multitask"]
@@ -709,9 +723,10 @@ def passes(preset) -> dict:
         "IV: MT-VGG": (2*four["seeds"], four["epochs"]), "IV: MT-VGG-GRU": (2*four["seeds"], four["epochs"]),
         "IV: A/V-MT-VGG-GRU": (four["seeds"], four["epochs"]),
         "V: detector of AUs": (1, five["epochs"]),
-        "VI: FaceBehaviorNet": ((5 + six["as_printed"])*six["seeds"], six["epochs"]), # three single tasks: one pass
-        "VI: compound expressions": (3*len(few["fine_tune"])*few["shots"], 1)}        # three starts
-    adapted = {f"IV: adapted to {name}": (len(tested_on(name))*four["seeds"], four["adapt_epochs"])
+        # three single tasks read what one network of all three does; each is trained once for every fold
+        "VI: FaceBehaviorNet": ((5 + six["as_printed"])*six["seeds"]*six["folds"], six["epochs"]),
+        "VI: compound expressions": (3*len(few["fine_tune"])*few["shots"]*few["seeds"], 1)} # three starts
+    adapted = {f"IV: adapted to {name}": (len(tested_on(name))*four["seeds"]*folds.get(name, 1), four["adapt_epochs"])
                for name in study_databases() if name != "aff-wild2"}
     return planned | adapted
 
@@ -726,17 +741,22 @@ def measured_on_gpu() -> dict:
 
 
 def count_adapted(place: Place) -> dict:
-    """Database of Table IV -> images of an epoch of MT-VGG on it; nothing is read of the stores but their tables."""
-    from affect_nb.analysis.crossdb import database_tasks, study_databases
+    """Database of Table IV -> images of an epoch of MT-VGG on it, and folds; only the stores' tables are read."""
+    from affect_nb.analysis.crossdb import database_tasks, study_databases, study_divisions
+    from affect_nb.apps.run import load_preset
     from affect_nb.train.jobs_database import adapt_recipe
     from affect_nb.train.recipes import mt_vgg_recipe
     found, experiment = {}, Experiment(place, 1.)
+    given = load_preset("paper").notebooks["40_table4_multitask"]
     for name in study_databases():
         if name == "aff-wild2": continue
         own = dict(dropout=.5, tasks=list(database_tasks(name)))
         recipe = mt_vgg_recipe("paper", remainder="pad", arguments=own)
-        dls = experiment.study(adapt_recipe(recipe, place.source(name)), name)
-        found[name] = len(dls.train)*recipe.batch_size
+        source = place.source(name)
+        dls = experiment.study(adapt_recipe(recipe, source), name)
+        which = "first" if name == "aff-wild" else given["folds_used"]
+        divisions, _ = study_divisions(source, folds=given["folds"], which=which)
+        found[name] = dict(images=len(dls.train)*recipe.batch_size, folds=len(divisions))
     return found
 
 
@@ -754,12 +774,13 @@ def extrapolate(rows: list[dict], adapted: dict, share: float) -> list[dict]:
     from affect_nb.apps.run import load_preset
     preset, by_name = load_preset("paper"), {row["experiment"]: row for row in rows}
     images = {name: row["images_per_epoch"]/share for name, row in by_name.items()}
-    images |= {f"IV: adapted to {name}": count/share for name, count in adapted.items()}
+    images |= {f"IV: adapted to {name}": own["images"]/share for name, own in adapted.items()}
+    folds = {name: own["folds"] for name, own in adapted.items()}
     images["VI: compound expressions"] = preset.notebooks["70_compound"]["steps"]*32 # a batch has 32
     like = {f"IV: adapted to {name}": "IV: MT-VGG on AffectNet" if name in PHOTOGRAPHS else "IV: MT-VGG"
             for name in adapted}
     found, gpu = [], measured_on_gpu()
-    for name, (trainings, epochs) in passes(preset).items():
+    for name, (trainings, epochs) in passes(preset, folds).items():
         row = by_name.get(like.get(name, name))
         if row is None or name not in images: continue
         total, rate, speed = images[name]*trainings*epochs, row["loading_images_per_s"], gpu.get(name)
