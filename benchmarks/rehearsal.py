@@ -283,7 +283,14 @@ class Place:
         return open_database(name, self.root(name))
 
     def prepare(self, name: str) -> dict:
-        """Write one copy with its stores; what there is, and how long that took."""
+        """Write one copy with its stores, unless it is there; what there is, and how long that took."""
+        from affect_nb.files.atomic import write_json
+        record = self.root(name).with_suffix(".json")
+        if not record.exists(): write_json(record, self._write(name))
+        return json.loads(record.read_text())
+
+    def _write(self, name):
+        """Both, and what came of it."""
         start, pool = time.process_time(), Pool(draw_pool(self.pool))
         write_copy(name, self.root(name), self.share, pool)
         drawn = time.process_time() - start
