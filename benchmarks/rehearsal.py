@@ -878,28 +878,35 @@ def one(kind: str, work: str, share: str, *rest: str) -> dict:
     return measure(name, place, **options)
 
 
+def kept(path: Path, make):
+    """What `make()` gives, kept as JSON: a run that was cut off goes on. What failed is tried again."""
+    from affect_nb.files.atomic import write_json
+    if path.exists(): return json.loads(path.read_text())
+    value = make()
+    print(path.stem, value, file=sys.stderr, flush=True)
+    if "failed" not in value: write_json(path, value)
+    return value
+
+
 def run(work: str = "runs/rehearsal", share: float = .1, width: float = .125, batches: int = 200, seconds: float = 15.,
         epoch_limit: float = 60., only: list | None = None) -> dict:
-    """All figures, and `rehearsal.png` in the work folder; what an earlier call has written is used again."""
+    """All figures, and `rehearsal.png` in the work folder; a run that was cut off goes on."""
     place = Place(Path(work), share)
     place.work.mkdir(parents=True, exist_ok=True)
     draw_pool(place.pool)
-    def say(*words): print(*words, file=sys.stderr, flush=True)
-    copies = []
-    for name in DATABASES:
-        copies.append(dict(database=name) | in_own_process("prepare", place.work, share, name))
-        say("copy", copies[-1])
-    checks = check_copies(place)
-    say("check", checks)
-    planned = check_run(place)
-    say("run --check", planned)
-    rates, adapted = (in_own_process(kind, place.work, share) for kind in ("preprocess", "count"))
-    say("preprocess", rates, "adapted", adapted)
-    options = json.dumps(dict(width=width, batches=batches, seconds=seconds, epoch_limit=epoch_limit))
+    measured = place.work/f"share{share:g}"/"measured"
+    copies = [dict(database=name) | in_own_process("prepare", place.work, share, name) for name in DATABASES]
+    checks = kept(measured/"checks.json", lambda: check_copies(place))
+    planned = kept(measured/"run_check.json", lambda: check_run(place))
+    rates, adapted = (kept(measured/f"{kind}.json", lambda: in_own_process(kind, place.work, share))
+                      for kind in ("preprocess", "count"))
+    size = dict(width=width, batches=batches, seconds=seconds, epoch_limit=epoch_limit)
+    options, mark = json.dumps(size), "-".join(f"{value:g}" for value in size.values())
     rows = []
     for name in only or EXPERIMENTS:
-        rows.append(dict(experiment=name) | in_own_process("measure", place.work, share, name, options))
-        say("experiment", rows[-1])
+        file = measured/mark/f"{name.replace(':', '').replace('/', '')}.json"
+        found = kept(file, lambda: in_own_process("measure", place.work, share, name, options))
+        rows.append(dict(experiment=name) | found)
     good = [row for row in rows if "failed" not in row]
     if good: draw_figure(good, place.work/"rehearsal.png")
     return dict(share=share, width=width, seconds=seconds, copies=copies, checks=checks, **planned, **rates,
