@@ -8,6 +8,7 @@ files. So the stores are written, not preprocessed; how fast preprocessing is, i
 Then, each in a process of its own: `affect_nb check` of each copy, `affect_nb run paper --check` of all, and for each
 experiment at an eighth of the width its loaders alone, its training step alone on a batch that is there already, and
 both together, with the time that the step waited for data; the whole epoch where that takes less than `epoch_limit`.
+Limits and rates are of processor time, as others use the machine too; what waited for what is by the clock.
 From these, what the real counts need: images and hours of loading, by one core's rate; hours of an H100 only where
 `results/coupling_gpu.json` has measured the step.
 
@@ -282,7 +283,14 @@ class Place:
         return open_database(name, self.root(name))
 
     def prepare(self, name: str) -> dict:
-        """Write one copy with its stores; what there is, and how long that took."""
+        """Write one copy with its stores, unless it is there; what there is, and how long that took."""
+        from affect_nb.files.atomic import write_json
+        record = self.root(name).with_suffix(".json")
+        if not record.exists(): write_json(record, self._write(name))
+        return json.loads(record.read_text())
+
+    def _write(self, name):
+        """Both, and what came of it."""
         start, pool = time.process_time(), Pool(draw_pool(self.pool))
         write_copy(name, self.root(name), self.share, pool)
         drawn = time.process_time() - start
@@ -486,8 +494,8 @@ def time_loader(loader, batches: int, seconds: float) -> dict:
     with loader.fake_l.no_multiproc():
         stream = again(loader)
         next(stream)                            # opens stores
-        start, clock = time.process_time(), time.perf_counter()
-        while n < batches and time.perf_counter() - clock < seconds:
+        start = time.process_time()
+        while n < batches and time.process_time() - start < seconds:
             images += images_in(next(stream))
             n += 1
     used = time.process_time() - start
@@ -504,7 +512,7 @@ class Resident:
     def __iter__(self): return iter([self.batch]*self.n)
 
 
-def make_clock(batches: int, seconds: float):
+def make_clock(batches: int, seconds: float, least: int):
     """A callback that takes the time of each step, and of what was waited for before it; it ends the training."""
     from fastai.callback.core import Callback, CancelFitException, CancelValidException
 
@@ -521,8 +529,8 @@ def make_clock(batches: int, seconds: float):
 
         def after_batch(self):
             self._note(self.steps)
-            spent = sum(wall for wall, _ in self.waits + self.steps)
-            if len(self.steps) >= batches or (spent > seconds and len(self.steps) > 2): raise CancelFitException()
+            spent = sum(used for _, used in self.waits + self.steps)
+            if len(self.steps) >= batches or (spent > seconds and len(self.steps) >= least): raise CancelFitException()
 
         def before_validate(self): raise CancelValidException()
 
@@ -534,14 +542,14 @@ def make_clock(batches: int, seconds: float):
     return Clock()
 
 
-def time_fit(learn, loader, batches: int, seconds: float) -> dict:
+def time_fit(learn, loader, batches: int, seconds: float, skipped: int = 1) -> dict:
     """Some steps of a training: milliseconds of a step and of the wait before it, by clock and by processor."""
     from fastai.data.core import DataLoaders
-    before, clock = learn.dls, make_clock(batches + 1, seconds)
+    before, clock = learn.dls, make_clock(batches + skipped, seconds, skipped + 2)
     learn.dls = DataLoaders(loader, before.valid, device=before.device)
     with learn.no_bar(), learn.no_logging(), learn.added_cbs([clock]): learn.fit(1)
     learn.dls = before
-    n = max(1, len(clock.steps) - 1)            # the first opens stores and chooses kernels
+    n = max(1, len(clock.steps) - skipped)      # the first opens stores and chooses kernels
     found = dict(batches=n, images=sum(clock.images[-n:]))
     for name, times in (("step", clock.steps), ("wait", clock.waits)):
         wall, used = (1000*sum(part)/n for part in zip(*times[-n:]))
@@ -561,7 +569,8 @@ def measure(name: str, place: Place, width: float, batches: int, seconds: float,
     found |= dict(steps_per_epoch=steps, workers=loader.fake_l.num_workers, **measure_loading(loader, batches, seconds))
     found |= measure_steps(learn, batches, seconds)
     expected = steps*(found["loading_ms"] + found["step_processor_ms"])/1000
-    return found | measure_both(learn, steps, seconds, batches=None if expected < epoch_limit else batches)
+    found |= measure_both(learn, steps, seconds, batches=None if expected < epoch_limit else batches)
+    return found | measure_ahead(learn, batches, seconds)
 
 
 def imported_memory() -> dict:
@@ -607,6 +616,19 @@ def measure_both(learn, steps: int, seconds: float, batches: int | None) -> dict
                 both_step_ms=round(both["step_ms"], 1), both_wait_ms=round(both["wait_ms"], 1),
                 waiting_share=round(both["wait_ms"]/wall, 3), waiting_share_processor=round(waited/(busy + waited), 3),
                 **memory("training"))
+
+
+def measure_ahead(learn, batches: int, seconds: float) -> dict:
+    """The same with one process that reads ahead: does the step still wait? Its first steps wait for it to start."""
+    from affect_nb.data.loaders import AffectDL
+    loader = learn.dls.train
+    if not isinstance(loader, AffectDL): return {}
+    before, loader.fake_l.num_workers = loader.fake_l.num_workers, 1
+    both = time_fit(learn, loader, batches, seconds, skipped=3)
+    loader.fake_l.num_workers = before
+    wall = both["step_ms"] + both["wait_ms"]
+    return dict(ahead_batches=both["batches"], ahead_waiting_share=round(both["wait_ms"]/wall, 3),
+                ahead_images_per_s_by_the_clock=round(1000*both["images"]/both["batches"]/wall))
 
 
 # --- other processes -------------------------------------------------------------------------------------------------
@@ -694,8 +716,8 @@ def preprocess_rate(work: Path, frames: int = 150) -> dict:
 
 # --- the real counts -------------------------------------------------------------------------------------------------
 
-def passes(preset) -> dict:
-    """Experiment -> (trainings, epochs) in the paper's preset that read the same images."""
+def passes(preset, folds: dict) -> dict:
+    """Experiment -> (trainings, epochs) in the paper's preset that read as many images; `folds` of each database."""
     from affect_nb.analysis.crossdb import study_databases, tested_on
     given = preset.notebooks
     two, three, four = given["20_table2_affwildnet"], given["30_table3_multi_rnn"], given["40_table4_multitask"]
@@ -708,9 +730,10 @@ def passes(preset) -> dict:
         "IV: MT-VGG": (2*four["seeds"], four["epochs"]), "IV: MT-VGG-GRU": (2*four["seeds"], four["epochs"]),
         "IV: A/V-MT-VGG-GRU": (four["seeds"], four["epochs"]),
         "V: detector of AUs": (1, five["epochs"]),
-        "VI: FaceBehaviorNet": ((5 + six["as_printed"])*six["seeds"], six["epochs"]), # three single tasks: one pass
-        "VI: compound expressions": (3*len(few["fine_tune"])*few["shots"], 1)}        # three starts
-    adapted = {f"IV: adapted to {name}": (len(tested_on(name))*four["seeds"], four["adapt_epochs"])
+        # three single tasks read what one network of all three does; each is trained once for every fold
+        "VI: FaceBehaviorNet": ((5 + six["as_printed"])*six["seeds"]*six["folds"], six["epochs"]),
+        "VI: compound expressions": (3*len(few["fine_tune"])*few["shots"]*few["seeds"], 1)} # three starts
+    adapted = {f"IV: adapted to {name}": (len(tested_on(name))*four["seeds"]*folds.get(name, 1), four["adapt_epochs"])
                for name in study_databases() if name != "aff-wild2"}
     return planned | adapted
 
@@ -725,17 +748,22 @@ def measured_on_gpu() -> dict:
 
 
 def count_adapted(place: Place) -> dict:
-    """Database of Table IV -> images of an epoch of MT-VGG on it; nothing is read of the stores but their tables."""
-    from affect_nb.analysis.crossdb import database_tasks, study_databases
+    """Database of Table IV -> images of an epoch of MT-VGG on it, and folds; only the stores' tables are read."""
+    from affect_nb.analysis.crossdb import database_tasks, study_databases, study_divisions
+    from affect_nb.apps.run import load_preset
     from affect_nb.train.jobs_database import adapt_recipe
     from affect_nb.train.recipes import mt_vgg_recipe
     found, experiment = {}, Experiment(place, 1.)
+    given = load_preset("paper").notebooks["40_table4_multitask"]
     for name in study_databases():
         if name == "aff-wild2": continue
         own = dict(dropout=.5, tasks=list(database_tasks(name)))
         recipe = mt_vgg_recipe("paper", remainder="pad", arguments=own)
-        dls = experiment.study(adapt_recipe(recipe, place.source(name)), name)
-        found[name] = len(dls.train)*recipe.batch_size
+        source = place.source(name)
+        dls = experiment.study(adapt_recipe(recipe, source), name)
+        which = "first" if name == "aff-wild" else given["folds_used"]
+        divisions, _ = study_divisions(source, folds=given["folds"], which=which)
+        found[name] = dict(images=len(dls.train)*recipe.batch_size, folds=len(divisions))
     return found
 
 
@@ -753,18 +781,20 @@ def extrapolate(rows: list[dict], adapted: dict, share: float) -> list[dict]:
     from affect_nb.apps.run import load_preset
     preset, by_name = load_preset("paper"), {row["experiment"]: row for row in rows}
     images = {name: row["images_per_epoch"]/share for name, row in by_name.items()}
-    images |= {f"IV: adapted to {name}": count/share for name, count in adapted.items()}
+    images |= {f"IV: adapted to {name}": own["images"]/share for name, own in adapted.items()}
+    folds = {name: own["folds"] for name, own in adapted.items()}
     images["VI: compound expressions"] = preset.notebooks["70_compound"]["steps"]*32 # a batch has 32
     like = {f"IV: adapted to {name}": "IV: MT-VGG on AffectNet" if name in PHOTOGRAPHS else "IV: MT-VGG"
             for name in adapted}
     found, gpu = [], measured_on_gpu()
-    for name, (trainings, epochs) in passes(preset).items():
+    for name, (trainings, epochs) in passes(preset, folds).items():
         row = by_name.get(like.get(name, name))
         if row is None or name not in images: continue
         total, rate, speed = images[name]*trainings*epochs, row["loading_images_per_s"], gpu.get(name)
         found.append(dict(
             experiment=name, images_per_epoch=round(images[name]), trainings=trainings, epochs_at_most=epochs,
-            images_in_all=round(total), **(set_up(row, share) if name not in like else {}), loading_minutes_an_epoch=round(images[name]/rate/60, 1),
+            images_in_all=round(total), **(set_up(row, share) if name not in like else {}),
+            loading_minutes_an_epoch=round(images[name]/rate/60, 1),
             loading_hours_one_core=round(total/rate/3600, 1),
             loading_hours_16_cores_assumed=round(total/rate/CORES/3600, 1),
             gpu_images_per_s=round(speed) if speed else "not measured",
@@ -792,6 +822,7 @@ def draw_figure(rows: list[dict], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     import numpy as np
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
     places, names = np.arange(len(rows))[::-1], [row["experiment"] for row in rows]
     fig, (speed, size) = plt.subplots(1, 2, figsize=(9.5, .42*len(rows) + 1.2), sharey=True, layout="constrained",
                                       width_ratios=(3, 2))
@@ -800,6 +831,9 @@ def draw_figure(rows: list[dict], path: Path) -> None:
     for shift, (key, label, colour) in zip((.27, 0, -.27), kinds):
         speed.barh(places + shift, [row[key] for row in rows], .25, label=label, color=colour)
     speed.set(xscale="log", xlabel="images per second of processor time")
+    speed.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    speed.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    speed.xaxis.set_minor_locator(NullLocator())
     speed.set_yticks(places, names, fontsize=8)
     left = np.zeros(len(rows))
     for label, colour, values in memory_parts(rows):
@@ -844,28 +878,35 @@ def one(kind: str, work: str, share: str, *rest: str) -> dict:
     return measure(name, place, **options)
 
 
-def run(work: str = "runs/rehearsal", share: float = .1, width: float = .125, batches: int = 200, seconds: float = 40.,
-        epoch_limit: float = 90., only: list | None = None) -> dict:
-    """All figures, and `rehearsal.png` in the work folder; what an earlier call has written is used again."""
+def kept(path: Path, make):
+    """What `make()` gives, kept as JSON: a run that was cut off goes on. What failed is tried again."""
+    from affect_nb.files.atomic import write_json
+    if path.exists(): return json.loads(path.read_text())
+    value = make()
+    print(path.stem, value, file=sys.stderr, flush=True)
+    if "failed" not in value: write_json(path, value)
+    return value
+
+
+def run(work: str = "runs/rehearsal", share: float = .1, width: float = .125, batches: int = 200, seconds: float = 15.,
+        epoch_limit: float = 60., only: list | None = None) -> dict:
+    """All figures, and `rehearsal.png` in the work folder; a run that was cut off goes on."""
     place = Place(Path(work), share)
     place.work.mkdir(parents=True, exist_ok=True)
     draw_pool(place.pool)
-    def say(*words): print(*words, file=sys.stderr, flush=True)
-    copies = []
-    for name in DATABASES:
-        copies.append(dict(database=name) | in_own_process("prepare", place.work, share, name))
-        say("copy", copies[-1])
-    checks = check_copies(place)
-    say("check", checks)
-    planned = check_run(place)
-    say("run --check", planned)
-    rates, adapted = (in_own_process(kind, place.work, share) for kind in ("preprocess", "count"))
-    say("preprocess", rates, "adapted", adapted)
-    options = json.dumps(dict(width=width, batches=batches, seconds=seconds, epoch_limit=epoch_limit))
+    measured = place.work/f"share{share:g}"/"measured"
+    copies = [dict(database=name) | in_own_process("prepare", place.work, share, name) for name in DATABASES]
+    checks = kept(measured/"checks.json", lambda: check_copies(place))
+    planned = kept(measured/"run_check.json", lambda: check_run(place))
+    rates, adapted = (kept(measured/f"{kind}.json", lambda: in_own_process(kind, place.work, share))
+                      for kind in ("preprocess", "count"))
+    size = dict(width=width, batches=batches, seconds=seconds, epoch_limit=epoch_limit)
+    options, mark = json.dumps(size), "-".join(f"{value:g}" for value in size.values())
     rows = []
     for name in only or EXPERIMENTS:
-        rows.append(dict(experiment=name) | in_own_process("measure", place.work, share, name, options))
-        say("experiment", rows[-1])
+        file = measured/mark/f"{name.replace(':', '').replace('/', '')}.json"
+        found = kept(file, lambda: in_own_process("measure", place.work, share, name, options))
+        rows.append(dict(experiment=name) | found)
     good = [row for row in rows if "failed" not in row]
     if good: draw_figure(good, place.work/"rehearsal.png")
     return dict(share=share, width=width, seconds=seconds, copies=copies, checks=checks, **planned, **rates,
@@ -880,8 +921,8 @@ if __name__ == "__main__":
     parser.add_argument("--share", type=float, default=.1, help="of the real counts")
     parser.add_argument("--width", type=float, default=.125, help="of the networks; 1 is the paper's size")
     parser.add_argument("--batches", type=int, default=200, help="of each measurement, at most")
-    parser.add_argument("--seconds", type=float, default=40., help="of each measurement, at most")
-    parser.add_argument("--epoch-limit", type=float, default=90., help="seconds up to which an epoch is run whole")
+    parser.add_argument("--seconds", type=float, default=15., help="of processor time of each measurement, at most")
+    parser.add_argument("--epoch-limit", type=float, default=60., help="seconds up to which an epoch is run whole")
     parser.add_argument("--only", nargs="*", help="experiments")
     given = vars(parser.parse_args())
     if given.pop("one") is None: print(json.dumps(run(**given), indent=2))

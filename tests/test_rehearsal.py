@@ -89,12 +89,12 @@ def test_nothing_is_invented(tmp_path):
     shared = dict(images_per_epoch=1000, loading_images_per_s=100, ready_processor_s=2., ready_private_mb=500,
                   imports_private_mb=450)
     rows = [dict(experiment=name, **shared) for name in rehearsal.EXPERIMENTS]
-    found = {row["experiment"]: row for row in rehearsal.extrapolate(rows, {"disfa": 500}, .1)}
+    found = {row["experiment"]: row for row in rehearsal.extrapolate(rows, {"disfa": dict(images=500, folds=3)}, .1)}
     two, six, disfa = (found[name] for name in ("II: AffWildNet", "VI: FaceBehaviorNet", "IV: adapted to disfa"))
     assert two["images_per_epoch"] == 10_000 and two["images_in_all"] == 10_000*15*30
     assert (two["ready_s"], two["datasets_mb"]) == (20, 500)
     assert two["loading_hours_one_core"] == pytest.approx(4_500_000/100/3600, abs=.05)
-    assert two["gpu_hours"] == "not measured" and disfa["images_in_all"] == 5_000*6*30
+    assert two["gpu_hours"] == "not measured" and disfa["images_in_all"] == 5_000*3*6*30
     measured = json.loads((rehearsal.HERE.parent/"results"/"coupling_gpu.json").read_text())["figures"]
     step = next(row["step_ms"] for row in measured["couplings"] if row["coupling"] == "both")
     assert six["gpu_images_per_s"] == round(1000*measured["images"]/step)
