@@ -71,7 +71,7 @@ class CoupledLoss(MultitaskLoss):
         soft_classes:int=7,         # of its softmax: 7, or 6 without Neutral
         soft_weighted:bool=True,    # AUs weighted by the share of people who show them: in soft co-annotation
         match_weighted:bool=False,  # the same in distribution matching (footnote 3)
-        match_form:str=MATCH_FORM,  # 'mutual', 'paper' (eq. 9 as printed), 'bce' or 'kl': see `au_divergence`
+        match_form:str=MATCH_FORM,  # 'kl', 'paper' (eq. 9 as printed), 'bce' or 'mutual': see `au_divergence`
         match_over:str=MATCH_OVER,  # over AUs: 'mean', or 'sum' as eq. 9 prints it
         match_fixed:str|None=None,  # the side that gets no gradient, 'aus' or 'expression'; 'mutual' fixes both in turn
         match_after:int=0,          # steps of training without distribution matching: see `train.callbacks.MatchAfter`
