@@ -43,12 +43,27 @@ def check_book(out):
     return metrics
 
 
+def check_steps(out, name):
+    "Every training made the steps that `run --check` counts for it."
+    from affect_nb.apps.plan import parameters_of, run_sources
+    from affect_nb.apps.run import load_preset
+    from affect_nb.apps.trainings import trainings_of
+    from affect_nb.apps.workload import TrainingCounter
+    preset = load_preset(name)
+    given = {notebook: parameters_of(preset, notebook) for notebook in preset.notebooks}
+    counter = TrainingCounter(*run_sources(given, "aff-wild", out))
+    listed = [training for notebook, one in given.items() for training in trainings_of(notebook, one, "aff-wild", counter.sources)]
+    made = {training.folder: json.loads((out/training.folder/"pace.json").read_text())["steps_an_epoch"] for training in listed}
+    assert {training.folder: counter.epoch(training)[1].steps for training in listed} == made and len(made) == len(listed)
+
+
 @pytest.mark.slow
 def test_the_book_runs_at_smoke_size_and_is_kept(tmp_path):
     out = tmp_path/"smoke"
     printed = finished(run_preset("smoke", out), 900)
     assert re.search(r"02_first_look: \d+ s; look at .*stranger.png", printed)
     check_book(out)
+    check_steps(out, "smoke")
     assert "0 notebooks run" in finished(run_preset("smoke", out), 100)
 
 

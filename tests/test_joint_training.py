@@ -200,7 +200,7 @@ def test_clips_may_be_given_and_the_release_may_validate(world):
 def test_people_are_held_out_for_all_tasks_where_each_then_has_labels_on_both_sides(tmp_path):
     database = open_database("aff-wild2", write_database("aff-wild2", tmp_path/"twin", train=6, frames_per_clip=12, difficulty=0, progress=False))
     preprocess_database(database, tmp_path/"faces", split="train", progress=False)
-    some, kinds = [clip for clip in database.select("train") if clip.subject in ("S002", "S003", "S004", "S005")], set()
+    some, kinds = [clip for clip in database.select("train") if clip.subject in ("P002", "P003", "P004", "P005")], set()
     assert [len(clip.splits) for clip in some] == [3, 2, 3, 1]
     for seed in range(6):
         learnt, held = holdout(some, .25, seed)

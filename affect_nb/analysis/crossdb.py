@@ -198,8 +198,8 @@ def emotionet_divisions(
     automatic, manual = ([clip for clip in source.select(split, 'aus') if clip.annotated]
                          for split in ('train', 'validation'))
     if len(manual) < folds:
-        raise ValueError(f"{source.root}: the manual sheet makes {len(manual)} clips, and folds is {folds}: allowed are "
-                         f"2 to {len(manual)} folds, or emotionet='automatic', which learns from none of them")
+        raise ValueError(f"{source.root}: the manual sheet makes {len(manual)} clips, and folds is {folds}: allowed "
+                         f"are 2 to {len(manual)} folds, or emotionet='automatic', which learns from none of them")
     extra, aus = automatic if sheets == 'both' else [], source.manifest.protocol('challenge2017').aus
     divisions = [Division(f"{source.name}, {sheets}, fold {number}", dict(train=[*extra, *train], test=test), aus)
                  for number, (train, test) in enumerate(subject_kfold(manual, folds, seed), 1)]

@@ -571,10 +571,11 @@ def run(
     set: Annotated[list[str], typer.Option(
         "--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
     check: Annotated[bool, typer.Option(
-        "--check", help="Only say what the notebooks need, what they would train, and how long that takes by a measured "
-                        "rate; exit code 1 where something is missing.")] = False,
+        "--check", help="Only say what the notebooks need, what they would train, and how long that takes by a "
+                        "measured rate; exit code 1 where something is missing.")] = False,
     measure: Annotated[bool, typer.Option(
-        "--measure", help="With --check: time a few steps of each network and find a few faces, and keep the figures.")] = False,
+        "--measure", help="With --check: time a few steps of each network, find a few faces, and keep the "
+                          "figures.")] = False,
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
     workers: Annotated[Optional[int], typer.Option(min=1, help="Notebooks at a time; none: the preset's.")] = None,
     num_workers: _NumWorkers = None,
