@@ -56,7 +56,7 @@ def recipe_of(name: str, seed: int, width: float, epochs: int, length: int):
     arch, tasks, _ = NETWORKS[name]
     make = av_mt_vgg_gru_recipe if arch.startswith("av") else mt_vgg_gru_recipe
     arguments = dict(tasks=tasks, norm="batch", dropout=.5)
-    return make("demo", arch=arch, arguments=arguments, width=width, epochs=epochs, length=length, seed=seed, batch_size=4, lr=1e-3)
+    return make("demo", arch=arch, arguments=arguments, width=width, epochs=epochs, length=length, seed=seed, batch_size=4, lr=1e-3, retry=False)
 
 
 def train_one(work: Path, name: str, seed: int, **size) -> Path:

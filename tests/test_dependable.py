@@ -164,6 +164,7 @@ def test_what_did_not_learn_is_trained_once_more_and_told(tmp_path):
 
 def test_without_retry_and_where_it_learned_there_is_one_training(tmp_path):
     fit(recipe(lr=1e-9), toy(), tmp_path/"asked not to")
+    fit(recipe(lr=1e-9, epochs=1, retry=True), toy(), tmp_path/"one epoch says little")
     fit(recipe(epochs=3, lr=1e-2, retry=True), toy(16), tmp_path/"learned")
     assert read_card(tmp_path/"learned"/"best").notes["learning"]["words"] == "learned"
     assert not list(tmp_path.glob("*/again"))

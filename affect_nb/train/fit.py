@@ -153,8 +153,9 @@ def fit(
 )->Learner:                   # with the best epoch's weights
     """Train by `recipe`; the same call after a kill goes on after the last finished epoch.
 
-    With `recipe.retry` a training that did not learn is made once more in `out/again`, from the seed `RETRY_SEED` later;
-    the second one counts, whatever it comes to, and the cards of both say so: `replaced_by`, `replaces`."""
+    With `recipe.retry` a training of several epochs that did not learn is made once more in `out/again`, from the seed
+    `RETRY_SEED` later; the second one counts, whatever it comes to, and the cards of both say so: `replaced_by`,
+    `replaces`."""
     _check_batches(recipe, dls)
     _check_regime(recipe, weights)
     out, card = Path(out), card or {}
@@ -162,7 +163,7 @@ def fit(
         weights = _fit_cnn_first(recipe, dls, out, weights, card=card, device=device, cbs=cbs)
     same = dict(dls=dls, weights=weights, device=device, cbs=cbs)
     learn, found = _fit_once(recipe, out=out, card=card, **same)
-    if found is None or found.learned or not recipe.retry: return learn
+    if found is None or found.learned or not recipe.retry or recipe.epochs == 1: return learn
     return _fit_again(recipe, out, card, found, **same)
 
 # %% ../../nbs/50_train/22_fit.ipynb #5a97d643
