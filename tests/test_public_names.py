@@ -74,23 +74,22 @@ def test_recipes_come_first():
 
 
 # One default for each name that means one thing. A name with several meanings stands here, with what they are.
-STRICT = "au_over match_form match_over weighted shares length temperature"
+STRICT = "au_over form match_form match_over weighted shares length temperature"
 SEVERAL_MEANINGS = {
     "pixels of different pictures: a face crop, a drawn frame, a map, a toy; lines of text; a network's width":
         "size width height",
     "counts of different things, for a figure or a list to stay readable": "n most columns least first start share layers",
     "what a class of containers holds by itself, an empty one of its kind":
-        "arguments labels notes optional parts splits overlap columns clip media kind title",
+        "arguments labels notes optional parts splits overlap columns clip clips media kind title warnings device",
     "recipes of different trainings: affect, and telling people apart": "batch_size bs epochs lr every steps frozen seeds",
     "networks of valence and arousal alone, and networks of several tasks (Sections V and VI)": "tasks au_names aus",
     "the paper's: layers that a CNN hands on by itself, and those that CNN-1RNN and CNN-3RNN read (Section V.B)": "taps rnn_dropout",
     "which frame, face, table or split: by the function's own subject": "face_id table validation postprocess name names",
     "what else a word says in a sentence of its own": "data what path weights",
     "different measures and thresholds": "measure score threshold active_from reach scale limits noise ambient window draws",
-    "rates and formats of different media": "fps rate quality batch chunk frames sound spectrogram on_frame",
+    "rates and formats of different media": "fps rate quality chunk frames sound spectrogram on_frame",
     "True where somebody looks on, False inside other work": "progress shuffle",
     "an object, and the words that make one": "precision relatedness pixel_scale settings modality valence folds",
-    "of distribution matching: the loss that trains, and the measure that is 0 where both sides agree": "form",
     "what a network reads, and whose landmarks the faces of a release are cut by; pixels of films and of single pictures":
         "landmarks pixel_aspect",
     "a seed whose picture is meant to be looked at": "seed",

@@ -364,9 +364,10 @@ def _folders(given:list[str])->dict[str, Path]:
         databases[name] = Path(folder)
     return databases
 
-# %% ../../nbs/70_apps/40_cli.ipynb #d188bc63
-_Coupling = Literal["none", "co_annotation", "soft_co_annotation", "distribution_matching", "both"]
+# %% ../../nbs/70_apps/40_cli.ipynb #91693645
+_Coupling = Literal["none", "co_annotation", "soft_co_annotation", "co_annotations", "distribution_matching", "both"]
 
+# %% ../../nbs/70_apps/40_cli.ipynb #d188bc63
 @app.command("train-joint", cls=_with_names("Databases", _all_databases))
 def train_joint(
     databases: Annotated[list[str], typer.Argument(

@@ -210,16 +210,19 @@ def _on_one_thread():
     os.environ.update(dict.fromkeys(_THREADS, "1"))
 
 @contextmanager
-def _on_threads(number:int|None):
-    "So many threads for the processes that are started in this block; None: as many as they like."
-    before = {name: os.environ.get(name) for name in _THREADS}
-    if number: os.environ.update(dict.fromkeys(_THREADS, str(number)))
+def _environment(**variables):
+    "These variables for processes that start in this block; None leaves one as it is."
+    wanted = {name: str(value) for name, value in variables.items() if value is not None}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try: yield
     finally:
         for name, value in before.items():
             if value is None: os.environ.pop(name, None)
             else: os.environ[name] = value
 
+
+# %% ../../nbs/70_apps/30_run.ipynb #e47a93fa
 def _execute_in_worker(jobs:dict, workers:int, name:str)->float: # s
     "Execute a notebook in one of several processes: its bar stands on the worker's own line."
     job, number = jobs[name], int(multiprocessing.current_process().name.rsplit("-", 1)[-1])
@@ -233,23 +236,14 @@ def _execute_job(job:_Job, progress)->float: # s
         raise RuntimeError(f"{job.notebook.stem} was not run: it needs {', '.join(failed)}, which did not end well")
     return execute(job.notebook, job.output, job.parameters, progress)
 
-@contextmanager
-def _reading_ahead(num_workers:int|str):
-    "Notebooks that start in this block read ahead in so many processes."
-    before = dict(os.environ)
-    if num_workers != "auto": os.environ[WORKERS_VARIABLE] = str(num_workers)
-    try: yield
-    finally:
-        os.environ.pop(WORKERS_VARIABLE, None)
-        os.environ.update({name: value for name, value in before.items() if name == WORKERS_VARIABLE})
-
 def _executed(jobs:dict, preset:Preset):
     "Execute jobs by name, in this process or in several; name, seconds and error, as they get ready."
-    with _reading_ahead(preset.num_workers): yield from _results(jobs, preset)
+    ahead = None if preset.num_workers == "auto" else preset.num_workers
+    with _environment(**{WORKERS_VARIABLE: ahead}): yield from _results(jobs, preset)
 
 def _results(jobs, preset):
     if preset.workers == 1:
-        with _on_threads(preset.threads):
+        with _environment(**dict.fromkeys(_THREADS, preset.threads)):
             for name, job in jobs.items(): yield name, *_outcome(partial(_execute_job, job, job.progress))
         return
     needs = {name: [other for other in preset.needed_by(name) if other in jobs] for name in jobs}

@@ -25,7 +25,7 @@ class Part:
     clips: list|None     # to learn from and to hold some out of; None: the database is not there
     task: str|None = None # whose labels count; None: any of the network's
     every: int = 1       # one in so many windows
-    held_out: bool = True # False: all of these clips are learned from
+    holds_out: bool = True # False: all of these clips are learned from
 
 @dataclass(frozen=True)
 class Training:
@@ -85,7 +85,7 @@ def _trainings_of_table3(notebook, given, prepared, sources)->Iterator[Training]
     arguments = dict(dropout=.5, rnn_dropout=.2, norm=given['norm'] or None)
     recipe = omg_recipe(given['recipe'], **entries, arguments=arguments)
     source = sources.get('omg-emotion')
-    part = Part('omg-emotion', clips_of(source, 'train', ('va',)) if source else None, held_out=False)
+    part = Part('omg-emotion', clips_of(source, 'train', ('va',)) if source else None, holds_out=False)
     for number in _seeds(given):
         if given['pretrain_on']: yield from _pretrainings(notebook, given, number, recipe.arguments, sources)
         shares = dict(share_cnn=given['share_cnn'] and given['regime'] == 'cnn_frozen')

@@ -75,8 +75,8 @@ def _with_task(track, task, au_names)->np.ndarray: # (n,) bool
     return useful & (labels >= 0 if task == 'expression' else ~np.isnan(labels).all(1))
 
 def windows_of(
-    track:FaceTrack,
     recipe:Recipe,        # its length and remainder
+    track:FaceTrack,
     task:str|None=None,   # 'va', 'expression', 'aus'; None: any label counts
 )->np.ndarray:            # (w,) bool, of the windows that a training may read: does a face in it have the label?
     "The windows of a clip that hold a labelled face, and which of them have a label of one task."
@@ -94,18 +94,18 @@ def learned_windows(
     clips:list,            # to learn from and to hold some out of
     tracks:Mapping,        # of `clip_tracks`
     task:str|None=None,    # whose labels count; None: any
-    held_out:bool=True,    # False: all of these clips are learned from
+    holds_out:bool=True,    # False: all of these clips are learned from
     valid_share:float=.2,  # held out
 )->int:                    # windows
     "How many windows a training reads in an epoch."
     clips = [clip for clip in clips if clip.name in tracks]
     if not clips: return 0
-    if held_out and source.still and all(clip.subject == clip.name for clip in clips):
-        windows = np.concatenate([windows_of(tracks[clip.name], recipe, task) for clip in clips])
+    if holds_out and source.still and all(clip.subject == clip.name for clip in clips):
+        windows = np.concatenate([windows_of(recipe, tracks[clip.name], task) for clip in clips])
         order = np.random.default_rng(recipe.seed).permutation(len(windows)) # as `split_photographs`
         return int(windows[order[min(max(1, round(valid_share*len(order))), len(order) - 1):]].sum())
-    if held_out: clips = holdout(clips, valid_share, recipe.seed)[0]
-    return sum(int(windows_of(tracks[clip.name], recipe, task).sum()) for clip in clips)
+    if holds_out: clips = holdout(clips, valid_share, recipe.seed)[0]
+    return sum(int(windows_of(recipe, tracks[clip.name], task).sum()) for clip in clips)
 
 # %% ../../nbs/70_apps/31_workload.ipynb #9f202750
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class TrainingCounter:
     def windows(self, recipe:Recipe, part:Part)->int:
         "Windows that a training learns from in one part."
         names = tuple(clip.name for clip in part.clips)
-        key = (part.database, names, part.task, part.every, part.held_out, recipe.length, recipe.remainder, recipe.seed,
+        key = (part.database, names, part.task, part.every, part.holds_out, recipe.length, recipe.remainder, recipe.seed,
                recipe.tasks, recipe.au_names)
         if key not in self._known: self._known[key] = -(-self._count(recipe, part)//part.every)
         return self._known[key]
@@ -173,11 +173,11 @@ class TrainingCounter:
 
     def _count(self, recipe, part):
         tracks, source = self.tracks(part.database)[0], self.sources[part.database]
-        count = lambda clips: learned_windows(recipe, source, clips, tracks, part.task, part.held_out)
+        count = lambda clips: learned_windows(recipe, source, clips, tracks, part.task, part.holds_out)
         if part.task is None: return count(part.clips)
         clips = [clip for clip in part.clips if {*recipe.tasks, part.task} & {*clip.splits}]
         learned, own = count(clips), [clip for clip in clips if part.task in clip.splits]
-        whole = learned_windows(recipe, source, clips, tracks, part.task, held_out=False)
+        whole = learned_windows(recipe, source, clips, tracks, part.task, holds_out=False)
         return learned if 0 < learned < whole or len(own) == len(clips) else count(own) # as `joint_sides`
 
     def epoch(self, training:Training)->tuple[Recipe, Epoch|None]:
