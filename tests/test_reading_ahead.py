@@ -31,11 +31,11 @@ from affect_nb.train.learner import affect_learner
 CPU = torch.device("cpu")
 
 
-def write_clip(folder, name, n=40, encoding="raw", away=()):
-    "A store of n frames in batches of 16 rows; each crop has its frame's number, and none in `away`."
+def write_clip(folder, name, n=40, encoding="raw", away=(), batch=16):
+    "A store of n frames in batches of so many rows; each crop has its frame's number, and none in `away`."
     rng = np.random.default_rng(n + len(name))
     folder.mkdir(parents=True, exist_ok=True)
-    with FaceStoreWriter(folder/f"{name}.arrow", clip=name, encoding=encoding, batch=16) as writer:
+    with FaceStoreWriter(folder/f"{name}.arrow", clip=name, encoding=encoding, batch=batch) as writer:
         for frame in range(n):
             if frame in away: writer.add(frame, frame/30, 0, "lost")
             else:
@@ -230,11 +230,11 @@ def index_of(folder, clips, n):
 
 
 def test_a_hundred_thousand_windows_travel_in_some_kilobytes(tmp_path):
-    write_clip(tmp_path, "long", 2000, encoding="jpeg", away=range(0, 2000, 10))
+    write_clip(tmp_path, "long", 4000, encoding="jpeg", away=range(0, 4000, 10), batch=500)
     (tmp_path/"faces").mkdir()
-    names = [f"clip{number}" for number in range(56)]
+    names = [f"clip{number}" for number in range(28)]
     for name in names: (tmp_path/"faces"/f"{name}.arrow").symlink_to(tmp_path/"long.arrow")
-    data = SequenceDataset(tmp_path/"faces", index_of(tmp_path/"index", names, 2000), length=1)
+    data = SequenceDataset(tmp_path/"faces", index_of(tmp_path/"index", names, 4000), length=1)
     some = SomeWindows(data, np.sort(np.random.default_rng(0).permutation(len(data))[:80_000]))
     joint = JointDL(dict(va=LabelSet(some, fields=("va",)), aus=LabelSet(data, fields=("aus",))), device=CPU).dataset
     assert len(data) > 100_000
