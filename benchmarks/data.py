@@ -208,7 +208,8 @@ def single_frames(folder: Path, other: str = "", n: int = 1000) -> dict:
             for frame in range(n): writer.add(frame, frame/25, 0, "ok", faces[frame % 500], box=(0, 0, 96, 96), landmarks=points[frame % 500], crop_landmarks=points[frame % 500])
     def measured(checkout):
         environment = os.environ | (dict(PYTHONPATH=str(checkout)) if checkout else {})
-        done = subprocess.run([sys.executable, "-c", SINGLE, str(folder), str(n)], capture_output=True, text=True, env=environment)
+        done = subprocess.run([sys.executable, "-c", SINGLE, str(folder), str(n)], capture_output=True, text=True, env=environment,
+                              cwd=checkout or Path(__file__).parents[1]) # what is there comes before what is installed
         if done.returncode: raise RuntimeError(done.stderr[-2000:])
         return json.loads(done.stdout.splitlines()[-1])
     sides = dict(now="", **({"before": other} if other else {}))
