@@ -1,7 +1,7 @@
 """Labels and windows: the index of a full-size Aff-Wild2 twin, memory of reading windows, and how fast windows and single frames come.
 
 `python benchmarks/data.py` prints the measures; `run()` returns them. `python benchmarks/data.py --single [OTHER]` measures single frames
-alone, OTHER being another checkout of the project: the two take turns, and the ratios are of one run. Single frames are counted by the
+alone, OTHER being another checkout of the project: one after the other in one run. Single frames are counted by the
 seconds of the processor, of this process and of those that read ahead. The index is measured on annotation files only:
 558 videos, 2.8 million frames, three tasks. Its windows are read from one drawn clip that stands in for every video,
 since 2.8 million faces would be 14 GB. Rates are of one core; what 16 workers give is 16 times that, and not measured.
@@ -198,8 +198,8 @@ def window_rates(folder: Path) -> dict:
     return found
 
 
-def single_frames(folder: Path, other: str = "", n: int = 2000) -> dict:
-    """Single frames/s of processor time, of this checkout and of another one, which take turns; and their ratios."""
+def single_frames(folder: Path, other: str = "", n: int = 1000) -> dict:
+    """Single frames/s of processor time, of this checkout and of another one right after it; and their ratios."""
     from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
     drawn = FaceStore.open(draw_clip(folder, 500)[0])
     faces, points = drawn.read(0, 500), drawn.landmarks(0, 500)
@@ -208,12 +208,12 @@ def single_frames(folder: Path, other: str = "", n: int = 2000) -> dict:
             for frame in range(n): writer.add(frame, frame/25, 0, "ok", faces[frame % 500], box=(0, 0, 96, 96), landmarks=points[frame % 500], crop_landmarks=points[frame % 500])
     def measured(checkout):
         environment = os.environ | (dict(PYTHONPATH=str(checkout)) if checkout else {})
-        done = subprocess.run([sys.executable, "-c", SINGLE, str(folder), str(n)], capture_output=True, text=True, env=environment)
+        done = subprocess.run([sys.executable, "-c", SINGLE, str(folder), str(n)], capture_output=True, text=True, env=environment,
+                              cwd=checkout or Path(__file__).parents[1]) # what is there comes before what is installed
         if done.returncode: raise RuntimeError(done.stderr[-2000:])
         return json.loads(done.stdout.splitlines()[-1])
     sides = dict(now="", **({"before": other} if other else {}))
-    rounds = [{name: measured(checkout) for name, checkout in sides.items()} for _ in range(2 if other else 1)]
-    best = {name: {figure: max(each[name][figure] for each in rounds) for figure in rounds[0][name]} for name in sides}
+    best = {name: measured(checkout) for name, checkout in sides.items()}
     now = {f"single_{figure}": value for figure, value in best["now"].items()}
     now["single_jpeg_batches_against_decoder"] = round(best["now"]["jpeg_batches"]/best["now"]["decoder_alone"], 2)
     if not other: return now

@@ -327,8 +327,7 @@ def train(
     on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
-    workers: _Workers = 1,
-    num_workers: _NumWorkers = None,
+    workers: _Workers = 1, num_workers: _NumWorkers = None,
 ):
     "Train a network on a database: preprocess what is not yet done, hold out subjects, keep the best epoch."
     from affect_nb.train.jobs_database import train_database
@@ -395,8 +394,7 @@ def train_joint(
     on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
-    workers: _Workers = 1,
-    num_workers: _NumWorkers = None,
+    workers: _Workers = 1, num_workers: _NumWorkers = None,
 ):
     "Train FaceBehaviorNet on several databases at once, each with the tasks that it is annotated for (Section VI.B)."
     from affect_nb.train.jobs_joint import train_joint as run_joint
@@ -455,8 +453,7 @@ def train_chain(
     on_fault: _OnFault = "raise",
     device: _Device = None,
     seed: _Seed = 0,
-    workers: _Workers = 1,
-    num_workers: _NumWorkers = None,
+    workers: _Workers = 1, num_workers: _NumWorkers = None,
 ):
     "Train MT-VGG, MT-VGG-GRU, the same on sound, and A/V-MT-VGG-GRU, stage after stage (Section VI.A)."
     from affect_nb.train.jobs_chain import STREAMS, mt_chain

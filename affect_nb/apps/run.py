@@ -45,7 +45,7 @@ class Preset(BaseModel):
     needs: dict[str, list[str]] = {} # notebook -> those that must have run; one that is not listed needs all before it
     real: bool = False         # nothing is drawn and no CNN starts from random numbers unless it is asked for by name
     workers: int = Field(1, ge=1) # notebooks at a time; with more than 1 each runs on one thread
-    num_workers: Annotated[int, Field(ge=0)]|Literal["auto"] = "auto" # processes of each that read ahead: `choose_workers`
+    num_workers: Annotated[int, Field(ge=0)]|Literal["auto"] = "auto" # processes of each that read ahead
     threads: int|None = Field(None, ge=1) # of a notebook that runs alone; None: all
 
     @model_validator(mode="after")

@@ -89,7 +89,9 @@ class IndexedLabels(dict):
 
     def __reduce__(self): return _labels_again, self.place
 
-def _labels_again(index, clip, n): return _open_index(index, (Path(index)/'clips.json').stat().st_mtime_ns)[clip].along(n)
+def _labels_again(index, clip, n):
+    changed = (Path(index)/'clips.json').stat().st_mtime_ns
+    return _open_index(index, changed)[clip].along(n)
 
 @lru_cache(maxsize=32)
 def _open_index(path, changed): return LabelIndex(path)

@@ -55,7 +55,8 @@ class ToNetwork(ItemTransform):
     def encodes(self, batch):
         faces, landmarks, *audio, targets = batch
         audio = [normalise_faces(sound) for sound in audio]
-        return normalise_faces(faces, self.pixel_scale), landmarks, *audio, targets.to(faces.device, non_blocking=faces.is_cuda)
+        targets = targets.to(faces.device, non_blocking=faces.is_cuda)
+        return normalise_faces(faces, self.pixel_scale), landmarks, *audio, targets
 
     def decodes(self, batch):
         faces, landmarks, *audio, targets = batch
@@ -91,8 +92,8 @@ class _Workers:
     def __init__(self, dataset, n, pin_memory):
         self.plan = []
         self.loader = torch.utils.data.DataLoader(
-            _Reading(dataset), batch_size=None, sampler=self.plan, num_workers=n, persistent_workers=True, collate_fn=_same,
-            pin_memory=pin_memory, worker_init_fn=_start_reading, generator=torch.Generator())
+            _Reading(dataset), batch_size=None, sampler=self.plan, num_workers=n, persistent_workers=True,
+            collate_fn=_same, pin_memory=pin_memory, worker_init_fn=_start_reading, generator=torch.Generator())
 
     def read(self, plan):
         self.plan[:] = plan
@@ -147,7 +148,6 @@ class AffectDL(TfmdDL):
     def close(self):
         "End the processes that read ahead; the next epoch starts new ones."
         self._workers = None
-
     def __getstate__(self): return self.__dict__ | dict(_workers=None, _reading=False)
     def create_batch(self, items):
         return collate_sequences(items) if hasattr(items[0], 'targets') else super().create_batch(items)

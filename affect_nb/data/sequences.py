@@ -45,6 +45,19 @@ def choose_face(
     if not side: return right if 'left' in sides_beside else left
     return left if side == 'left' else right
 
+# %% ../../nbs/30_data/40_sequences.ipynb #cadb60b7
+def _runs_of(frames):
+    "(2, k) first and last of each stretch of consecutive numbers: what goes to another process in place of (n,)."
+    breaks = np.flatnonzero(np.diff(frames) != 1)
+    if not len(frames): return frames
+    return np.stack([frames[np.concatenate([[0], breaks + 1])], frames[np.append(breaks, -1)]])
+
+def _frames_of(runs):
+    "(n,) int32, of what `_runs_of` made."
+    if not runs.size: return np.empty(0, np.int32)
+    lengths = runs[1] - runs[0] + 1
+    return (np.arange(lengths.sum()) + np.repeat(runs[0] - (lengths.cumsum() - lengths), lengths)).astype(np.int32)
+
 # %% ../../nbs/30_data/40_sequences.ipynb #21df554c
 @dataclass(frozen=True, repr=False)
 class FaceTrack:
@@ -76,7 +89,7 @@ class FaceTrack:
         return self.first_row + first, self.first_row + last, self.frames[first:last] - start
 
     def rows_of_windows(self, starts:list, length:int)->list: # of two lists, as long as `starts`
-        "First and last + 1 row of the windows that start at these frames, counted from the track's first."
+        "First and last + 1 row of the windows that start at these frames, counted from the track's first row."
         edges = np.array([starts, starts]) + [[0], [length]]
         return np.searchsorted(self.frames, np.minimum(edges, [[self.n], [self.n]])).tolist()
 
@@ -92,17 +105,6 @@ class FaceTrack:
         useful[self.frames[self.seen & (self.frames < self.n)]] = True
         given = [array >= 0 if name == 'expression' else ~np.isnan(array).all(1) for name, array in self.labels.items()]
         return useful & np.any(given, axis=0) if given else useful
-
-def _runs_of(frames):
-    "(2, k) first and last of each stretch of consecutive numbers: what goes to another process in place of (n,)."
-    breaks = np.flatnonzero(np.diff(frames) != 1)
-    return np.stack([frames[np.concatenate([[0], breaks + 1])], frames[np.append(breaks, -1)]]) if len(frames) else frames
-
-def _frames_of(runs):
-    "(n,) int32, of what `_runs_of` made."
-    if not runs.size: return np.empty(0, np.int32)
-    lengths = runs[1] - runs[0] + 1
-    return (np.arange(lengths.sum()) + np.repeat(runs[0] - (lengths.cumsum() - lengths), lengths)).astype(np.int32)
 
 def _masked_window(array, start, mask, missing):
     "Rows `start` ... of `array` as a tensor as long as `mask`."
@@ -510,39 +512,25 @@ class SequenceDataset:
     def _set_windows(self, length, step, remainder):
         "Track and first frame of each window."
         self.length, self.step, self.remainder = length, step, remainder
-        useful = [_useful_starts(track, length, step, remainder) for track in self.tracks]
+        useful = _useful_windows(self)
         notes = [_window_note(track, length, cut, len(starts)) for track, (starts, cut) in zip(self.tracks, useful)]
-        self.notes = self._track_notes + sum(notes, [])
-        self._place_windows([starts for starts, _ in useful])
+        self.notes, (self.first_frames, self.track_numbers) = self._track_notes + sum(notes, []), _placed(useful)
 
-    def _place_windows(self, starts):
-        self.first_frames = np.concatenate(starts)
-        self.track_numbers = np.repeat(np.arange(len(starts), dtype=np.int32), [len(some) for some in starts])
-
-    def __getstate__(self): # windows are cut anew where it arrives
-        return {name: value for name, value in self.__dict__.items() if name not in ('first_frames', 'track_numbers')}
-    def __setstate__(self, state):
+    def __getstate__(self): return self.__dict__ | dict(first_frames=None, track_numbers=None)
+    def __setstate__(self, state): # windows are cut anew where it arrives
         self.__dict__.update(state)
-        self._place_windows([_useful_starts(track, self.length, self.step, self.remainder)[0] for track in self.tracks])
+        self.first_frames, self.track_numbers = _placed(_useful_windows(self))
 
     def __len__(self): return len(self.first_frames)
     def __repr__(self):
         has = f"{len(self)} windows of {self.length} frames, {len(self.tracks)} clips, {len(self.subjects)} subjects"
         return f"SequenceDataset({has}{', with sound' if self.has_sound else ''})"
-
     def __getitem__(self, index:int)->Sequence:
         if not -len(self) <= index < len(self):
             raise IndexError(f"window {index}, there are {len(self)}")
-        track, arrays = self.tracks[self.track_numbers[index]], read_parts(self.batch_parts([index]), self.length,
-                                                                           self.has_sound)
-        faces, landmarks, *audio, targets = (part[0] for part in arrays.tensors())
-        return Sequence(faces, landmarks, targets, torch.from_numpy(arrays.mask[0]), track.clip,
-                        int(self.first_frames[index]), *audio)
-
-    def batch_parts(self, numbers)->list[BatchPart]:
-        "Where the windows of a batch come from: see the function `batch_parts`."
+        return _one_window(self, index)
+    def batch_parts(self, numbers)->list[BatchPart]: # see the function `batch_parts`
         return [BatchPart(self, np.asarray(numbers), np.arange(len(numbers)))]
-
     def cut(self,
         length:int=SEQUENCE_LENGTH, # frames of a window
         step:int=None,              # None: `length`
@@ -553,7 +541,6 @@ class SequenceDataset:
         other.__dict__.update(self.__dict__)
         other._set_windows(length, step, remainder or self.remainder)
         return other
-
     @property
     def people(self)->list[dict]:
         "Database, clip, subject and recording of each track, as `check_split` takes them."
@@ -577,6 +564,22 @@ def _check_has_tracks(tracks, skipped):
     if tracks: return
     left_out = '; '.join(f'{clip.source}: {clip.reason}' for clip in skipped[:3]) or 'nothing'
     raise ValueError(f"no clip has what is needed; left out: {left_out}")
+
+def _useful_windows(dataset): # of (first frames, number of all windows) by track
+    "The windows of each track with a labelled face."
+    return [_useful_starts(track, dataset.length, dataset.step, dataset.remainder) for track in dataset.tracks]
+
+def _placed(useful):
+    "First frame and track of each window, of `_useful_windows`."
+    starts = [first_frames for first_frames, _ in useful]
+    return np.concatenate(starts), np.repeat(np.arange(len(starts), dtype=np.int32), [len(some) for some in starts])
+
+def _one_window(dataset, index):
+    "A window by itself: a batch of one."
+    track, start = dataset.tracks[dataset.track_numbers[index]], int(dataset.first_frames[index])
+    arrays = read_parts(dataset.batch_parts([index]), dataset.length, dataset.has_sound)
+    faces, landmarks, *audio, targets = (part[0] for part in arrays.tensors())
+    return Sequence(faces, landmarks, targets, torch.from_numpy(arrays.mask[0]), track.clip, start, *audio)
 
 # %% ../../nbs/30_data/40_sequences.ipynb #6244279e
 def sequences_of(

@@ -188,19 +188,16 @@ class FaceStore:
     def __init__(self, path:str|os.PathLike): # an .arrow file that `FaceStoreWriter` wrote
         self.path = Path(path)
         self._description
-
     @classmethod
     def open(cls, path:str|os.PathLike)->"FaceStore":
         "The store in `path`; a file that is no store is a ValueError."
         return cls(path)
-
     @cached_property
     def _table(self)->pa.Table: return _map_table(self.path)
     @cached_property
     def _description(self)->dict: return store_description(self._table.schema, "face_store", self.path)
     @cached_property
     def _rows(self)->_MappedRows: return _MappedRows(self._table)
-
     def __getstate__(self): return dict(path=self.path)
     def __len__(self): return len(self._rows)
     def __repr__(self): return f"FaceStore({self.clip!r}, {len(self)} rows, {len(self.faces)} faces, {self.encoding})"
@@ -224,25 +221,22 @@ class FaceStore:
 
     def crops(self, start:int, stop:int)->Iterator[tuple[int, np.ndarray]]:
         "Row and (96, 96, 3) uint8 RGB of each crop of rows start ... stop-1; rows without one are left out."
-        for row in self._checked(start, stop):
-            data = self._rows.crop(row)
-            if data is not None: yield row, _decoded(data, self.encoding, self._description["size"], self.path, row)
+        for row in _checked_rows(self, start, stop):
+            if (data := self._rows.crop(row)) is not None: yield row, _decoded(data, self._description, self.path, row)
 
     def read(self, start:int, stop:int)->np.ndarray:
         "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no crop."
-        size = self._description["size"]
-        faces = np.zeros((len(self._checked(start, stop)), size, size, 3), np.uint8)
+        faces = np.zeros((len(_checked_rows(self, start, stop)), *[self._description["size"]]*2, 3), np.uint8)
         for row, crop in self.crops(start, stop): faces[row - start] = crop
         return faces
 
     def landmarks(self, start:int, stop:int)->np.ndarray:
         "(n, 68, 2) float32 px in the crop; NaN where there is no crop."
-        return self._rows.landmarks(self._checked(start, stop))
+        return self._rows.landmarks(_checked_rows(self, start, stop))
 
     def present(self, start:int, stop:int)->np.ndarray:
         "(n,) bool: does the row have a crop?"
-        rows = self._checked(start, stop)
-        return self._rows.present[rows.start:rows.stop].copy()
+        return self._rows.present[_checked_rows(self, start, stop)]
 
     def forget_table(self)->"FaceStore":
         "The same store, of which only what reads crops and landmarks stays in memory."
@@ -250,19 +244,21 @@ class FaceStore:
         self.__dict__.pop("_table", None)
         return self
 
-    def _checked(self, start:int, stop:int)->range:
-        if not 0 <= start <= stop <= len(self):
-            raise ValueError(f"{self.path}: rows {start} to {stop} do not exist, there are rows 0 to {len(self)}")
-        return range(start, stop)
-
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #b9e1a12b
 def _map_table(path:Path)->pa.Table:
     "All columns of a store of any age, mapped."
     with store_errors(path, "a face store", "an .arrow file"):
         return in_columns_of_today(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
 
-def _decoded(data:np.ndarray, encoding:str, size:int, path:Path, row:int)->np.ndarray: # (size, size, 3) uint8 RGB
+def _checked_rows(store:FaceStore, start:int, stop:int)->range:
+    "The rows; a ValueError where the store ends before."
+    if not 0 <= start <= stop <= len(store):
+        raise ValueError(f"{store.path}: rows {start} to {stop} do not exist, there are rows 0 to {len(store)}")
+    return range(start, stop)
+
+def _decoded(data:np.ndarray, description:dict, path:Path, row:int)->np.ndarray: # (size, size, 3) uint8 RGB
     "The crop of a row; a ValueError that names file and row where it cannot be read."
+    encoding, size = description["encoding"], description["size"]
     try: crop = decode_crop(data, encoding, size)
     except (ValueError, cv2.error): crop = None
     if crop is None or crop.shape != (size, size, 3):
