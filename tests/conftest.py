@@ -25,16 +25,21 @@ def real():
     return REAL
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_precision():
+    "Precision 'auto' is float32 on every machine, in fixtures of modules too; a test that names a precision has that."
+    from affect_nb.train import precision
+    decides = precision.bfloat16_unit
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "bfloat16_unit", lambda device: "")
+        yield decides
+
+
 @pytest.fixture
-def machine_precision():
+def machine_precision(one_precision, monkeypatch):
     "For a test that wants the precision of this machine's processor."
-
-
-@pytest.fixture(autouse=True)
-def one_precision(request, monkeypatch):
-    "Precision 'auto' is float32 on every machine; a test that names a precision has that."
-    precision = sys.modules.get("affect_nb.train.precision")
-    if precision and "machine_precision" not in request.fixturenames: monkeypatch.setattr(precision, "bfloat16_unit", lambda device: "")
+    from affect_nb.train import precision
+    monkeypatch.setattr(precision, "bfloat16_unit", one_precision)
 
 
 @pytest.hookimpl(trylast=True) # after those that are not asked for have been left out

@@ -347,7 +347,7 @@ def test_cosines_are_those_of_a_slow_loop(coupling):
         slow = torch.nn.functional.cosine_similarity(gradients[names[one]], gradients[names[other]], dim=0)
         assert between[one, other] == pytest.approx(slow.item(), abs=2e-4)
     assert dots.diagonal().sqrt().tolist() == pytest.approx([gradient.norm().item() for gradient in gradients.values()], rel=1e-4)
-    assert set(names) >= set(SETS) and len(names) == 3 + dict(soft_co_annotation=1, distribution_matching=1, both=2).get(coupling, 0)
+    assert set(names) >= set(SETS) and len(names) == 3 + dict(soft_co_annotation=1, co_annotations=1, distribution_matching=1, both=2).get(coupling, 0)
 
 
 def test_pairs_of_a_linear_network_by_hand():

@@ -21,7 +21,7 @@ from affect_nb.data.index import LabelIndex
 from affect_nb.data.joint import JointDL, LabelSet
 from affect_nb.data.loaders import AffectDL, ToNetwork, _Workers, close_workers, collate_sequences, read_batch
 from affect_nb.data.parts import SomeWindows, with_labels
-from affect_nb.data.sequences import SequenceDataset, scale_landmarks
+from affect_nb.data.sequences import SequenceDataset, batch_parts, has_own_items, scale_landmarks
 from affect_nb.data.store import CroppedAligned
 from affect_nb.models.registry import create_model
 from affect_nb.models.weights import Card
@@ -329,3 +329,17 @@ def test_photographs_that_are_scored_are_not_read_sixteen_at_a_time(tmp_path, mo
     write_clip(tmp_path, "walk", 3)
     predict_clips(predictor, SimpleNamespace(clip=lambda name: SimpleNamespace(name=name)), ["walk"], tmp_path)
     assert passes == [FRAMES_A_PASS] and predictor.stills == 16
+
+
+def test_items_that_a_class_gives_anew_are_in_its_batches():
+    class Pairs:
+        def __getitem__(self, number): return number
+        def read_batch(self, numbers): return "whole"
+        def batch_parts(self, numbers): return []
+    class Darker(Pairs):
+        def __getitem__(self, number): return super().__getitem__(number)//2
+    class Both(Darker):
+        def read_batch(self, numbers): return "of both"
+        def batch_parts(self, numbers): return ["of both"]
+    assert [has_own_items(made(), "read_batch") for made in (Pairs, Darker, Both)] == [False, True, False]
+    assert [batch_parts(made(), [0]) for made in (Pairs, Darker, Both)] == [[], None, ["of both"]]

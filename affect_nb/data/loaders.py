@@ -26,8 +26,8 @@ from fasttransform import ItemTransform
 from ..core.colours import VA_COLOURS
 from ..core.labels import AffectTargets, describe
 from .devices import choose_device, choose_workers
-from .sequences import (PIXEL_SCALE, Sequence, SequenceDataset, batch_parts, normalise_faces,
-                                      read_parts)
+from .sequences import (PIXEL_SCALE, Sequence, SequenceDataset, batch_parts, has_own_items,
+                                      normalise_faces, read_parts)
 from ..databases.splits import check_split, split_hash
 
 # %% ../../nbs/30_data/50_loaders.ipynb #be96a7a7
@@ -73,7 +73,8 @@ def read_batch(
     numbers, # of windows; or what `dataset.read_batch` takes
 )->tuple:    # as from `collate_sequences`
     "The batch of some windows of a dataset."
-    if hasattr(type(dataset), 'read_batch'): return dataset.read_batch(numbers)
+    if hasattr(type(dataset), 'read_batch') and not has_own_items(dataset, 'read_batch'):
+        return dataset.read_batch(numbers)
     parts = batch_parts(dataset, numbers)
     if parts is None: return collate_sequences([dataset[int(number)] for number in numbers])
     return read_parts(parts, dataset.length, dataset.has_sound).tensors()

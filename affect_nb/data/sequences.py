@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PIXEL_SCALE', 'REMAINDERS', 'LABEL_FIELDS', 'choose_face', 'FaceTrack', 'stores_by_clip', 'annotated_sides',
            'Sequence', 'scale_landmarks', 'normalise_faces', 'window_starts', 'BatchPart', 'WindowArrays',
-           'batch_parts', 'joined_parts', 'read_parts', 'SequenceDataset', 'sequences_of']
+           'has_own_items', 'batch_parts', 'joined_parts', 'read_parts', 'SequenceDataset', 'sequences_of']
 
 # %% ../../nbs/30_data/40_sequences.ipynb #26c102d2
 import os
@@ -455,6 +455,17 @@ class WindowArrays:
         return (torch.from_numpy(self.faces).permute(0, 1, 4, 2, 3), torch.from_numpy(scale_landmarks(self.points)),
                 *sound, AffectTargets(**labels, au_names=self.au_names))
 
+# %% ../../nbs/30_data/40_sequences.ipynb #f7f95653
+def has_own_items(
+    dataset,    # any
+    method:str, # that answers whole batches: 'batch_parts' or 'read_batch'
+)->bool:
+    "Was `__getitem__` written anew in a class made from the one that has the method? Then the method lacks what is new."
+    for made in type(dataset).__mro__:
+        if method in vars(made): return False
+        if '__getitem__' in vars(made): return True
+    return False
+
 # %% ../../nbs/30_data/40_sequences.ipynb #c7f14853
 def batch_parts(
     dataset,             # a `SequenceDataset`, some of its windows, a set of several
@@ -462,7 +473,7 @@ def batch_parts(
 )->list[BatchPart]|None: # None: it has nothing but single windows
     "Where the windows of a batch come from."
     find = getattr(dataset, 'batch_parts', None)
-    return None if find is None else find(np.asarray(numbers, np.int64))
+    return None if find is None or has_own_items(dataset, 'batch_parts') else find(np.asarray(numbers, np.int64))
 
 def joined_parts(
     parts:list,    # of lists of `BatchPart`, or None
