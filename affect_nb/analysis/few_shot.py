@@ -170,7 +170,7 @@ class FrozenFeatures(_LabelledExamples):
 def _features(network, dataset, numbers):
     "(n, F) float32 on the CPU; the network's mode stays."
     training, device = network.training, next(network.parameters()).device
-    features = network.eval().features(dataset.faces(numbers).to(device)).float().cpu()
+    features = network.eval().features(read_batch(dataset, list(numbers))[0].to(device)).float().cpu()
     network.train(training)
     return features
 

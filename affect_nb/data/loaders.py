@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.load import fa_collate
 from fastai.torch_core import to_device
 from fastcore.basics import patch
 from fasttransform import ItemTransform
@@ -68,15 +69,17 @@ def _to_bytes(scaled, pixel_scale=PIXEL_SCALE):
     return (scaled.float()*half + middle).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../../nbs/30_data/50_loaders.ipynb #84fa46ec
+def _collate(items): return (collate_sequences if isinstance(items[0], Sequence) else fa_collate)(items)
+
 def read_batch(
-    dataset, # a `SequenceDataset`, what is made of some, or what has items that `collate_sequences` takes
+    dataset, # a `SequenceDataset`, what is made of some, or what has items: of `Sequence`s, or as fastai takes them
     numbers, # of windows; or what `dataset.read_batch` takes
 )->tuple:    # as from `collate_sequences`
     "The batch of some windows of a dataset."
     if hasattr(type(dataset), 'read_batch') and not has_own_items(dataset, 'read_batch'):
         return dataset.read_batch(numbers)
     parts = batch_parts(dataset, numbers)
-    if parts is None: return collate_sequences([dataset[int(number)] for number in numbers])
+    if parts is None: return _collate([dataset[int(number)] for number in numbers])
     return read_parts(parts, dataset.length, dataset.has_sound).tensors()
 
 # %% ../../nbs/30_data/50_loaders.ipynb #66cb9797
