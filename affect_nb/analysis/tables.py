@@ -274,7 +274,8 @@ def training_table(
     return pd.DataFrame(rows, pd.Index([_training_name(key) for key in cards], name="training"))
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #d85b481a
-TRAININGS = "How each network was trained: kept epoch, its score on the validation part, the same by chance, gates beyond 3"
+TRAININGS = ("How each network was trained: kept epoch, its score on the validation part, the same by chance, "
+             "gates beyond 3")
 
 def learned_words(
     table:pd.DataFrame, # rows are methods, two levels of columns, as of `beside`

@@ -55,7 +55,8 @@ def flat_figures(
     return flat
 
 # %% ../../nbs/70_apps/35_bench.ipynb #240cb0ce
-LONG = ("orderings", "multitask", "holistic", "utterances", "seeds", "rehearsal") # take a quarter of an hour and more, so they are run by name only
+# a quarter of an hour and more: run by name only
+LONG = ("orderings", "multitask", "holistic", "utterances", "seeds", "rehearsal")
 
 def run_benchmarks(
     names:list[str]=(),          # which of `list_benchmarks`; none: all but `LONG`

@@ -17,6 +17,7 @@ import pandas as pd
 import papermill
 
 from ..analysis.crossdb import study_databases, study_division
+from ..analysis.tables import counted
 from .run import Preset
 from .trainings import trainings_of
 from .workload import (TrainingCounter, checkpoint_bytes, measure_bytes, measure_rate, missing_frames,
@@ -125,14 +126,12 @@ class Work:
     def passes(self)->int: return self.trainings*self.epochs
 
     def __str__(self):
-        text = (f"{self.notebook}: {self.networks}: {_plural(self.trainings, 'training')} of at most "
-                f"{_plural(self.epochs, 'epoch')} on {self.data}")
+        text = (f"{self.notebook}: {self.networks}: {counted(self.trainings, 'training')} of at most "
+                f"{counted(self.epochs, 'epoch')} on {self.data}")
         if self.steps is None: return f"{text}; not counted, as the data are not there yet"
         count = f"{self.images:,} images an epoch{'' if self.found else ' if each labelled frame has a face'}"
         hours = "hours not measured" if self.hours is None else f"{self.hours:.1f} h at {self.rate:,.0f} images/s"
         return f"{text}; {count}, {self.steps:,} steps in all, {hours}"
-
-def _plural(number, noun): return f"{number} {noun}{'' if number == 1 else 's'}"
 
 # %% ../../nbs/70_apps/32_plan.ipynb #f3d9d1bb
 def run_sources(
@@ -253,7 +252,7 @@ class Plan:
         needs = [f"  {line}" for line in _lines(self.findings)]
         work = [f"  {part}" for part in [*self.work, *self.disk, *(self.totals() if self.work else [])]]
         n = len(self.faults)
-        verdict = f"{_plural(n, 'thing')} to be mended" if n else "nothing stands in its way"
+        verdict = f"{counted(n, 'thing')} to be mended" if n else "nothing stands in its way"
         return "\n".join([self.title, "needs:", *needs, "trains:", *work, verdict])
 
 # %% ../../nbs/70_apps/32_plan.ipynb #05bd8772

@@ -19,13 +19,14 @@ import pandas as pd
 
 from ..analysis.tables import Record, counted, load_records
 from ..files.atomic import write_text
+from ..files.workers import processor_name
 
 # %% ../../nbs/70_apps/20_report.ipynb #38d0df4d
 def environment()->dict:
     "The machine and the versions that a run depends on."
     packages = ["affect_nb", "torch", "torchvision", "fastai", "dlib-bin", "av", "opencv-python", "numpy"]
     return {"date": datetime.now().strftime("%Y-%m-%d %H:%M"), "python": platform.python_version(),
-            "machine": f"{_processor()}, {os.cpu_count()} cores", "device": _device(),
+            "machine": f"{processor_name()}, {os.cpu_count()} cores", "device": _device(),
             **{name: _version(name) for name in packages}}
 
 # %% ../../nbs/70_apps/20_report.ipynb #82d89106
@@ -38,13 +39,6 @@ def _device()->str:
     "Name of the accelerator, or 'cpu'."
     import torch # here, because a report of an old run need not wait for torch
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-def _processor()->str:
-    "The processor's name as the system gives it."
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 # %% ../../nbs/70_apps/20_report.ipynb #60698495
 _STYLE = """

@@ -114,17 +114,19 @@ class _JointEpoch:
             raise IndexError(f"step {step}, there are {self.n}")
         return {name: self.part(name, step) for name in self.sets}
 
-    def __getitem__(self, step):
-        windows = [data[int(number)] for name, data in self.sets.items() for number in self.windows(step)[name]]
-        return [window.with_audio() for window in windows] if self.has_sound else windows
+    def __getitem__(self, step): return self._items(self.windows(step))
+
+    def _items(self, windows):
+        "One by one, set after set."
+        items = [self.sets[name][int(number)] for name, numbers in windows.items() for number in numbers]
+        return [item.with_audio() for item in items] if self.has_sound else items
 
     def read_batch(self, windows:dict)->tuple:
         "The windows of each set that `windows` names, set after set."
         places = np.split(np.arange(sum(map(len, windows.values()))), np.cumsum([*map(len, windows.values())])[:-1])
         parts = joined_parts([batch_parts(self.sets[name], numbers) for name, numbers in windows.items()], places)
         if parts is not None: return read_parts(parts, self.length, self.has_sound).tensors()
-        items = [self.sets[name][int(number)] for name, numbers in windows.items() for number in numbers]
-        return collate_sequences([window.with_audio() for window in items] if self.has_sound else items)
+        return collate_sequences(self._items(windows))
 
     def __getstate__(self): return self.__dict__ | dict(order=None) # of the process that trains
 

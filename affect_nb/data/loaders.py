@@ -69,7 +69,7 @@ def _to_bytes(scaled, pixel_scale=PIXEL_SCALE):
     return (scaled.float()*half + middle).round().clamp(0, 255).to(torch.uint8)
 
 # %% ../../nbs/30_data/50_loaders.ipynb #84fa46ec
-def _collate(items): return (collate_sequences if isinstance(items[0], Sequence) else fa_collate)(items)
+def _collate(items): return (collate_sequences if hasattr(items[0], 'targets') else fa_collate)(items)
 
 def read_batch(
     dataset, # a `SequenceDataset`, what is made of some, or what has items: of `Sequence`s, or as fastai takes them
@@ -153,8 +153,7 @@ class AffectDL(TfmdDL):
         "End the processes that read ahead; the next epoch starts new ones."
         self._workers = None
     def __getstate__(self): return self.__dict__ | dict(_workers=None, _reading=False)
-    def create_batch(self, items):
-        return collate_sequences(items) if hasattr(items[0], 'targets') else super().create_batch(items)
+    def create_batch(self, items): return _collate(items)
     def retain(self, res, b): return res
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'seed': self.seed, **kwargs})
 

@@ -460,7 +460,7 @@ def has_own_items(
     dataset,    # any
     method:str, # that answers whole batches: 'batch_parts' or 'read_batch'
 )->bool:
-    "Was `__getitem__` written anew in a class made from the one that has the method? Then the method lacks what is new."
+    "Was `__getitem__` written anew in a class made from the one that has the method? The method lacks what is new."
     for made in type(dataset).__mro__:
         if method in vars(made): return False
         if '__getitem__' in vars(made): return True

@@ -15,7 +15,8 @@ _GATES = dict(GRU=(3, (0, 1)), LSTM=(4, (0, 1, 3))) # parts of the stacked weigh
 
 def _one_layer(rnn, number):
     "A layer of an RNN by itself, on the same weights; no random number is drawn for it."
-    weights = {name: getattr(rnn, f'{name}_l{number}').detach() for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')}
+    names = 'weight_ih', 'weight_hh', 'bias_ih', 'bias_hh'
+    weights = {name: getattr(rnn, f'{name}_l{number}').detach() for name in names}
     features = weights['weight_ih'].shape[1]
     with torch.device('meta'): layer = type(rnn)(features, rnn.hidden_size, batch_first=True)
     layer.load_state_dict({f'{name}_l0': weight for name, weight in weights.items()}, assign=True)
@@ -28,7 +29,8 @@ def gate_inputs(
 )->list[Tensor]:    # for each layer (B, T, gates, units)
     "What goes into the sigmoid of each gate."
     if type(rnn).__name__ not in _GATES or rnn.bidirectional or not rnn.bias:
-        raise ValueError(f"{rnn} has no gates that can be read, allowed are {', '.join(_GATES)} in one direction, with biases")
+        raise ValueError(f"{rnn} has no gates that can be read, "
+                         f"allowed are {', '.join(_GATES)} in one direction, with biases")
     parts, gates = _GATES[type(rnn).__name__]
     stacked = []
     for number in range(rnn.num_layers):

@@ -43,7 +43,7 @@ def chance_score(
     targets,       # of the same shape
     seed:int=0,    # of the shuffles
 )->float:          # NaN where nothing is labelled
-    "The mean score of the same predictions when they are handed to other frames; to other sequences, where these are pooled."
+    "The mean score of the same predictions when they are handed to other frames; where these are pooled, to sequences."
     pooled = getattr(metric, 'pool', None) is not None
     pred, targets = _rows(pred, pooled), _rows(targets, pooled)
     draw, times = torch.Generator().manual_seed(seed), max(1, min(_SHUFFLES, _SHUFFLED_ROWS//max(1, len(pred))))

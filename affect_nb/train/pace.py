@@ -14,22 +14,17 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from ..files.atomic import write_json
+from ..files.workers import processor_name
 
 # %% ../../nbs/50_train/11_pace.ipynb #19417048
-def _processor_name()->str:
-    "What the processor is called, with the threads that torch uses."
-    file = Path('/proc/cpuinfo')
-    lines = file.read_text(errors='replace').splitlines() if file.is_file() else []
-    named = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
-    return f"{(named or [platform.processor() or platform.machine()])[0]}, {torch.get_num_threads()} threads"
-
 def device_name(
     device, # a torch device, or its name
 )->str:
     "What a rate is valid for: the accelerator, or the processor and its threads."
     device = torch.device(device)
     if device.type == 'cuda': return torch.cuda.get_device_name(device)
-    return _processor_name() if device.type == 'cpu' else f'{device.type} of {platform.machine()}'
+    if device.type == 'cpu': return f'{processor_name()}, {torch.get_num_threads()} threads'
+    return f'{device.type} of {platform.machine()}'
 
 # %% ../../nbs/50_train/11_pace.ipynb #025bd180
 def pace_key(

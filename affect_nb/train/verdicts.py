@@ -39,7 +39,8 @@ def _why_not(first, kept, last):
         if kept['score'] is None: return 'nothing was measured'
         return f"{_number(kept['score'])} on the validation part, {_number(kept.get('chance'))} by chance"
     if kept is first and last is not first and _above_chance(kept) - _above_chance(last) >= LEARNED_FROM:
-        return f"the first epoch is kept, and what followed undid it ({_number(kept['score'])} to {_number(last['score'])})"
+        scores = f"{_number(kept['score'])} to {_number(last['score'])}"
+        return f"the first epoch is kept, and what followed undid it ({scores})"
     return ''
 
 def _disagreement(first, kept, last):
@@ -49,7 +50,8 @@ def _disagreement(first, kept, last):
     drop = _above_chance(kept) - _above_chance(last)
     if drop < LEARNED_FROM <= _above_chance(last): return ''
     losses = f"the training loss fell from {_number(first['train_loss'])} to {_number(last['train_loss'])}"
-    return f"training and validation disagree: {losses}, and the validation score is {_number(last['score'])} at the end"
+    score = f"the validation score is {_number(last['score'])} at the end"
+    return f"training and validation disagree: {losses}, and {score}"
 
 def _saturation(last):
     "Which RNNs are saturated; '' where none is."
