@@ -223,7 +223,7 @@ class Demo:
         from affect_nb.train.jobs_joint import joint_loaders, joint_sides
         given, task = demo()["60"], name.removeprefix("fbn_")
         recipe = facebehaviornet_recipe(given["recipe"], width=given["width"], batch_size=given["batch_size"], epochs=given["epochs"],
-                                        lr=given["lr"]*times, precision=PRECISION, seed=seed, coupling="none", match_form="mutual")
+                                        lr=given["lr"]*times, precision=PRECISION, seed=seed, coupling="none")
         recipe = recipe.replace(arguments=recipe.arguments | dict(norm=given["norm"]))
         parts, tests, split = [], [], recipe.replace(seed=SPLIT_SEED)
         for database in study_databases("VI"):

@@ -237,15 +237,21 @@ class Plan:
         work = pd.DataFrame([asdict(part) | dict(passes=part.passes) for part in self.work])
         return needs, work
 
+    def _faces_size(self)->str:
+        "Bytes of the faces that will be found, and what they do not contain."
+        faces, uncounted = [part.bytes for part in self.disk], any(part.steps is None for part in self.work)
+        unmeasured = faces.count(None)
+        without = [f"{counted(unmeasured, 'database')} whose frames are not measured"] if unmeasured else []
+        if uncounted: without.append("data that are not there yet")
+        if without and not any(faces): return f"faces not known ({' and '.join(without)})"
+        return f"{_size(sum(filter(None, faces)))} of faces{', without ' if without else ''}{' and '.join(without)}"
+
     def totals(self)->list[str]:
         "Hours and bytes of everything, as far as they are known."
         known, all_lines = [part.hours for part in self.work if part.hours is not None], len(self.work)
         hours = f"{sum(known):.1f} h of training steps on {self.device}" if known else "hours: not measured"
         if 0 < len(known) < all_lines: hours += f", without {all_lines - len(known)} of {all_lines} lines, not measured"
-        faces = [part.bytes for part in self.disk]
-        open_ones = f", and {faces.count(None)} databases whose frames are not measured" if None in faces else ""
-        sizes = (f"disk: {_size(sum(filter(None, faces)))} of faces{open_ones}; "
-                 f"{_size(sum(part.bytes for part in self.work))} of checkpoints")
+        sizes = f"disk: {self._faces_size()}; {_size(sum(part.bytes for part in self.work))} of checkpoints"
         return [f"{hours} (not in it: validation, prediction, finding faces; --measure times a few steps)", sizes]
 
     def __str__(self):
