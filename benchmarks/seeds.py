@@ -166,6 +166,7 @@ class Demo:
         fused = arch.startswith("fusion")
         arguments = dict(share_cnn=True, **arguments) if fused else fitting_arguments(arch, arguments)
         recipe = omg_recipe(given["recipe"], **shared, arch=arch, lr=given["lr"]*times, seed=seed, precision=PRECISION, arguments=arguments)
+        recipe = recipe.replace(pool=None if given["pool"] == "frames" else given["pool"])
         if fused: weights = [self.card(member, seed) for member in NETWORKS[name].starts]
         elif arch.startswith("cnn"): weights = dict.fromkeys(("cnn", "fc"), self.card("affwildnet_vgg", seed))
         else: weights = {"cnn": self.card("resnet50", seed)}

@@ -84,6 +84,7 @@ def _trainings_of_table3(notebook, given, prepared, sources)->Iterator[Training]
     entries = {name: given[name] for name in ('width', 'length', 'batch_size', 'lr', 'seed', 'epochs', 'regime')}
     arguments = dict(dropout=.5, rnn_dropout=.2, norm=given['norm'] or None)
     recipe = omg_recipe(given['recipe'], **entries, arguments=arguments)
+    recipe = recipe.replace(pool=None if given['pool'] == 'frames' else given['pool'])
     source = sources.get('omg-emotion')
     part = Part('omg-emotion', clips_of(source, 'train', ('va',)) if source else None, holds_out=False)
     for number in _seeds(given):

@@ -125,13 +125,13 @@ def affwildnet_recipe(
     return _recipe_of(AFFWILDNET, preset, changes)
 
 # %% ../../nbs/50_train/20_recipes.ipynb #4c3fa55c
-_OMG = dict(arch='cnn_3rnn', arguments=dict(dropout=.5, rnn_dropout=.2), pool='median', remainder='pad')
+_OMG = dict(arch='cnn_3rnn', arguments=dict(dropout=.5, rnn_dropout=.2), remainder='pad')
 
 OMG = dict(
-    paper=dict(**_OMG, patience=5, retry=True),
-    demo=dict(**_OMG, width=.125, batch_size=8, length=20, epochs=12, lr=4e-4, schedule='one_cycle', clip=1.,
-              retry=True, precision='float32'),
-    smoke=dict(**_OMG, width=.125, batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle',
+    paper=dict(**_OMG, pool='median', patience=5, retry=True),
+    demo=dict(**_OMG, pool='mean', width=.125, batch_size=4, length=20, epochs=12, lr=4e-4, schedule='one_cycle',
+              clip=1., retry=True, precision='float32'),
+    smoke=dict(**_OMG, pool='median', width=.125, batch_size=2, length=16, epochs=1, lr=1e-3, schedule='one_cycle',
                precision='float32'),
 )
 
