@@ -191,12 +191,13 @@ class AffectTargets(_Affect):
 def expression_distribution(
     expression:Optional[Tensor],  # (...) long: class ids, -1 where there is none; None: there are no classes
     shares:Optional[Tensor]=None, # (..., C) float: share of each class, NaN where there is none; None: no shares
-)->Tensor:                        # (..., C) float, C = 7 without shares; NaN where there is neither
+    n_classes:int=len(EXPRESSIONS), # C where there are no shares
+)->Tensor:                        # (..., C) float; NaN where there is neither
     "The distribution over expressions that a label is: its shares, or 1 for its class."
     if expression is None and shares is None:
         raise ValueError("expression and shares are both None: a distribution needs one of them")
     if expression is None: return shares
-    n_classes, dtype = (len(EXPRESSIONS), torch.float32) if shares is None else (shares.shape[-1], shares.dtype)
+    n_classes, dtype = (n_classes, torch.float32) if shares is None else (shares.shape[-1], shares.dtype)
     one_hot = F.one_hot(expression.clamp(min=0), n_classes).to(dtype)
     one_hot = one_hot.masked_fill((expression < 0)[..., None], torch.nan)
     return one_hot if shares is None else torch.where(shares.isnan().any(-1, keepdim=True), one_hot, shares)
