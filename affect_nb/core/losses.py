@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ACCEPTED_FROM', 'LABEL_SCHEMES', 'AU_OVER', 'ccc_loss', 'pooled_ccc_loss', 'soft_expression_loss', 'expression_loss',
-           'multi_target_loss', 'draw_expression', 'labels_by', 'au_loss', 'multitask_terms', 'multitask_loss']
+           'multi_target_loss', 'draw_expression', 'check_label_scheme', 'labels_by', 'au_loss', 'multitask_terms',
+           'multitask_loss']
 
 # %% ../../nbs/00_core/30_losses.ipynb #feac750a
 from dataclasses import replace
@@ -139,14 +140,20 @@ def draw_expression(
 
 LABEL_SCHEMES = ('soft', 'majority', 'probabilistic', 'multi_target') # what a loss makes of shares
 
+def check_label_scheme(
+    scheme:str, # any
+):
+    "A `ValueError` unless it is one of `LABEL_SCHEMES`."
+    if scheme in LABEL_SCHEMES: return
+    raise ValueError(f"labels is {scheme!r}, it must be one of {', '.join(LABEL_SCHEMES)}")
+
 def labels_by(
     targets:AffectTargets,
     scheme:str='soft',  # one of `LABEL_SCHEMES`
     generator:torch.Generator=None, # as in `draw_expression`
 )->AffectTargets:
     "Targets as a scheme has them: without their shares ('majority'), or with one expression drawn from them."
-    if scheme not in LABEL_SCHEMES:
-        raise ValueError(f"labels is {scheme!r}, it must be one of {', '.join(LABEL_SCHEMES)}")
+    check_label_scheme(scheme)
     shares = targets.expression_shares
     if shares is None or scheme in ('soft', 'multi_target'): return targets
     if scheme == 'majority': return replace(targets, expression_shares=None)

@@ -20,7 +20,8 @@ from ..core.labels import AUS17
 from .devices import choose_workers
 from .loaders import (PIXEL_SCALE, AffectDL, check_sound, collate_sequences, loader_options,
                                     split_dataloaders)
-from .sequences import LABEL_FIELDS, Sequence, SequenceDataset, batch_parts, joined_parts, read_parts, with_shares
+from .sequences import (LABEL_FIELDS, Sequence, SequenceDataset, batch_parts, joined_parts, read_parts,
+                                      with_shares)
 from ..databases.people import People, all_people
 
 # %% ../../nbs/30_data/52_joint.ipynb #b8ef4e04
