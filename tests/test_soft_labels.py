@@ -261,10 +261,10 @@ def test_implied_va_is_a_mean_over_the_raters(seed):
 
 def test_a_table_in_another_order_and_one_that_lacks_an_emotion():
     order = [3, 1, 0, 2, 6, 5, 4]
-    other = EmotionVA(tuple(EXPRESSIONS[k] for k in order), VALENCE_AROUSAL.va[order])
+    other = EmotionVA(tuple(EXPRESSIONS[k] for k in order), VALENCE_AROUSAL.va[order], "test")
     torch.testing.assert_close(implied_va(votes(), other), implied_va(votes()), equal_nan=True)
-    with pytest.raises(ValueError, match="the table has no Neutral"): implied_va(votes(), EmotionVA(EXPRESSIONS[1:], VALENCE_AROUSAL.va[1:]))
-    with pytest.raises(ValueError, match=r"in \[-1, 1\]"): EmotionVA(("Happiness",), np.array([[2., 0]]))
+    with pytest.raises(ValueError, match="the table has no Neutral"): implied_va(votes(), EmotionVA(EXPRESSIONS[1:], VALENCE_AROUSAL.va[1:], "test"))
+    with pytest.raises(ValueError, match=r"in \[-1, 1\]"): EmotionVA(("Happiness",), np.array([[2., 0]]), "test")
 
 
 def test_valence_and_arousal_are_filled_in_only_where_asked_for():

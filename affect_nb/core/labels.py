@@ -95,7 +95,9 @@ class _Fields:
     @property
     def device(self): return getattr(self, self.present[0]).device if self.present else torch.device('cpu')
     @property
-    def dtype(self): return next((getattr(self, name).dtype for name in self._floats if name in self.present), torch.float32)
+    def dtype(self):
+        floats = [name for name in self._floats if name in self.present]
+        return getattr(self, floats[0]).dtype if floats else torch.float32
 
 # %% ../../nbs/00_core/00_labels.ipynb #5f695984
 class _Affect(_Fields):

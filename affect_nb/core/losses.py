@@ -93,7 +93,7 @@ def _check_classes(logits, targ):
 def expression_loss(
     logits:Tensor, # (..., C) one score for each expression
     targ:Tensor,   # (...) class ids, -1 where there is no annotation
-    shares:Tensor=None, # (..., C) soft labels, NaN where there are none: they take the place of the class; None: no shares
+    shares:Tensor=None, # (..., C) soft labels in place of the class, NaN where there are none; None: no shares
 )->Tensor:         # scalar, at least 0; 0 where nothing is annotated
     "Categorical cross entropy over the annotated frames (eq. 4)."
     _check_classes(logits, targ)

@@ -291,7 +291,11 @@ def divergence_sums(
     divergence = _entropy((pred + targ)/2) - (_entropy(pred) + _entropy(targ))/2
     return torch.stack([divergence.clamp(min=0).sum(), annotated.sum().double()])
 
-def mean_divergence(sums): return (sums[0]/sums[1]).item() # NaN where there is no frame
+def mean_divergence(
+    sums:Tensor, # of `divergence_sums`
+)->float:        # NaN where there is no frame
+    "The mean of the divergences."
+    return (sums[0]/sums[1]).item()
 
 def jensen_shannon(
     pred,    # (..., C) probabilities

@@ -52,7 +52,7 @@ class ClipLabels:
     "The labels of one clip: arrays with one entry per row of its table."
     clip: str
     frames: np.ndarray # (rows,) int32 frame numbers, ascending; or a single -1
-    fields: dict       # va (rows, 2), expression (rows,), aus (rows, A), expression_shares (rows, 7): what the table has
+    fields: dict       # va (rows, 2), expression (rows,), aus (rows, A), expression_shares (rows, 7): as in the table
     database: str = ''
     subject: str = ''
     au_names: tuple = ()
@@ -246,6 +246,7 @@ def _fingerprint(database):
                 changed=max((stat.st_mtime_ns for stat in stats), default=0))
     return json.loads(json.dumps(mark, default=str))
 
+# %% ../../nbs/30_data/25_index.ipynb #a151fc95
 def _knows_shares(index, database):
     "Was an index written since there are shares of expressions, or are there none in the database (its first clip)?"
     if 'shares' in index.about: return True

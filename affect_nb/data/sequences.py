@@ -125,6 +125,7 @@ class FaceTrack:
             labelled |= values >= 0 if values.ndim == 1 else ~np.isnan(values).all(1)
         return labelled
 
+# %% ../../nbs/30_data/40_sequences.ipynb #7c18be53
 def _masked_window(array, start, mask, missing):
     "Rows `start` ... of `array` as a tensor as long as `mask`."
     window, part = np.full((len(mask), *array.shape[1:]), missing, array.dtype), array[start:start + len(mask)]
