@@ -397,6 +397,8 @@ def test_shares_count_as_a_label_of_the_expression(sets):
     datasets, _, table = sets
     unnamed = SequenceDataset(list({datasets["voted"].tracks[0].path}), table.assign(expression=-1), length=4, remainder="pad")
     assert len(unnamed) == 3 and len(with_labels(unnamed, "expression")) == 3 and len(with_labels(unnamed, "va")) == 0
+    nobody = table.assign(expression=-1, **dict.fromkeys(SHARE_COLUMNS, 0.)) # all chose something else
+    assert len(SequenceDataset([datasets["voted"].tracks[0].path], nobody, length=4, remainder="pad")) == 0
     columns = table.drop(columns=[*SHARE_COLUMNS]).assign(expression=-1)
     assert len(SequenceDataset([datasets["voted"].tracks[0].path], columns, length=4, remainder="pad")) == 0
 

@@ -122,7 +122,8 @@ class FaceTrack:
             values = self.labels.get(name)
             if values is None: continue
             if name == 'aus' and au_names is not None: values = values[:, np.isin(self.au_names, list(au_names))]
-            labelled |= values >= 0 if values.ndim == 1 else ~np.isnan(values).all(1)
+            if name == 'expression_shares': labelled |= np.nansum(values, 1) > 0 # 0: nobody chose one of the seven
+            else: labelled |= values >= 0 if values.ndim == 1 else ~np.isnan(values).all(1)
         return labelled
 
 # %% ../../nbs/30_data/40_sequences.ipynb #7c18be53
