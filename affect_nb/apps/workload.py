@@ -68,11 +68,8 @@ def clip_tracks(
 # %% ../../nbs/70_apps/31_workload.ipynb #11b7e186
 def _with_task(track, task, au_names)->np.ndarray: # (n,) bool
     "Frames that have a face, and a label of one task; of any task where it is None."
-    useful, labels = track.useful_frames(), track.labels.get(task)
-    if task is None: return useful
-    if labels is None: return np.zeros(track.n, bool)
-    if task == 'aus' and au_names: labels = labels[:, np.isin(track.au_names, list(au_names))]
-    return useful & (labels >= 0 if task == 'expression' else ~np.isnan(labels).all(1))
+    useful = track.useful_frames()
+    return useful if task is None else useful & track.labelled(task, au_names or None)
 
 def windows_of(
     recipe:Recipe,        # its length and remainder

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MATCH_FORMS', 'MATCH_FORM', 'MATCH_OVER', 'SOFT_TEMPERATURE', 'tie_matrix', 'co_annotate', 'matched_au_distribution',
-           'au_divergence', 'tied_aus', 'distribution_matching_loss', 'soft_co_annotation', 'soft_co_annotation_loss']
+           'au_divergence', 'tied_aus', 'distribution_matching_loss', 'soft_co_annotation', 'soft_co_annotation_loss',
+           'va_from_expressions']
 
 # %% ../../nbs/00_core/40_coupling.ipynb #a1934d60
 from dataclasses import replace
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from .labels import EXPRESSIONS, AffectOutput, AffectTargets
-from .relatedness import Relatedness
+from .labels import EXPRESSIONS, AffectOutput, AffectTargets, expression_distribution
+from .losses import soft_expression_loss
+from .relatedness import VALENCE_AROUSAL, EmotionVA, Relatedness, implied_va
 
 # %% ../../nbs/00_core/40_coupling.ipynb #f772538c
 def tie_matrix(
@@ -87,6 +89,10 @@ def _with_both_fields(targets, relatedness):
     blank = AffectTargets.missing(targets.shape, lacking, au_names, targets.device)
     return replace(targets, au_names=au_names, **{name: getattr(blank, name) for name in lacking})
 
+def _distribution(targets):
+    "(..., 7) the distribution over expressions of each image, 0 where there is none."
+    return expression_distribution(targets.expression, targets.expression_shares).nan_to_num(0)
+
 def co_annotate(
     targets:AffectTargets,   # (...) with expressions, AUs, or both
     relatedness:Relatedness, # which AUs belong to which emotion
@@ -96,16 +102,18 @@ def co_annotate(
 )->AffectTargets:            # (...) with both; `au_weights` holds the weight of each AU
     "Labels of one task from those of the other (Section VI.B.1)."
     targets = _with_both_fields(targets, relatedness)
-    ties = tie_matrix(relatedness, targets.au_names, device=targets.device, dtype=targets.aus.dtype)
-    tied = ties[targets.expression.clamp(min=0)]*(targets.expression >= 0)[..., None] # weights of the image's emotion
-    missing, ones = targets.aus.isnan(), torch.ones_like(tied)
-    aus = torch.where(missing & (tied > 0), ones, targets.aus)
-    if neutral: aus = torch.where(missing & (targets.expression == 0)[..., None], torch.zeros_like(aus), aus)
-    weights = ones if targets.au_weights is None else targets.au_weights
-    weights = torch.where(missing & (tied > 0), tied if shares else ones, weights)
+    ties = tie_matrix(relatedness, targets.au_names, shares=shares, device=targets.device, dtype=targets.aus.dtype)
+    expression = _distribution(targets).to(ties)
+    active = (expression[..., None]*ties).sum(-2) # weights of the image's emotions; no product of rounded matrices
+    total = active + expression[..., :1] if neutral else active
+    inferred = targets.aus.isnan() & (total > 0)
+    aus = torch.where(inferred, active/total, targets.aus) # 1, but where some say Neutral: the share that says active
+    weights = torch.ones_like(aus) if targets.au_weights is None else targets.au_weights
+    weights = torch.where(inferred, total, weights)
     required = None if lenient else _required_aus(relatedness, targets.au_names)
-    inferred = _infer_emotion(targets.aus, ties, required, neutral)
-    expression = torch.where(targets.expression < 0, inferred, targets.expression)
+    ties = tie_matrix(relatedness, targets.au_names, device=targets.device, dtype=targets.aus.dtype)
+    emotion = _infer_emotion(targets.aus, ties, required, neutral)
+    expression = torch.where(targets.expression < 0, emotion, targets.expression)
     return replace(targets, aus=aus, au_weights=weights, expression=expression)
 
 # %% ../../nbs/00_core/40_coupling.ipynb #f6d095cc
@@ -245,6 +253,15 @@ def soft_co_annotation_loss(
         if targets.aus is None: return 0*logits.sum()
         aus_only = replace(targets.detach(), expression=None, va=None)
         soft = soft_co_annotation(aus_only, relatedness, shares=shares, classes=classes, temperature=temperature)
-        labelled = ~soft.isnan().any(-1)
-        cross_entropy = -(soft.nan_to_num(0)*logits.log_softmax(-1)).sum(-1)
-        return (cross_entropy*labelled).sum()/labelled.sum().clamp(min=1)
+        return soft_expression_loss(logits, soft)
+
+# %% ../../nbs/00_core/40_coupling.ipynb #f16e317e
+def va_from_expressions(
+    targets:AffectTargets, # (...) with expressions, as classes or as shares
+    table:EmotionVA=VALENCE_AROUSAL, # mean valence and arousal of each emotion
+)->AffectTargets:          # (...) with `va`
+    "Targets whose missing valence and arousal are those that the expression, or its distribution, implies."
+    if not {'expression', 'expression_shares'} & {*targets.present}: return targets
+    implied = implied_va(expression_distribution(targets.expression, targets.expression_shares), table)
+    if targets.va is None: return replace(targets, va=implied)
+    return replace(targets, va=torch.where(targets.va.isnan(), implied.to(targets.va), targets.va))

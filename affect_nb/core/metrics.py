@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EXPRESSION_MEASURES', 'AU_MEASURES', 'POOLS', 'as_tensor', 'check_same_shape', 'Moments', 'concordance',
            'squared_error', 'ccc', 'mse', 'confusion', 'accuracy', 'macro_f1', 'mean_diagonal', 'uar',
-           'expression_score', 'au_counts', 'au_f1', 'au_accuracy', 'au_score', 'afa', 'check_pool', 'pool_frames']
+           'expression_score', 'divergence_sums', 'mean_divergence', 'jensen_shannon', 'au_counts', 'au_f1',
+           'au_accuracy', 'au_score', 'afa', 'check_pool', 'pool_frames']
 
 # %% ../../nbs/00_core/20_metrics.ipynb #b64417cd
 from dataclasses import dataclass, fields
@@ -269,6 +270,39 @@ def expression_score(
 )->float:           # in [0, 1]; NaN if nothing is annotated or a prediction is missing
     "0.67 macro F1 + 0.33 accuracy: the expression measure of Aff-Wild2's challenge (Table IV)."
     return _matrix_score(confusion(pred, targ, n_classes))
+
+# %% ../../nbs/00_core/20_metrics.ipynb #87fdd153
+def _entropy(prob): return -torch.xlogy(prob, prob).sum(-1)/np.log(2)
+
+def divergence_sums(
+    pred,    # (..., C) probabilities
+    targ,    # (..., C) shares of raters, sum at most 1, NaN where there are none
+)->Tensor:   # (2,) sum of the divergences, number of frames; sums of disjoint sets of frames can be added
+    "Jensen-Shannon divergences (bits) over the frames that have a share above 0, in float64."
+    pred, targ = (as_tensor(values).cpu().double() for values in (pred, targ))
+    check_same_shape(pred, targ)
+    total = targ.sum(-1, keepdim=True)
+    annotated = (total > 0)[..., 0] # NaN is not
+    pred, targ = pred[annotated], (targ/total)[annotated]
+    wrong = (pred < 0).any(-1) | ((pred.sum(-1) - 1).abs() > .01)
+    if wrong.any():
+        raise ValueError(f"pred holds {pred[wrong][0].tolist()}: give probabilities that add up to 1; "
+                         "logits need a softmax first")
+    divergence = _entropy((pred + targ)/2) - (_entropy(pred) + _entropy(targ))/2
+    return torch.stack([divergence.clamp(min=0).sum(), annotated.sum().double()])
+
+def mean_divergence(
+    sums:Tensor, # of `divergence_sums`
+)->float:        # NaN where there is no frame
+    "The mean of the divergences."
+    return (sums[0]/sums[1]).item()
+
+def jensen_shannon(
+    pred,    # (..., C) probabilities
+    targ,    # (..., C) shares of raters, sum at most 1, NaN where there are none
+)->float:    # in [0, 1] bit; NaN if there are no shares or a prediction is missing
+    "Jensen-Shannon divergence of predicted and rated distributions, averaged over the frames that have shares."
+    return mean_divergence(divergence_sums(pred, targ))
 
 # %% ../../nbs/00_core/20_metrics.ipynb #93ff820e
 def _check_aus(pred, targ):

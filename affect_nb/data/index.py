@@ -12,12 +12,14 @@ import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ..core.labels import SHARE_COLUMNS
 from ..databases.base import WHOLE_NUMBERS, Database, are_in
 from ..files.atomic import Skipped, whole, write_json
 
@@ -27,10 +29,15 @@ def _label_columns(labels):
     aus = [name for name in labels if name.startswith('au') and name[2:].isdigit()]
     columns = dict(va=[name for name in ('valence', 'arousal') if name in labels],
                    expression=[name for name in ('expression',) if name in labels],
-                   aus=sorted(aus, key=lambda name: int(name[2:])))
+                   aus=sorted(aus, key=lambda name: int(name[2:])),
+                   expression_shares=[name for name in SHARE_COLUMNS if name in labels])
     if len(columns['va']) == 1:
         only = columns['va'][0]
         raise ValueError(f"the table has {only} only; valence and arousal go together (NaN where missing)")
+    if 0 < len(columns['expression_shares']) < len(SHARE_COLUMNS):
+        lacking = [name for name in SHARE_COLUMNS if name not in labels]
+        raise ValueError(f"the table has {columns['expression_shares'][0]} and no {lacking[0]}; "
+                         "the shares of all seven expressions go together (NaN where missing)")
     return {name: names for name, names in columns.items() if names}
 
 def au_columns(labels:pd.DataFrame)->tuple[int, ...]: # FACS numbers, ascending
@@ -45,7 +52,7 @@ class ClipLabels:
     "The labels of one clip: arrays with one entry per row of its table."
     clip: str
     frames: np.ndarray # (rows,) int32 frame numbers, ascending; or a single -1
-    fields: dict       # va (rows, 2), expression (rows,), aus (rows, A): those that the table has
+    fields: dict       # va (rows, 2), expression (rows,), aus (rows, A), expression_shares (rows, 7): as in the table
     database: str = ''
     subject: str = ''
     au_names: tuple = ()
@@ -103,26 +110,37 @@ def _check_frames_differ(clip, frames):
     if len(twice):
         raise ValueError(f"{clip}: frame {int(twice[0])} has more than one row of labels; allowed is one")
 
+def _check_shares(clip, frames, shares):
+    "A `ValueError` for shares outside [0, 1], that add up to more than 1, or of which some are missing."
+    missing, total = np.isnan(shares), np.nansum(shares, 1)
+    partly = missing.any(1) & ~missing.all(1)
+    wrong = np.flatnonzero(partly | (np.nan_to_num(shares) < 0).any(1) | (total > 1 + 1e-4))
+    if len(wrong):
+        values = ', '.join(f'{value:g}' for value in shares[wrong[0]])
+        raise ValueError(f"{clip}: the shares of expressions of frame {int(frames[wrong[0]])} are {values}; allowed "
+                         "are numbers from 0 whose sum is at most 1, or seven times NaN")
+
 def clip_labels(
-    table:pd.DataFrame, # of one clip: frame, and any of valence, arousal, expression, au*
+    table:pd.DataFrame, # of one clip: frame, and any of valence, arousal, expression, au*, share_*
     clip:str='',        # its name
 )->ClipLabels:
     "The rows of a label table as arrays."
     table = table if table['frame'].is_monotonic_increasing else table.sort_values('frame')
     frames = table['frame'].to_numpy(np.int32)
     _check_frames_differ(clip, frames)
-    kinds = dict(va=np.float32, expression=np.int16, aus=np.float32)
-    fields = {name: table[names].to_numpy(kinds[name]) for name, names in _label_columns(table).items()}
+    fields = {name: table[names].to_numpy(np.int16 if name == 'expression' else np.float32)
+              for name, names in _label_columns(table).items()}
     if 'expression' in fields: fields['expression'] = fields['expression'][:, 0]
+    if 'expression_shares' in fields: _check_shares(clip, frames, fields['expression_shares'])
     first = lambda column: str(table[column].iloc[0]) if column in table and len(table) else ''
     return ClipLabels(clip, frames, fields, database=first('database'), subject=first('subject'),
                       au_names=au_columns(table))
 
 # %% ../../nbs/30_data/25_index.ipynb #00e2adc2
 def label_arrays(
-    labels:pd.DataFrame, # frame, and any of valence, arousal, expression, au*
+    labels:pd.DataFrame, # frame, and any of valence, arousal, expression, au*, share_*
     n:int,               # frames
-)->dict[str, np.ndarray]: # va (n, 2), expression (n,), aus (n, A); only those that the table has
+)->dict[str, np.ndarray]: # va (n, 2), expression (n,), aus (n, A), expression_shares (n, 7); those that the table has
     "Labels of a table by frame number; NaN or -1 where there are none."
     return clip_labels(labels).along(n)
 
@@ -132,6 +150,8 @@ def _index_schema(names, au_names):
     fields = [pa.field('frame', pa.int32())]
     if 'valence' in names: fields.append(pa.field('va', pa.list_(pa.float32(), 2)))
     fields += [pa.field(name, pa.int16()) for name in WHOLE_NUMBERS if name in names]
+    if SHARE_COLUMNS[0] in names:
+        fields.append(pa.field('expression_shares', pa.list_(pa.float32(), len(SHARE_COLUMNS))))
     return pa.schema(fields + ([pa.field('aus', pa.list_(pa.float32(), len(au_names)))] if au_names else []))
 
 def _arrow_column(table, field, names):
@@ -142,7 +162,7 @@ def _arrow_column(table, field, names):
 
 def _record_batch(table, schema, au_names):
     "The labels of one clip as a record batch; columns that it lacks are missing."
-    lists = dict(va=['valence', 'arousal'], aus=[f'au{au}' for au in au_names])
+    lists = dict(va=['valence', 'arousal'], aus=[f'au{au}' for au in au_names], expression_shares=SHARE_COLUMNS)
     return pa.record_batch([_arrow_column(table, field, lists.get(field.name)) for field in schema], schema=schema)
 
 # %% ../../nbs/30_data/25_index.ipynb #a1b0ff95
@@ -178,7 +198,8 @@ class LabelIndex:
             raise ValueError(f"the index {self.path} has no clip {clip!r}, {has}")
         row = self.clips.loc[self._row_of_clip[clip]]
         batch = self._file.get_batch(int(row.batch))
-        fields = {name: _as_array(batch[name]) for name in ('va', 'expression', 'aus') if name in batch.schema.names}
+        names = [name for name in ('va', 'expression', 'aus', 'expression_shares') if name in batch.schema.names]
+        fields = {name: _as_array(batch[name]) for name in names}
         return ClipLabels(clip, _as_array(batch['frame']), fields, database=self.about['database'], subject=row.subject,
                           au_names=self.au_names if 'aus' in fields else (), media=row.get('media', ''),
                           index=self.path)
@@ -225,6 +246,12 @@ def _fingerprint(database):
                 changed=max((stat.st_mtime_ns for stat in stats), default=0))
     return json.loads(json.dumps(mark, default=str))
 
+# %% ../../nbs/30_data/25_index.ipynb #a151fc95
+def _knows_shares(index, database):
+    "Was an index written since there are shares of expressions, or are there none in the database (its first clip)?"
+    if 'shares' in index.about: return True
+    return all(SHARE_COLUMNS[0] not in table for _, table in islice(_readable_clips(database, []), 1))
+
 def _check_is_index_folder(path):
     "A `ValueError` where a folder holds something that is not an index."
     if not path.exists() or (path/'clips.json').exists() or not any(path.iterdir()): return
@@ -237,7 +264,9 @@ def index_database(
 )->LabelIndex:
     "The index of all labels of a database; a clip that cannot be read is left out and listed in `skipped`."
     path, mark = Path(path), _fingerprint(database)
-    if (path/'clips.json').exists() and (index := LabelIndex(path)).about['fingerprint'] == mark: return index
+    if (path/'clips.json').exists():
+        index = LabelIndex(path)
+        if index.about['fingerprint'] == mark and _knows_shares(index, database): return index
     _check_is_index_folder(path)
     with whole(path) as aside:
         aside.mkdir(parents=True)
@@ -263,18 +292,22 @@ def _check_has_clips(database, clips, skipped):
     left_out = '; '.join(entry['reason'] for entry in skipped[:3]) or 'nothing, no clip is annotated'
     raise ValueError(f"{database.root} holds no labels of {database.name}; left out: {left_out}")
 
-def _write_labels(database, path):
-    "Write all label tables, one after the other; return what `clips.json` holds about them."
+def _write_labels(database, path, more=()):
+    "Write all label tables, one after the other, with `more` columns; return what `clips.json` holds about them."
     clips, skipped, file, au_names = [], [], None, tuple(int(au) for au in database.au_names)
     with pa.OSFile(str(path), 'wb') as sink:
         for clip, table in _readable_clips(database, skipped):
             if file is None:
-                schema = _index_schema(_possible_columns(database, table), au_names)
+                schema = _index_schema({*_possible_columns(database, table), *more}, au_names)
                 file = pa.ipc.new_file(sink, schema)
+            late = SHARE_COLUMNS[0] in table and 'expression_shares' not in schema.names
+            if late: break
             clip_labels(table, clip.name) # no frame has two rows
             file.write_batch(_record_batch(table, schema, au_names))
             clips.append(dict(clip=clip.name, subject=clip.subject, split=clip.split, splits=clip.splits,
                               media=clip.stem, rows=len(table), batch=len(clips)))
         _check_has_clips(database, clips, skipped)
         file.close()
-    return dict(database=database.name, au_names=au_names, clips=clips, skipped=skipped)
+    if late: return _write_labels(database, path, SHARE_COLUMNS) # the clips before this one had none
+    shares = 'expression_shares' in schema.names
+    return dict(database=database.name, au_names=au_names, clips=clips, skipped=skipped, shares=shares)

@@ -20,7 +20,8 @@ from ..core.labels import AUS17
 from .devices import choose_workers
 from .loaders import (PIXEL_SCALE, AffectDL, check_sound, collate_sequences, loader_options,
                                     split_dataloaders)
-from .sequences import LABEL_FIELDS, Sequence, SequenceDataset, batch_parts, joined_parts, read_parts
+from .sequences import (LABEL_FIELDS, Sequence, SequenceDataset, batch_parts, joined_parts, read_parts,
+                                      with_shares)
 from ..databases.people import People, all_people
 
 # %% ../../nbs/30_data/52_joint.ipynb #b8ef4e04
@@ -29,7 +30,7 @@ class LabelSet:
     def __init__(self,
         datasets:Series[SequenceDataset]|SequenceDataset, # windows of the same length
         au_names:tuple=AUS17, # vocabulary of the AUs; what a database has beyond it is left out
-        fields:tuple=None,    # labels to keep: 'va', 'expression', 'aus'; None: all of them
+        fields:tuple=None,    # labels to keep: 'va', 'expression' (with its shares), 'aus'; None: all of them
     ):
         self.datasets = [datasets] if isinstance(datasets, SequenceDataset) else list(datasets)
         unknown = sorted(set(fields or ()) - {*LABEL_FIELDS})
@@ -48,7 +49,8 @@ class LabelSet:
         which = bisect_right(self._ends, index)
         window = self.datasets[which][index - (self._ends[which - 1] if which else 0)]
         targets = window.targets.with_aus(self.au_names)
-        unwanted = [name for name in targets.present if self.fields is not None and name not in self.fields]
+        wanted = with_shares(self.fields or LABEL_FIELDS)
+        unwanted = [name for name in targets.present if name not in wanted]
         window = replace(window, targets=replace(targets, **dict.fromkeys(unwanted)))
         return window.with_audio() if self.has_sound else window
 

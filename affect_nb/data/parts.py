@@ -82,11 +82,9 @@ def window_people(
 # %% ../../nbs/30_data/45_parts.ipynb #d07a74f1
 def _labelled_frames(track, task, au_names):
     "(n,) bool: the frames with a face and a label of the task."
-    labels, labelled = track.labels.get(task), np.zeros(track.n, bool)
-    if labels is None: return labelled
-    if task == 'aus' and au_names is not None: labels = labels[:, np.isin(track.au_names, list(au_names))]
-    labelled[track.frames[track.seen & (track.frames < track.n)]] = True
-    return labelled & (labels >= 0 if task == 'expression' else ~np.isnan(labels).all(1))
+    seen = np.zeros(track.n, bool)
+    seen[track.frames[track.seen & (track.frames < track.n)]] = True
+    return seen & track.labelled(task, au_names)
 
 def with_labels(
     dataset,            # a `SequenceDataset`, or some of its windows

@@ -254,12 +254,13 @@ def complete_targets(
     tasks:tuple,           # of 'va', 'expression', 'aus'
     au_names:tuple,        # the network's AUs; () where it predicts none
     shape:tuple=None,      # leading shape, for targets without any field; None: their own
-)->AffectTargets:          # with a field for each task, and no other
+)->AffectTargets:          # with a field for each task, the shares of expressions where there are any, and no other
     "Targets with a field for each task of a network; what is not annotated is missing."
     au_names = tuple(au_names) or targets.au_names
     blank = AffectTargets.missing(shape or targets.shape, tasks, au_names, targets.device)
     targets = targets.with_aus(au_names)
     fields = {task: getattr(targets if task in targets.present else blank, task) for task in tasks}
+    if 'expression' in tasks: fields['expression_shares'] = targets.expression_shares
     return AffectTargets(**fields, au_names=au_names)
 
 class Multitask(Callback):

@@ -6,12 +6,15 @@
 __all__ = ['COUPLINGS', 'VALoss', 'MultitaskLoss', 'check_couples', 'CoupledLoss', 'Coupling', 'coupled_loss', 'loss_of_tasks']
 
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #e0d2055b
+from dataclasses import replace
 from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ..core.coupling import (MATCH_FORM, MATCH_FORMS, MATCH_OVER, SOFT_TEMPERATURE, co_annotate,
-                                     distribution_matching_loss, soft_co_annotation_loss, tie_matrix)
+                                     distribution_matching_loss, soft_co_annotation_loss, tie_matrix,
+                                     va_from_expressions)
 from ..core.labels import AffectOutput
-from ..core.losses import AU_OVER, ccc_loss, multitask_terms, pooled_ccc_loss
+from ..core.losses import (AU_OVER, LABEL_SCHEMES, ccc_loss, check_label_scheme, labels_by, multitask_terms,
+                                   pooled_ccc_loss)
 from ..core.relatedness import Relatedness, read_relatedness
 
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #58d4062e
@@ -31,18 +34,32 @@ class MultitaskLoss:
         lambda_au:float=1.,    # weight of the AUs
         lambda_va:float=1.,    # weight of valence and arousal
         au_over:str=AU_OVER,   # over the AUs of a frame: 'mean' (eq. 7) or 'sum' (eq. 5)
+        labels:str='soft',     # what is learned from the shares of expressions: one of `LABEL_SCHEMES`
     ):
-        self.lambda_au, self.lambda_va, self.au_over = lambda_au, lambda_va, au_over
+        check_label_scheme(labels)
+        self.lambda_au, self.lambda_va, self.au_over, self.labels = lambda_au, lambda_va, au_over, labels
+        self._drawn = (None, None) # shares of the batch that was drawn for last, and what was drawn
+
+    def labelled(self, targets):
+        "Targets as `labels` wants them; for the same batch the same expressions are drawn."
+        shares = targets.expression_shares
+        if shares is None or self.labels != 'probabilistic': return labels_by(targets, self.labels)
+        if all(shares is not known for known in self._drawn):
+            self._drawn = shares, labels_by(targets, self.labels).expression_shares
+        return replace(targets, expression_shares=self._drawn[1])
 
     def terms(self, output, targets)->dict: # name of the task -> scalar, in the graph
         "What the loss is the sum of, each with its weight."
         weights = dict(lambda_au=self.lambda_au, lambda_va=self.lambda_va)
-        return multitask_terms(output, targets, over=self.au_over, **weights)
+        scheme = 'multi_target' if self.labels == 'multi_target' else 'soft' # the others are in the targets by now
+        return multitask_terms(output, self.labelled(targets), over=self.au_over, **weights, labels=scheme)
 
     def __call__(self, output, targets): return sum(self.terms(output, targets).values())
     def decodes(self, output): return output
     def __repr__(self):
-        return f"MultitaskLoss(lambda_au={self.lambda_au:g}, lambda_va={self.lambda_va:g}, au_over={self.au_over!r})"
+        labels = '' if self.labels == 'soft' else f', labels={self.labels!r}'
+        weights = f"lambda_au={self.lambda_au:g}, lambda_va={self.lambda_va:g}"
+        return f"MultitaskLoss({weights}, au_over={self.au_over!r}{labels})"
 
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #968d7d3e
 COUPLINGS = ('none', 'co_annotation', 'soft_co_annotation', 'co_annotations', 'distribution_matching', 'both')
@@ -55,6 +72,12 @@ def check_couples(
     if coupling == 'none' or {'expression', 'aus'} <= {*tasks}: return
     raise ValueError(f"coupling is {coupling!r}, and the network learns {', '.join(tasks)}: "
                      "it needs expressions and AUs; allowed is 'none'")
+
+def _check_learns(option, value, tasks, needed, allowed):
+    "A `ValueError` where an option is about a task that a network does not learn."
+    if value == allowed or {*needed} <= {*tasks}: return
+    raise ValueError(f"{option} is {value!r}, and the network learns {', '.join(tasks)}: it needs "
+                     f"{' and '.join(needed)}; allowed is {allowed!r}")
 
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #f940ff78
 class CoupledLoss(MultitaskLoss):
@@ -78,12 +101,15 @@ class CoupledLoss(MultitaskLoss):
         soft_temperature:float=SOFT_TEMPERATURE, # of its softmax; 1 is the printed one
         co_weighted:bool=True,      # the same as `soft_weighted`, in co-annotation
         co_lenient:bool=False,      # co-annotation with an emotion although prototypical AUs of it are not annotated
+        va_from_expressions:bool=False, # missing valence and arousal are those that the expression implies
+        labels:str='soft',          # what is learned from the shares of expressions: one of `LABEL_SCHEMES`
     ):
         if coupling not in COUPLINGS:
             raise ValueError(f"coupling is {coupling!r}, it must be one of {', '.join(COUPLINGS)}")
-        super().__init__(lambda_au, lambda_va, au_over)
+        super().__init__(lambda_au, lambda_va, au_over, labels)
         self.coupling, self.relatedness = coupling, read_relatedness(relatedness)
         self.co_annotation = dict(shares=co_weighted, lenient=co_lenient)
+        self.implies_va = va_from_expressions
         tie_matrix(self.relatedness) # an emotion that it should not have is an error now
         self.lambda_soft, self.soft = lambda_soft, dict(shares=soft_weighted, classes=soft_classes,
                                                    temperature=soft_temperature)
@@ -94,6 +120,9 @@ class CoupledLoss(MultitaskLoss):
     def terms(self, output, targets)->dict: # name -> scalar, in the graph
         "What the loss is the sum of, each with its weight: 'expression', 'aus', 'va', and the terms of the coupling."
         check_couples(self.coupling, output.present)
+        _check_learns('va_from_expressions', self.implies_va, output.present, ('va', 'expression'), False)
+        targets = self.labelled(targets)
+        if self.implies_va: targets = va_from_expressions(targets)
         hard = self.coupling in ('co_annotation', 'co_annotations')
         learned = co_annotate(targets, self.relatedness, **self.co_annotation) if hard else targets
         terms = super().terms(output, learned)
@@ -126,6 +155,7 @@ class Coupling(BaseModel):
     soft_temperature: float = Field(SOFT_TEMPERATURE, gt=0) # of the softmax of soft co-annotation; 1 is the printed one
     co_weighted: bool = True             # the same as soft_weighted, in co-annotation
     co_lenient: bool = False             # co-annotation with an emotion although prototypical AUs are not annotated
+    va_from_expressions: bool = False    # missing valence and arousal are those that the expression implies
 
     @model_validator(mode='after')
     def _fixes_one_side(self):
@@ -145,12 +175,15 @@ def coupled_loss(
     lambda_au:float=1.,  # weight of the AUs (eq. 7)
     lambda_va:float=1.,  # weight of valence and arousal (eq. 7)
     au_over:str=AU_OVER, # over the AUs of a frame
+    labels:str='soft',   # what is learned from the shares of expressions: one of `LABEL_SCHEMES`
 )->CoupledLoss|None:     # None where nothing is coupled: `affect_learner` then takes the loss of the network's tasks
     "The loss of settings; a `ValueError` where there is nothing to couple."
     check_couples(settings.coupling, tasks)
-    if settings.coupling == 'none': return None
+    _check_learns('labels', labels, tasks, ('expression',), 'soft')
+    _check_learns('va_from_expressions', settings.va_from_expressions, tasks, ('va', 'expression'), False)
+    if settings.coupling == 'none' and not settings.va_from_expressions: return None
     entries = {name: getattr(settings, name) for name in Coupling.model_fields}
-    return CoupledLoss(**entries, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
+    return CoupledLoss(**entries, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
 
 def loss_of_tasks(
     tasks:tuple,       # that a network learns

@@ -25,7 +25,7 @@ from .gates import GateSaturation
 from .learner import affect_learner
 from .learning import EpochLog
 from .pace import Pace, pace_key
-from .recipes import Recipe
+from .recipes import Recipe, deciding_entries
 from .verdicts import Verdict, verdict
 
 # %% ../../nbs/50_train/22_fit.ipynb #7ef6893b
@@ -38,7 +38,7 @@ def create_learner(
     path='.',         # folder of the learner
 )->Learner:
     "The learner of a recipe, its first weights drawn from the recipe's seed."
-    weighting = dict(lambda_au=recipe.lambda_au, lambda_va=recipe.lambda_va, au_over=recipe.au_over)
+    weighting = {name: getattr(recipe, name) for name in ('lambda_au', 'lambda_va', 'au_over', 'labels')}
     loss, callbacks = coupled_loss(recipe, recipe.tasks, **weighting), [*fit_callbacks(recipe), *L(cbs)]
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, precision=recipe.precision, device=device,
@@ -84,7 +84,7 @@ def _saving_callbacks(recipe, learn, out, card, weights, split):
                  **_learned_notes(recipe, learn.dls, card, weights),
                  device=str(learn.dls.device), threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
-    facts = dict(recipe=recipe.model_dump(exclude={'retry'}), weights=record, split=split, precision=precision)
+    facts = dict(recipe=deciding_entries(recipe, without=('retry',)), weights=record, split=split, precision=precision)
     pace = Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))
     log = [GateSaturation(), EpochLog(out/'epochs', recipe.monitor)]
     return [*log, SaveCheckpointCallback(out/'best', card, recipe.monitor),

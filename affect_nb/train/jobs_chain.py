@@ -25,7 +25,8 @@ from .fit import copy_best, fit, split_notes
 from .jobs_database import (adapt_recipe, check_annotated, data_and_licence, database_loaders,
                                            find_faces, splits_for, used_parts)
 from .precision import choose_device
-from .recipes import Recipe, av_mt_vgg_gru_recipe, fitting_arguments, mt_vgg_gru_recipe, mt_vgg_recipe
+from .recipes import (Recipe, av_mt_vgg_gru_recipe, deciding_entries, fitting_arguments,
+                                     mt_vgg_gru_recipe, mt_vgg_recipe)
 
 # %% ../../nbs/50_train/34_jobs_chain.ipynb #f294e794
 DATA = ('pretrain', 'train') # Aff-Wild, Aff-Wild2
@@ -135,7 +136,7 @@ def _weights_of(stage, out):
 
 def _mark_of(stage, recipe, weights, dls):
     "A digest of everything that must be equal for two trainings of a stage to be the same: 16 letters."
-    facts = dict(stage=stage.name, recipe=recipe.model_dump(), weights=weights_record(weights),
+    facts = dict(stage=stage.name, recipe=deciding_entries(recipe), weights=weights_record(weights),
                  split=getattr(dls, 'split_hash', ''), notes=dict(stage.notes))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

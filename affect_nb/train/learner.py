@@ -82,6 +82,7 @@ def affect_learner(
     lambda_au:float=1.,            # weight of the AUs (eq. 7)
     lambda_va:float=1.,            # weight of valence and arousal (eq. 7)
     au_over:str=AU_OVER,           # over the AUs of a frame: 'mean' (eq. 7) or 'sum' (eq. 5)
+    labels:str='soft',             # what is learned from the shares of expressions: see `core.losses.LABEL_SCHEMES`
     frozen:bool=False,             # the CNN keeps the weights it starts from
     cbs=None,                      # further callbacks, one or a list
     path='.',                      # folder of the learner
@@ -95,7 +96,8 @@ def affect_learner(
     _check_inputs(model, dls)
     if frozen: freeze_cnn(model)
     tasks, au_names = tasks_of(model), aus_of(model)
-    loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over)
+    weighting = dict(lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
+    loss = loss_of_tasks(tasks, loss_func, pool, **weighting)
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
            *L(cbs)]
     learner = Learner if tasks == ('va',) else _AffectLearner
