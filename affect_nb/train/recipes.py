@@ -19,6 +19,7 @@ from ..models.inputs import hears
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model, fitting_arguments, list_models, model_arguments
 from ..models.weights import checkpoint_name
+from .augment import AUGMENTATIONS
 from .fastai_losses import Coupling
 from .fastai_metrics import monitor_of
 from .precision import PRECISIONS
@@ -57,6 +58,7 @@ class Recipe(Coupling):
     lambda_va: float = Field(1., ge=0)   # weight of valence and arousal there
     au_over: Literal['sum', 'mean'] = AU_OVER # over the AUs of a frame: eq. 5 or eq. 7
     labels: Literal[LABEL_SCHEMES] = 'soft' # what is learned from the shares of expressions, where there are any
+    augment: tuple[Literal[AUGMENTATIONS], ...] = () # what is changed at random in training; the paper: nothing
     patience: int|None = Field(None, ge=1) # epochs without progress in the validation before it stops; None: no stop
     regime: Literal['end_to_end', 'cnn_frozen', 'cnn_first'] = 'end_to_end' # see `train.fit`
     cnn_epochs: int = Field(10, ge=1)    # most epochs of the CNN by itself, for 'cnn_first'
@@ -94,7 +96,7 @@ class Recipe(Coupling):
     monitor = property(lambda self: monitor_of(self.tasks), doc="The metric that decides which epoch is the best.")
 
 # %% ../../nbs/50_train/20_recipes.ipynb #8fbef147
-_LATER_ENTRIES = dict(labels='soft', va_from_expressions=False)
+_LATER_ENTRIES = dict(labels='soft', va_from_expressions=False, augment=())
 
 def deciding_entries(
     recipe:Recipe,
