@@ -310,7 +310,8 @@ class FERPlus(Database):
     def _only_parquet(self):
         paths = _parquets_in(self.root)
         if len(paths) > 1:
-            raise ValueError(f"{self.root} holds {', '.join(path.name for path in paths)}, all with votes; name the one")
+            names = ', '.join(path.name for path in paths)
+            raise ValueError(f"{self.root} holds {names}, all of them with votes; give the one file")
         return paths[0] if paths else None
 
     def _read(self, clip):
