@@ -567,7 +567,7 @@ def _check_clips(database, report, survey):
 _MOST_PICTURES = 50_000 # that are read without being asked for
 
 def _note_copies(database, report, copies):
-    "Pictures on two sides, pixel for pixel, and pictures that are there more than once; errors for unreadable ones."
+    "Pictures on two sides, pixel for pixel, and pictures that are there more than once; and unreadable ones."
     number = int(report.clips['frames'].sum())
     if copies is None and number > _MOST_PICTURES:
         report.add('note', 'copies', f"{number} pictures were not held against each other; copies=True "
@@ -575,7 +575,7 @@ def _note_copies(database, report, copies):
     if not (number <= _MOST_PICTURES if copies is None else copies): return
     unread = []
     digests = picture_digests(database, skipped=unread)
-    for entry in unread: report.add('error', entry.source, _in_copy(database, entry.reason), 'files')
+    for entry in unread: report.add('note', entry.source, _in_copy(database, entry.reason), 'files')
     for shared in shared_copies(digests, {split: database.select(split) for split in SPLITS}):
         text = f"{shared}, such as {first_names(shared.names, 3)}; training leaves them out of {shared.left}"
         report.add('note', f'{shared.left} and {shared.right}', text, 'copies')

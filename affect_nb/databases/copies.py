@@ -86,6 +86,7 @@ def picture_digests(
     if read and keep is not None: _keep(keep, known | read)
     return _joined({name: (known | read)[name] for name in sets})
 
+# %% ../../nbs/25_databases/26_copies.ipynb #84f041fa
 def _mark(files)->str:
     "What tells whether the files of a set have changed: how many, bytes, time of the last change, where."
     facts = [file.stat() for file in files]

@@ -124,6 +124,7 @@ def _with_votes(table, path, log)->pd.DataFrame:
     good = trusted(table, path, log) & whole.all(1)
     return table.drop(columns=[*VOTED])[good].assign(votes=[*counts[good].astype(int)])
 
+# %% ../../nbs/25_databases/25_ferplus.ipynb #9603b373
 def _with_names(table, path, log)->pd.DataFrame:
     "The rows with the number in their names; those without a name are left out, other names are faults."
     nameless = (table['image'] == '').to_numpy()
@@ -246,13 +247,48 @@ def _read_parquet(path, log)->pd.DataFrame:
         log.fault(path, row, f"split is {cell[:40]!r}, allowed are {', '.join(_SPLIT_WORDS)}")
     return _with_names(table[table['split'].notna()], path, log)
 
+# %% ../../nbs/25_databases/25_ferplus.ipynb #0a52e09e
+def _only_parquet(root)->Path|None:
+    "The Parquet file with votes in a folder; more than one is an error."
+    paths = _parquets_in(root)
+    if len(paths) > 1:
+        names = ', '.join(path.name for path in paths)
+        raise ValueError(f"{root} holds {names}, all of them with votes; give the one file")
+    return paths[0] if paths else None
+
+def _parquet_release(path, log)->tuple:
+    "The rows and the pictures of a Parquet file, which need not have any."
+    if path is None: return 'parquet', pd.DataFrame(dict(split=[], number=[])), None
+    columns = [*picture_columns(_schema_of(path))]
+    return 'parquet', _read_parquet(path, log).assign(path=path), PictureColumn(path, columns[0]) if columns else None
+
+def _read_release(root, parquet, folders, log)->tuple: # its name, its rows, where its pictures lie (None: in folders)
+    "What lies in a folder, or in a Parquet file."
+    if parquet is not None: return _parquet_release(parquet, log)
+    new = root/'fer2013new.csv'
+    if new.is_file():
+        table = _read_new(root, log).assign(path=new)
+        return ('folders', table, None) if folders else ('csv', table, _pixels_beside(root, table))
+    table = _read_folders(folders, log)
+    return _parquet_release(_only_parquet(root), log) if table is None else ('folders', table, None)
+
+# %% ../../nbs/25_databases/25_ferplus.ipynb #9e815113
+def _check_rules(labels, more_than, **switches):
+    "A `ValueError` for options that are out of range."
+    if labels not in LABELS:
+        raise ValueError(f"labels is {labels!r}, allowed are {', '.join(LABELS)}")
+    if not 0 <= more_than < 1:
+        raise ValueError(f"more_than is {more_than}, allowed are numbers from 0, below 1")
+    for option, value in switches.items():
+        if value not in (True, False):
+            raise ValueError(f"{option} is {value!r}, allowed are True and False")
+
 # %% ../../nbs/25_databases/25_ferplus.ipynb #03d0a287
 @register_database
 class FERPlus(Database):
     "FER+: fer2013new.csv beside fer2013.csv or folders of pictures, folders with a label.csv each, or a Parquet file."
     name = 'fer-plus'
-    still = True
-    are_crops = True # 48x48 px around one face
+    still = are_crops = True # 48x48 px around one face
 
     def __init__(self,
         root,                        # folder of the release, or the Parquet file
@@ -262,13 +298,7 @@ class FERPlus(Database):
         keep_single_votes:bool=False,# True: a class with a single vote counts as well
         without_contempt:bool=False, # True: the shares of the seven sum to 1, contempt left out
     ):
-        if labels not in LABELS:
-            raise ValueError(f"labels is {labels!r}, allowed are {', '.join(LABELS)}")
-        if not 0 <= more_than < 1:
-            raise ValueError(f"more_than is {more_than}, allowed are numbers from 0, below 1")
-        for option, value in (('keep_single_votes', keep_single_votes), ('without_contempt', without_contempt)):
-            if value not in (True, False):
-                raise ValueError(f"{option} is {value!r}, allowed are True and False")
+        _check_rules(labels, more_than, keep_single_votes=keep_single_votes, without_contempt=without_contempt)
         self.rule, self.more_than = labels, more_than # an index of the labels is bound to these
         self.keep_single_votes, self.without_contempt = bool(keep_single_votes), bool(without_contempt)
         self._rows, root = {}, Path(root)
@@ -276,43 +306,13 @@ class FERPlus(Database):
         super().__init__(root.parent if self._parquet else root, on_fault)
 
     def _find_clips(self):
-        table, self._pictures = self._read_release()
-        task = 'expression'
+        folders, task = _folders_in(self.root), 'expression'
+        self.release, table, self._pictures = _read_release(self.root, self._parquet, folders, self.log)
         for (split, chunk), rows in table.groupby(['split', table['number']//_PER_CLIP]):
-            name = f'{split}_{chunk:02d}'
+            name, folder = f'{split}_{chunk:02d}', folders.get(split, self.root/_FOLDERS[split])
             self._rows[name] = rows.sort_values('number', kind='stable')
-            folder = self._folders.get(split, self.root/_FOLDERS[split])
             yield Clip(self.name, name, name, split, annotations={task: rows['path'].iloc[0]}, splits={task: split},
                        images=folder if self._pictures is None else self._pictures.file)
-
-    def _read_release(self)->tuple: # its rows; where the pictures lie, None: in folders
-        "What lies in the folder; labels in two forms are an error."
-        self._folders, new = _folders_in(self.root), self.root/'fer2013new.csv'
-        if self._parquet: return self._of_parquet(self._parquet)
-        if new.is_file(): return self._of_new(new)
-        if (table := _read_folders(self._folders, self.log)) is not None:
-            self.release = 'folders'
-            return table, None
-        return self._of_parquet(self._only_parquet())
-
-    def _of_new(self, path):
-        table = _read_new(self.root, self.log).assign(path=path)
-        self.release = 'folders' if self._folders else 'csv'
-        return table, None if self._folders else _pixels_beside(self.root, table)
-
-    def _of_parquet(self, path):
-        self.release = 'parquet'
-        if path is None: return pd.DataFrame(dict(split=[], number=[])), None
-        columns = [*picture_columns(_schema_of(path))]
-        table = _read_parquet(path, self.log).assign(path=path)
-        return table, PictureColumn(path, columns[0]) if columns else None
-
-    def _only_parquet(self):
-        paths = _parquets_in(self.root)
-        if len(paths) > 1:
-            names = ', '.join(path.name for path in paths)
-            raise ValueError(f"{self.root} holds {names}, all of them with votes; give the one file")
-        return paths[0] if paths else None
 
     def _read(self, clip):
         "The labels of up to 2,000 pictures, in the order of their numbers."
@@ -332,7 +332,6 @@ class FERPlus(Database):
     def images(self, clip):
         "The picture of each frame, as a file or as a place in a table."
         rows = self._rows[clip.name]
-        frames = (rows['number'] % _PER_CLIP).tolist()
-        if self._pictures is None: return {frame: clip.images/name for frame, name in zip(frames, rows['image'])}
-        return {frame: self._pictures.picture(place, name)
-                for frame, place, name in zip(frames, rows['place'], rows['image'])}
+        frames, names = (rows['number'] % _PER_CLIP).tolist(), rows['image']
+        if self._pictures is None: return {frame: clip.images/name for frame, name in zip(frames, names)}
+        return {frame: self._pictures.picture(*row) for frame, *row in zip(frames, rows['place'], names)}
