@@ -38,9 +38,9 @@ def vote_probabilities(
     seven[expression] += .75
     return np.concatenate([.93*seven[_ORDER], [.03, .04, 0]])
 
-# %% ../../nbs/10_synth/35_ferplus_twins.ipynb #33d568d0
+# %% ../../nbs/10_synth/35_ferplus_twins.ipynb #dfa0acff
 _EVERY, _NAMELESS, _UNCLEAR, _TIED, _SCORNFUL, _FACELESS = 12, 5, 7, 9, 10, 3 # photographs; the faceless half as often
-_SIDE, _MARGIN, _DRAWN = 48, .12, 128                                         # px; of the box; px
+_SIDE, _REACH, _ABOVE, _DRAWN = 48, .516, .056, 128 # px; sides of the box from its middle; of the crop; px
 _FOLDERS = dict(train="FER2013Train", validation="FER2013Valid", test="FER2013Test")
 _USAGE = dict(train="Training", validation="PublicTest", test="PrivateTest")
 
@@ -53,10 +53,10 @@ def grey_crop(
     image:np.ndarray,     # (H, W, 3) uint8 RGB
     landmarks:np.ndarray, # (68, 2) px
 )->np.ndarray:            # (48, 48) uint8
-    "The face as FER2013 has it: a square around its box, grey."
+    "The face as large and as low as it is in FER2013, grey."
     left, top, right, bottom = true_box(landmarks)
-    reach = (.5 + _MARGIN)*max(right - left, bottom - top)
-    corner = np.array([(left + right)/2 - reach, (top + bottom)/2 - reach], np.float32)
+    reach = _REACH*max(right - left, bottom - top)
+    corner = np.array([(left + right)/2 - reach, (top + bottom)/2 - (1 + 2*_ABOVE)*reach], np.float32)
     matrix = np.array([[1, 0, -corner[0]], [0, 1, -corner[1]]], np.float32)*_SIDE/(2*reach)
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), max(.1, reach/_SIDE/2))
     return cv2.warpAffine(grey, matrix, (_SIDE, _SIDE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
