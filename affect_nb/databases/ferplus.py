@@ -227,6 +227,7 @@ def _parquets_in(root)->list:
     "Parquet files of a folder that have the ten columns of votes."
     return [path for path in sorted(root.glob('*.parquet')) if _vote_columns(_schema_of(path).names)]
 
+# %% ../../nbs/25_databases/25_ferplus.ipynb #e3a379aa
 def _read_parquet(path, log)->pd.DataFrame:
     "image, split, votes, number, and the row from 0; the index is the row from 1."
     schema = _schema_of(path)
