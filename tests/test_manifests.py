@@ -9,7 +9,7 @@ from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSION
 from affect_nb.databases.manifests import list_manifests, load_manifest, read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ["afew-va", "aff-wild", "aff-wild2", "affectnet", "bp4d", "bp4d-plus", "disfa", "emotionet", "gft", "omg-emotion", "own", "raf-db", "sewa"]
+NAMES = ["afew-va", "aff-wild", "aff-wild2", "affectnet", "bp4d", "bp4d-plus", "disfa", "emotionet", "fer-plus", "gft", "omg-emotion", "own", "raf-db", "sewa"]
 
 
 def test_every_database_has_its_manifest():
@@ -52,7 +52,7 @@ def test_table_1_as_printed():
     rows = {name: load_manifest(name).table1 for name in NAMES}
     kept = [(name, row.type, row.condition, *pair) for name, row in rows.items() if row for pair in zip(row.affect, row.size, strict=True)]
     assert sorted(kept) == sorted(typed)
-    assert [name for name, row in rows.items() if row is None] == ["aff-wild", "aff-wild2", "gft", "own"]
+    assert [name for name, row in rows.items() if row is None] == ["aff-wild", "aff-wild2", "fer-plus", "gft", "own"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,6 +124,7 @@ def test_a_label_is_whole(name, release, label):
     ("raf-db", "compound", "compound", "whole numbers 1 to 11"),
     ("emotionet", "manual", "aus", "0 or 1, or 999 for no annotation"),
     ("emotionet", "compound", "compound", "whole numbers 0 to 15"),
+    ("fer-plus", "folders", "category", "whole numbers 0 to 9"),
     ("disfa", None, "aus", "numbers in [0.0, 5.0]"),
     ("bp4d", "numbered", "aus", "0 or 1, or 9 for no annotation"),
     ("bp4d-plus", None, "aus", "0 or 1, or 9 for no annotation"),

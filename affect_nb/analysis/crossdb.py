@@ -25,6 +25,7 @@ from ..core.labels import AUS8
 from ..databases.base import Database
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
+from ..data.copies_apart import without_copies
 from ..data.parts import SomeWindows, apart_sides, hold_out
 from ..data.sequences import SequenceDataset
 from ..databases.splits import Division, apart_from, protocol_divisions, subject_kfold
@@ -264,7 +265,7 @@ def study_loaders(
     options = dict(length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
-    sides = apart_sides(sides, without)
+    sides = without_copies(source, faces, apart_sides(sides, without), skipped, also=division.sides.get('test', ()))
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
     if skipped is not None: skipped += _skipped_clips(train, labels, sides)
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers)

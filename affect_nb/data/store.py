@@ -19,6 +19,7 @@ import pandas as pd
 from ..core.labels import FACE_SIZE
 from ..databases.base import WITHOUT_MEDIA, Database
 from ..preprocess.frames import frame_row, frames_dataframe, frames_table
+from ..preprocess.packed import PackedPicture
 from ..preprocess.pipeline import Preprocessed, preprocess
 from ..preprocess.face_store import FaceStore
 
@@ -31,11 +32,12 @@ def _images_by_frame(folder):
     return {int(stem) - 1: name for stem, suffix, name in parts if stem.isdigit() and suffix.lower() in _SUFFIXES}
 
 def read_crop(
-    path:str|os.PathLike,   # an image file
+    path:str|os.PathLike,   # an image file, or a picture in a table
     size:int=FACE_SIZE,     # px
 )->np.ndarray:              # (size, size, 3) uint8 RGB
     "One aligned face; an unreadable file is a `ValueError` that names it."
-    content = np.fromfile(path, np.uint8)
+    packed = isinstance(path, PackedPicture)
+    content = np.frombuffer(path.read_bytes(), np.uint8) if packed else np.fromfile(path, np.uint8)
     pixels = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
     if pixels is None:
         raise ValueError(f"{path} is not an image that can be read; allowed are {', '.join(_SUFFIXES)}")
@@ -57,6 +59,7 @@ class CroppedAligned:
     ):
         self.path, self.fps, self.subject, self.clip = Path(path), fps, subject, clip or Path(path).name
         images = _images_in(self.path, files)
+        self._packed = {frame: file for frame, file in (files or {}).items() if isinstance(file, PackedPicture)}
         self._rows = np.array(sorted(images), np.int32)
         self._names = np.array([os.fsencode(images[row]) for row in self._rows.tolist()]) # a few bytes per image
 
@@ -85,7 +88,8 @@ class CroppedAligned:
         "Row and (96, 96, 3) uint8 RGB of each image of rows start ... stop-1; rows without one are left out."
         _row_count(self, start, stop)
         for place in range(*np.searchsorted(self._rows, [start, stop])):
-            yield int(self._rows[place]), read_crop(os.path.join(self.path, os.fsdecode(self._names[place])))
+            row, name = int(self._rows[place]), os.path.join(self.path, os.fsdecode(self._names[place]))
+            yield row, read_crop(self._packed.get(row, name))
 
     def read(self, start:int, stop:int)->np.ndarray:
         "(n, 96, 96, 3) uint8 RGB of rows start ... stop-1; zeros where there is no image."

@@ -32,16 +32,23 @@ _AUTOMATIC = ('Automatically_annotated_file_list', 'Automatically_annotated_file
 _PARTS = (_Part('train', 'train', _MANUAL, 'training.csv', 'Manually_Annotated_Images'),
           _Part('validation', 'validation', _MANUAL, 'validation.csv', 'Manually_Annotated_Images'),
           _Part('automatic', 'train', _AUTOMATIC, 'automatically_annotated.csv', 'Automatically_Annotated_Images'))
-_SETS = {'train': 'train_set', 'validation': 'val_set'}
+_SETS, _WORDS = {'train': 'train_set', 'validation': 'val_set'}, {'val': 'validation', 'test': 'test'}
 
 def _lists_in(root)->dict:
     "Part -> its list, of those that are there."
     paths = {part: [root/folder/part.file for folder in part.folders] for part in _PARTS}
     return {part: files[0] for part in _PARTS if (files := [path for path in paths[part] if path.is_file()])}
 
+def _sets_in(root)->dict:
+    "Split -> folder of the later release; a single set, images and annotations in `root` itself, is what it is called."
+    sets = {split: root/folder for split, folder in _SETS.items() if (root/folder).is_dir()}
+    alone = not sets and next((root/'annotations').glob('*_*.npy'), None) is not None
+    split = next((split for word, split in _WORDS.items() if word in root.resolve().name.lower()), 'train')
+    return {split: root} if alone else sets
+
 def _is_npy(root)->bool:
     "Does the later release lie in `root`? Both at once is an error."
-    sets, lists = [folder for folder in _SETS.values() if (root/folder).is_dir()], _lists_in(root)
+    sets, lists = [folder.name for folder in _sets_in(root).values()], _lists_in(root)
     if sets and lists:
         raise ValueError(f"{root} holds {next(iter(lists.values())).name} (the first release) and {sets[0]} "
                          "(the later one); allowed is one release in a folder")
@@ -88,9 +95,13 @@ class AffectNet(Database):
         root,                 # folder of the release
         on_fault='raise',     # as in `Database`
         automatic:bool=False, # also the images that a network annotated; they are in the training set
+        crops:bool=False,     # True: its images are crops of one face each, as copies of the later release may be
     ):
         if automatic not in (True, False):
             raise ValueError(f"automatic is {automatic!r}, allowed are True and False")
+        if crops not in (True, False):
+            raise ValueError(f"crops is {crops!r}, allowed are True and False")
+        if crops: self.are_crops = True
         self._automatic = bool(automatic)
         super().__init__(root, on_fault)
 
@@ -185,6 +196,7 @@ def _row_labels(database, path, table, rows, images):
     return _photo_labels(database, va, category, (f'{images}/' if images else '') + table['image'])
 
 # %% ../../nbs/25_databases/13_affectnet.ipynb #cee6a80e
+_SUFFIXES = ('.jpg', '.png', '.jpeg')
 _PER_CLIP, _KINDS = 1000, {'val': 'valence', 'aro': 'arousal', 'exp': 'category'}
 _ARRAY = re.compile(rf"(\d+)_(?:{'|'.join(_KINDS)})\.npy")
 
@@ -226,31 +238,35 @@ class _Arrays:
     "The later release: numbered images with an array for each label; a clip is a thousand numbers."
     def __init__(self, database):
         self.database, self.root, self.log, self.ids = database, database.root, database.log, {}
-        database.release = 'npy'
+        self.sets, database.release = _sets_in(database.root), 'npy'
 
     def clips(self, automatic):
         "A clip for each thousand of each set."
         if automatic:
             raise ValueError(f"automatic is True, but {self.root} is the later release, which has no automatic list; "
                              "allowed is False")
-        for split, folder in _SETS.items():
-            if not (self.root/folder/'annotations').is_dir(): continue
-            for number, image in sorted(_image_numbers(self.root/folder/'annotations').items()):
+        for split, folder in self.sets.items():
+            if not (folder/'annotations').is_dir(): continue
+            for number, image in sorted(_image_numbers(folder/'annotations').items()):
                 name = f'{split}_{number//_PER_CLIP:03d}'
                 self.ids.setdefault(name, {})[number % _PER_CLIP] = image
         return [self._clip(name, name.rpartition('_')[0]) for name in self.ids]
 
     def _clip(self, name, split):
-        return _clip_of(name, split, self.root/_SETS[split]/'annotations', self.root/_SETS[split]/'images')
+        return _clip_of(name, split, self.sets[split]/'annotations', self.sets[split]/'images')
 
-    def images(self, clip): return {frame: clip.images/f'{image}.jpg' for frame, image in self.ids[clip.name].items()}
+    def images(self, clip):
+        "Frame -> image; .jpg, or what the first one of the clip has."
+        first = next(iter(self.ids[clip.name].values()))
+        suffix = next((suffix for suffix in _SUFFIXES if (clip.images/f'{first}{suffix}').exists()), _SUFFIXES[0])
+        return {frame: clip.images/f'{image}{suffix}' for frame, image in self.ids[clip.name].items()}
 
     def labels(self, clip):
         "The images of one thousand, in the order of their numbers."
         columns = {kind: self._values(clip, kind) for kind in _KINDS}
         va = np.stack([columns['val'], columns['aro']], 1)
         va[np.isnan(va).any(axis=1)] = np.nan # half an annotation is none, as in the lists
-        images = [f'{clip.images.parent.name}/images/{image}.jpg' for image in self.ids[clip.name].values()]
+        images = [file.relative_to(self.root).as_posix() for file in self.images(clip).values()]
         table = _photo_labels(self.database, va, columns['exp'], images)
         return table.assign(frame=np.array(list(self.ids[clip.name]), np.int32))
 

@@ -82,6 +82,7 @@ class Database:
     au_names = ()     # FACS numbers of the columns au1, au2, ...
     needed = ()       # annotations that go together: a clip has all of them or none
     still = False     # are its clips sets of photographs?
+    are_crops = False # are its pictures crops of one face each, with no room for a detector's box?
     sides = False     # are <video>_left and <video>_right two people in one video? Aff-Wild2 and its videos of Aff-Wild
     partly_coded = False # are labels given for some stretches of a sequence only?
     fps = 30.         # Hz, of clips that are images in a row
@@ -99,8 +100,7 @@ class Database:
     def _read(self, clip): raise NotImplementedError(f"{type(self).__name__} does not define how its labels are read")
     @cached_property
     def manifest(self)->Manifest: return load_manifest(self.name)
-    @property
-    def notes(self)->list[str]: return self.log.notes # what is unusual, but harmless
+    notes = property(lambda self: self.log.notes, doc="list[str]: what is unusual, but harmless.")
     @property
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
     def note(self, text:str): self.log.note(text)

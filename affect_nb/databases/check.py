@@ -20,11 +20,13 @@ import pandas as pd
 
 from .base import (SPLITS, WITHOUT_MEDIA, Clip, Database, database_options, is_au,
                                       open_database)
+from .copies import n_repeated, picture_digests, shared_copies
 from .check_report import Report, count_of, first_names
 from .label_files import by_kind, kind_text
 from .manifests import Counts
 from .splits import overlap, shared_people, split_hash
 from .statistics import LabelStatistics, doubts
+from ..preprocess.packed import PackedPicture
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
 from ..preprocess.video import VideoReader
@@ -135,8 +137,9 @@ def _check_images(database, clip, numbers, report, survey)->dict:
     "Images that are there; labelled frames (their `numbers`) without an image, images without a label."
     present = set()
     for frame, file in (database.images(clip) if survey.has_media else {}).items():
-        if file.name in survey.names_in(file.parent): present.add(frame)
-        if database.still: survey.images.setdefault(file.parent, set()).add(file.name)
+        packed = isinstance(file, PackedPicture) # in a table, which was read
+        if packed or file.name in survey.names_in(file.parent): present.add(frame)
+        if database.still and not packed: survey.images.setdefault(file.parent, set()).add(file.name)
     if not present:
         folder = _in_copy(database, clip.images or database.root)
         labelled = count_of(len(numbers), 'labelled frame')
@@ -350,7 +353,8 @@ def _split_finding(database, left, right, part):
 
 # %% ../../nbs/25_databases/60_check.ipynb #756ec5ef
 def _holds_images(database)->bool:
-    "Is there any image in the copy?"
+    "Is there any image in the copy, as a file or in a table?"
+    if isinstance(next(iter(database.images(database.clips[0]).values()), None), PackedPicture): return True
     elsewhere = [clip.images for clip in database.clips if clip.images and database.root not in clip.images.parents]
     walks = (os.walk(folder) for folder in (database.root, *dict.fromkeys(elsewhere)))
     return any(name.lower().endswith(IMAGE_SUFFIXES) for walk in walks for _, _, names in walk for name in names)
@@ -559,10 +563,30 @@ def _check_clips(database, report, survey):
     report.labels, report.histograms = statistics.table(), statistics.histograms()
     report.va_density = statistics.density if statistics.both else None
 
+# %% ../../nbs/25_databases/60_check.ipynb #04dd85a7
+_MOST_PICTURES = 50_000 # that are read without being asked for
+
+def _note_copies(database, report, copies):
+    "Pictures on two sides, pixel for pixel, and pictures that are there more than once; and unreadable ones."
+    number = int(report.clips['frames'].sum())
+    if copies is None and number > _MOST_PICTURES:
+        report.add('note', 'copies', f"{number} pictures were not held against each other; copies=True "
+                                     "(--set copies=true) does it", 'copies')
+    if not (number <= _MOST_PICTURES if copies is None else copies): return
+    unread = []
+    digests = picture_digests(database, skipped=unread)
+    for entry in unread: report.add('note', entry.source, _in_copy(database, entry.reason), 'files')
+    for shared in shared_copies(digests, {split: database.select(split) for split in SPLITS}):
+        text = f"{shared}, such as {first_names(shared.names, 3)}; training leaves them out of {shared.left}"
+        report.add('note', f'{shared.left} and {shared.right}', text, 'copies')
+    if (repeated := n_repeated(digests)):
+        report.add('note', 'pictures', f"{repeated} of {len(digests)} are there once more, pixel for pixel", 'copies')
+
 # %% ../../nbs/25_databases/60_check.ipynb #c59244eb
 def check_database(
     name:str,               # one of `list_databases()`
     folder:str|os.PathLike, # a copy of it, or a twin
+    copies:bool=None,       # look for pictures that are there twice; None: where there are at most 50,000
     **options,              # of the adapter, such as active_from=1
 )->Report:
     "Hold a copy of a database against its manifest; a bad file is a line in the report, not the end."
@@ -579,6 +603,7 @@ def check_database(
     _check_clips(database, report, survey)
     _check_media(database, report, has_images)
     _check_whole(database, report, survey)
+    if database.still and has_images: _note_copies(database, report, copies)
     return report
 
 def _check_whole(database, report, survey):

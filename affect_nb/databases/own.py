@@ -19,8 +19,9 @@ from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
 from .label_files import checked, without_repeats
 from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
-from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, number_cells,
-                                           our_column, read_own_table, text_cells, vote_columns)
+from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, header_of, number_cells,
+                                           our_column, picture_column, read_own_table, text_cells, vote_columns)
+from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
 
@@ -71,6 +72,15 @@ def _spans(ranges, rescale)->dict:
 _SPLIT = {split: split for split in SPLITS} | dict(training='train', testing='test', privatetest='test')
 _SPLIT |= dict.fromkeys(('valid', 'val', 'dev', 'devel', 'development', 'publictest'), 'validation')
 
+def _check_numbers(first_frame, active_from, crops):
+    "A `ValueError` for options that are out of range."
+    if first_frame not in (0, 1):
+        raise ValueError(f"first_frame is {first_frame!r}, allowed are 0 and 1")
+    if active_from is not None and not 0 < active_from <= 5:
+        raise ValueError(f"active_from is {active_from}, allowed are intensities in (0, 5]")
+    if crops not in (True, False):
+        raise ValueError(f"crops is {crops!r}, allowed are True and False")
+
 def _split_word(text): return re.sub(r'[\W_]+', '', str(text).lower())
 
 def _split_names(splits)->dict:
@@ -101,18 +111,18 @@ class Own(Database):
         splits:dict=None,      # {what stands in the column split: 'train', 'validation' or 'test'; None: left out}
         votes=None,            # columns that count who chose which class, or {column: class}: see `Votes` below
         media:str|os.PathLike=None, # folder that the files are relative to; None: that of the table
+        crops:bool=False,      # True: its pictures are crops of one face each
         on_fault:str='raise',  # 'raise' or 'skip'
     ):
-        if first_frame not in (0, 1):
-            raise ValueError(f"first_frame is {first_frame!r}, allowed are 0 and 1")
-        if active_from is not None and not 0 < active_from <= 5:
-            raise ValueError(f"active_from is {active_from}, allowed are intensities in (0, 5]")
+        _check_numbers(first_frame, active_from, crops)
         self.path, self.first_frame, self.separator = find_table(Path(root)), first_frame, separator
         self.active_from, self.rescale = active_from, rescale
         self._columns, self._classes = as_mapping(columns, 'columns'), _class_names(classes)
         self._compound = _compound_names(compound_classes)
         self._missing = _sentinels(as_mapping(missing, 'missing'))
-        self._splits, self._votes = _split_names(as_mapping(splits, 'splits')), vote_columns(votes)
+        self._splits = _split_names(as_mapping(splits, 'splits'))
+        self._votes = None if votes is None else vote_columns(votes) # None: see `_votes_in`
+        if crops: self.are_crops = True
         self._ranges, self.media = _spans(ranges or {}, rescale), str(media or self.path.parent)
         # an index of the labels is bound to these options
         stated = (columns, classes, compound_classes, missing, ranges)
@@ -120,6 +130,9 @@ class Own(Database):
         super().__init__(self.path.parent, on_fault)
 
     def _find_clips(self):
+        if self._votes is None: self._votes = _votes_in(self)
+        column = picture_column(self.path, self._columns)
+        self._pictures = column and PictureColumn(self.path, column)
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
         if not len(rows): return []
@@ -135,10 +148,7 @@ class Own(Database):
 
     def images(self, clip):
         "The images of a clip, by frame; none where it is a video."
-        if self._images is None: return {}
-        start, stop = self._bounds[clip.name]
-        rows = zip(self._numbers[start:stop], self._images[start:stop])
-        return {int(frame): Path(self.media)/file for frame, file in rows}
+        return {} if self._images is None else _pictures_of(self, *self._bounds[clip.name])
 
 # %% ../../nbs/25_databases/23_own.ipynb #bcffa83a
 def _sentinel_hint(name, wrong)->str:
@@ -252,6 +262,16 @@ def _compounds(database, column)->np.ndarray:
     return _class_ids(database, column, {name: place for place, name in enumerate(names)}, ', '.join(names))
 
 # %% ../../nbs/25_databases/23_own.ipynb #b928302d
+def _votes_in(database)->dict:
+    "Columns `votes_<class>`, where two or more of the classes are expressions and no column is the expression itself."
+    header = [name for name in header_of(database.path, database.separator) if name not in database._columns]
+    votes = [name for name in header if name.strip().lower().startswith('votes_')]
+    known = [name for name in votes if name.strip().lower().removeprefix('votes_') in _EXPRESSION]
+    columns = {*map(our_column, header), *database._columns.values()}
+    if len(known) < 2 or 'expression' in columns: return {}
+    database.note(f"{database.path}: the expression is what most of {', '.join(votes)} are for; votes={{}} takes none")
+    return vote_columns({name: name.strip().lower().removeprefix('votes_') for name in votes})
+
 def _vote_counts(database, rows, names)->np.ndarray:
     "(n, k) votes; an empty cell is none, a negative one a fault."
     counts = np.stack([number_cells(rows[f'votes {name}'], database.path, database.log) for name in names], 1)
@@ -272,7 +292,8 @@ def _voted(database, rows)->dict:
     known = {place: EXPRESSIONS[place].lower() for place in places if place >= 0}
     shares = np.where(total > 0, counts/np.maximum(total, 1e-9), np.nan)
     words = [known.get(place, re.sub(r'\W+', '_', name)) for name, place in zip(names, places)]
-    return dict(expression=winner) | {f'share_{word}': column for word, column in zip(words, shares.T)}
+    seven = dict.fromkeys((f'share_{name.lower()}' for name in EXPRESSIONS), np.where(total[:, 0] > 0, 0., np.nan))
+    return dict(expression=winner) | seven | {f'share_{word}': column for word, column in zip(words, shares.T)}
 
 def _note_votes(database, names, places, tied, first):
     "How many rows have no expression in spite of their votes."
@@ -323,6 +344,9 @@ def _plain_paths(column)->pd.Series:
 def _with_files(database, rows):
     "The rows with `file` as a plain path, and: is it a video? One kind per table."
     text = _plain_paths(rows['file'])
+    if database._pictures is not None: # they are in the table, and have any names
+        database.still = 'frame' not in rows
+        return _leave_out(database, rows.assign(file=text), text == '', 'file', "is the name of a picture"), False
     video, image = (text.str.lower().str.endswith(suffixes) for suffixes in (VIDEO_SUFFIXES, IMAGE_SUFFIXES))
     allowed = f"are images ({' '.join(IMAGE_SUFFIXES)}) and videos ({' '.join(VIDEO_SUFFIXES)})"
     rows = _leave_out(database, rows.assign(file=text), ~(video | image), 'file', allowed)
@@ -467,13 +491,14 @@ def _check_agreement(database, rows, video):
 def _make_clips(database, rows):
     "The clips of the table, and where the rows of each are."
     video, files = rows['file'].iloc[0].lower().endswith(VIDEO_SUFFIXES), rows['file'].drop_duplicates()
+    if database._pictures is not None: video, files = False, files[:0] # none lies beside the table
     _check_agreement(database, rows, video)
     absent = _absent_files(database, files)
     codes, names = pd.factorize(rows['clip'])
     order, ends = np.lexsort((rows['frame'], codes)), np.cumsum(np.bincount(codes))
     database._bounds = dict(zip(names, zip([0, *ends[:-1]], ends)))
     database._numbers, database._labels = rows['frame'].to_numpy()[order], database._labels.iloc[order]
-    database._images = None if video else rows['file'].to_numpy()[order]
+    database._images, database._table_rows = None if video else rows['file'].to_numpy()[order], rows.index[order]
     subjects = rows.loc[rows['subject'] != ''].drop_duplicates('clip').set_index('clip')['subject'].to_dict()
     videos = set(files[~absent]) if video else set()
     return [_make_clip(database, row, subjects.get(row.clip, row.clip), row.file in videos)
@@ -484,6 +509,15 @@ def _make_clip(database, row, subject, has_video):
     columns = dict(va='valence', expression='expression', compound='compound')
     tasks = [task for task, name in columns.items() if name in database._labels] + ['aus']*bool(database.au_names)
     file, images = Path(database.media)/row.file, database._images is not None
+    if database._pictures is not None: file = database.path/'picture' # the table is the folder
     return Clip(database.name, row.clip, subject, row.split, video=file if has_video else None,
                 annotations=dict.fromkeys(tasks, database.path), splits=dict.fromkeys(tasks, row.split),
                 images=file.parent if images else None, media=row.media)
+
+# %% ../../nbs/25_databases/23_own.ipynb #dadad728
+def _pictures_of(database, start, stop)->dict:
+    "Frame -> picture of some rows: a file, or a place in the table."
+    numbers, names = database._numbers[start:stop].tolist(), database._images[start:stop]
+    if database._pictures is None: return {frame: Path(database.media)/file for frame, file in zip(numbers, names)}
+    rows = (database._table_rows[start:stop] - 1).tolist()
+    return {frame: database._pictures.picture(row, name) for frame, row, name in zip(numbers, rows, names)}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLACE_COLUMNS', 'LABEL_COLUMNS', 'our_column', 'recognise_columns', 'as_mapping', 'vote_columns', 'find_table',
-           'read_own_table', 'text_cells', 'number_cells']
+           'header_of', 'picture_column', 'read_own_table', 'text_cells', 'number_cells']
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #e6151850
 import difflib
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype, is_string_dtype
 
 from .label_files import ReadingLog, column_names, column_numbers, read_table, require_text_file
+from ..preprocess.packed import picture_columns
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #8601ffdb
 _NAMES = {name: name for name in ('file', 'clip', 'frame', 'subject', 'split', 'valence', 'arousal', 'expression',
@@ -147,6 +148,21 @@ def find_table(
         raise ValueError(f"{path}: the suffix is {path.suffix!r}, allowed are .csv and .parquet")
     return path
 
+def header_of(
+    path:Path,        # of `find_table`
+    separator:str=',',# of a CSV
+)->list[str]:
+    "The names of the columns of a table."
+    if path.suffix.lower() == '.parquet': return _schema_of(path).names
+    require_text_file(path)
+    return column_names(path, separator)
+
+def _schema_of(path)->pa.Schema:
+    "The columns of a Parquet file; anything else is a `ValueError`."
+    try: return pq.read_schema(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+
 def _labels_in(folder):
     "labels.csv or labels.parquet; both, or neither, is an error."
     present = [folder/name for name in ('labels.csv', 'labels.parquet') if (folder/name).is_file()]
@@ -155,6 +171,46 @@ def _labels_in(folder):
     number = 'both labels.csv and labels.parquet' if present else 'neither labels.csv nor labels.parquet'
     raise ValueError(f"{folder} holds {number}; allowed is one of them, or name the table itself "
                      f"(there are: {', '.join(others[:5]) or 'no tables'})")
+
+# %% ../../nbs/25_databases/20_own_table.ipynb #fbe5f592
+_ROWS = 'row of the table' # names pictures where nothing else does
+
+def picture_column(
+    path:Path,         # a table
+    columns:dict=None, # {theirs: ours}; of two columns of pictures the one that becomes 'file', or stays, counts
+)->str|None:
+    "The column of a Parquet file that holds the pictures themselves; None where none does."
+    if path.suffix.lower() != '.parquet': return None
+    columns, there = columns or {}, picture_columns(_schema_of(path))
+    wanted = [name for name in there if columns.get(name, 'file') == 'file']
+    stated = [name for name in wanted if name in columns]
+    if len(stated or wanted) > 1:
+        raise ValueError(f"{path}, row 1: columns {', '.join(stated or wanted)} may all hold pictures; "
+                         f"leave one out by columns={{{wanted[-1]!r}: None}}")
+    return next(iter(stated or wanted), None)
+
+def _split_header(path, columns)->tuple[str|None, list, dict]:
+    "The column of pictures, the other names with one that names the pictures, and `columns` without the former."
+    schema, pictures = _schema_of(path), picture_column(path, columns)
+    if pictures is None: return None, schema.names, columns
+    there = picture_columns(schema)
+    header = [name for name in schema.names if name not in there]
+    columns = {theirs: ours for theirs, ours in columns.items() if theirs not in there}
+    named = any(our_column(columns.get(name, name) or '') == 'file' for name in header)
+    if named: return pictures, header, columns
+    texts = {name.strip().lower(): name for name in header if _is_text(schema.field(name).type)}
+    if 'name' in texts and texts['name'] not in columns: return pictures, header, columns | {texts['name']: 'file'}
+    name = pictures if there[pictures] else _ROWS
+    return pictures, [*header, name], columns | {name: 'file'}
+
+def _is_text(kind)->bool: return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+def _picture_names(path, pictures, name, n_rows)->list:
+    "A name for each picture: its path beside the bytes, where each has one of its own, or the number of its row."
+    rows = [f'row {row}' for row in range(1, n_rows + 1)]
+    if name == _ROWS: return rows
+    paths = pq.ParquetFile(path).read(columns=[f'{pictures}.path'])[pictures].combine_chunks().field('path').to_pylist()
+    return paths if all(paths) and len(set(paths)) == n_rows else rows
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #11ccd8c1
 def read_own_table(
@@ -171,6 +227,7 @@ def read_own_table(
     names = {theirs: ours for ours, theirs in ours.items()}
     return rows.rename(columns=names | {theirs: f'votes {word}' for theirs, word in votes.items()})
 
+# %% ../../nbs/25_databases/20_own_table.ipynb #9066d491
 def _recognised(header, columns, path, votes):
     "As `recognise_columns`, after a look for the votes."
     absent = [name for name in votes if name not in header]
@@ -188,11 +245,14 @@ def _read_csv(path, columns, separator, log, votes):
     return read_table(path, (*ours.values(), *votes), separator=separator, log=log), ours, others
 
 def _read_parquet(path, columns, separator, log, votes):
+    pictures, header, columns = _split_header(path, columns)
+    ours, others = _recognised(header, columns, path, votes)
+    wanted = [name for name in (*ours.values(), *votes) if name not in (_ROWS, pictures)]
     try:
-        ours, others = _recognised(pq.read_schema(path).names, columns, path, votes)
-        table = pq.read_table(path, columns=[*ours.values(), *votes])
+        table = pq.read_table(path, columns=wanted)
         fields = [field.with_type(pa.int8()) if field.type == pa.bool_() else field for field in table.schema]
         rows = table.cast(pa.schema(fields)).to_pandas(ignore_metadata=True)
+        if (name := ours['file']) in (_ROWS, pictures): rows[name] = _picture_names(path, pictures, name, len(table))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
     rows.index += 1

@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..files.containers import HEIF_BRANDS, guarded, reason_of, require_content
 from ..files.upright import UPRIGHT, Orientation
+from .packed import PackedPicture
 from .video import (VideoFrame, as_8_bits, check_pixel_aspect, on_white, resized, square_size,
                                         used_bits)
 
@@ -133,13 +134,14 @@ class Stored(NamedTuple):
     notes: list        # what was chosen, or could not be read
 
 def read_stored(
-    path:str|os.PathLike, # anything that Pillow reads, and HEIF
+    path:str|os.PathLike, # anything that Pillow reads, and HEIF; or a picture in a table
 )->Stored:
     "The values of one picture, not turned and not scaled; a ValueError names the file that cannot be read."
-    path, notes = Path(path), []
-    require_content(path)
+    packed, notes = isinstance(path, PackedPicture), []
+    path = path if packed else Path(path)
+    require_content(path.file if packed else path)
     with guarded(path, "is no image that Pillow reads"):
-        if _is_heif(path): return Stored(_as_values(_heif_image(path, notes)), UPRIGHT, notes)
+        if not packed and _is_heif(path): return Stored(_as_values(_heif_image(path, notes)), UPRIGHT, notes)
         try: return _read_by_pillow(path, notes)
         except UnidentifiedImageError:
             if path.suffix.lower() in (".tif", ".tiff"): return _read_by_opencv(path, notes)

@@ -1,7 +1,7 @@
 """The embedded world: importing this room makes the twin of every database known."""
 import lazy_loader
 
-from . import affwild_twins, action_unit_twins, own_twin, photo_twins, va_twins
+from . import affwild_twins, action_unit_twins, ferplus_twins, own_twin, photo_twins, va_twins
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "action_units": ["DRAWN_AUS", "au_vector"],

@@ -16,6 +16,7 @@ from fastai.data.core import DataLoaders
 from ..core.labels import AUS17, AUS17_TABLE5
 from ..data.index import index_database
 from ..data.loaders import affect_dataloaders
+from ..data.copies_apart import without_copies
 from ..data.parts import apart_sides, hold_out
 from ..data.sequences import SequenceDataset
 from ..data.store import faces_of, preprocess_database
@@ -138,6 +139,9 @@ def database_loaders(
     if validation != "holdout": sides = [dataset(clips) for clips in parts.values()]
     else: sides = hold_out(source, parts["train"], dataset, share=valid_share, seed=recipe.seed)
     sides = apart_sides(sides, without)
+    if not allow_overlap:
+        later = source.select('test') if validation == "subject_exclusive" else ()
+        sides = without_copies(source, faces, sides, skipped, also=later)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
     dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers,
                              allow_overlap=allow_overlap or validation == "official") # `used_parts` has refused others

@@ -16,6 +16,7 @@ from fastai.data.core import DataLoaders
 from ..core.labels import AUS17
 from ..data.index import index_database
 from ..data.joint import LabelSet, joint_dataloaders
+from ..data.copies_apart import without_copies
 from ..data.parts import SomeWindows, hold_out, with_labels, without_people
 from ..data.sequences import SequenceDataset
 from ..data.store import faces_of
@@ -108,6 +109,7 @@ def joint_sides(
                          f"it has {labels_in(source)}")
     if valid: sides = choice.windows([choice.dataset(train), choice.dataset(valid)])
     else: sides = choice.held_out(train, valid_share)
+    sides = without_copies(source, faces, sides, skipped)
     if not len(sides[0]):
         raise ValueError(f"{source.root}: no face of {source.name} to learn from has a label of {TASK_WORDS[task]} "
                          f"that {recipe.arch} learns")
