@@ -82,6 +82,7 @@ class Database:
     au_names = ()     # FACS numbers of the columns au1, au2, ...
     needed = ()       # annotations that go together: a clip has all of them or none
     still = False     # are its clips sets of photographs?
+    are_crops = False # are its pictures crops of one face each, with no room for a detector's box?
     sides = False     # are <video>_left and <video>_right two people in one video? Aff-Wild2 and its videos of Aff-Wild
     partly_coded = False # are labels given for some stretches of a sequence only?
     fps = 30.         # Hz, of clips that are images in a row
