@@ -144,11 +144,11 @@ def _aligned_in_words(counts:dict)->str:
     "How many pictures were aligned by what."
     return f"aligned: {counts.get('landmarks', 0)} by their landmarks, {counts.get('box', 0)} by their box"
 
-def _aligned_in(written:list[Path])->dict:
-    "How many rows of the tables that were written were aligned by what."
+def _aligned_in(written:list[Path])->list[str]:
+    "A line that says how many rows of the tables that were written were aligned by what."
     import pandas as pd
     tables = [pd.read_csv(path, usecols=["aligned"]) for path in written if path.suffix == ".csv"]
-    return pd.concat(tables)["aligned"].value_counts().to_dict() if tables else {}
+    return [_aligned_in_words(pd.concat(tables)["aligned"].value_counts().to_dict() if tables else {})]
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5d8bebe1
 @app.command()
@@ -553,8 +553,7 @@ def predict(
     precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None,
-    recursive: _Recursive = False,
-    crops: _Crops = False,
+    recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
@@ -574,8 +573,7 @@ def predict(
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
-    for path in written: print(path)
-    if crops: print(_aligned_in_words(_aligned_in(written)))
+    for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
 

@@ -100,8 +100,7 @@ class Database:
     def _read(self, clip): raise NotImplementedError(f"{type(self).__name__} does not define how its labels are read")
     @cached_property
     def manifest(self)->Manifest: return load_manifest(self.name)
-    @property
-    def notes(self)->list[str]: return self.log.notes # what is unusual, but harmless
+    notes = property(lambda self: self.log.notes, doc="list[str]: what is unusual, but harmless.")
     @property
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
     def note(self, text:str): self.log.note(text)

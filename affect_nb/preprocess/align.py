@@ -108,7 +108,7 @@ def box_transform(
     place:tuple=CROP_PLACE,
     size:int=96,      # px, side of the aligned crop
 )->np.ndarray:        # (2, 3)
-    "The scale and shift that bring a crop to the template by its box; the side of an oblong one is that of a square as large."
+    "The scale and shift that bring a crop to the template by its box; an oblong one counts as a square as large."
     scale = size/(place[2]*np.sqrt(width*height))
     middle = np.array([place[0]*width, place[1]*height]) - .5
     return np.column_stack([np.eye(2)*scale, (size - 1)/2 - scale*middle])

@@ -142,4 +142,5 @@ def _place_notes(about:dict, shift:float=.1, scale:float=1.2)->list[str]:
     if is_near: return []
     words = [", ".join(f"{value:g}" for value in place) for place in (median, (x, y, side))]
     return [f"faces lie elsewhere in these crops than in others: the template at ({words[0]}), not at ({words[1]}); "
-            f"{about['box']} are aligned by their box; preprocess(..., crop_place=({words[0]})) puts them with the others"]
+            f"{about['box']} are aligned by their box, and preprocess(..., crop_place=({words[0]})) "
+            "puts them where the others are"]

@@ -169,7 +169,8 @@ def refine_landmarks(
     tilts=(-8., 0., 8.),  # degrees
 )->np.ndarray:            # (68, 2) float32 px
     "Mean of several predictions of the model, on the face turned upright, a little tilted, and in the mirror."
-    return np.mean([points for tilt in tilts for points in _upright(model, image, landmarks, tilt)], 0).astype(np.float32)
+    predictions = [points for tilt in tilts for points in _upright(model, image, landmarks, tilt)]
+    return np.mean(predictions, axis=0).astype(np.float32)
 
 def predict_upright(
     model:Landmarks68,

@@ -213,7 +213,8 @@ def decoded_frames(
 
 def _rows_of(frames:Iterable, source, settings:Settings, facts:_ClipFacts, aligner:CropAligner|None)->Iterator[dict]:
     "The rows of a clip: each frame is a face, or its faces are followed."
-    if aligner is None: return _clip_rows(_tracked(frames, source, settings, facts.unrelated), settings.transform, facts)
+    if aligner is None:
+        return _clip_rows(_tracked(frames, source, settings, facts.unrelated), settings.transform, facts)
     known = getattr(source, "landmarks", None) or {}
     return (facts.of(frame) | aligner(frame, known.get(frame.index)) for frame in frames)
 
