@@ -129,14 +129,28 @@ def check(
     if json: write_json(json, report.to_dict())
     raise typer.Exit(0 if report.ok else 1)
 
-# %% ../../nbs/70_apps/40_cli.ipynb #5d8bebe1
+# %% ../../nbs/70_apps/40_cli.ipynb #188f740e
 # what preprocess and predict have in common
 _FilmFps = Annotated[Optional[float], typer.Option(
     min=.001, help="The pictures of a folder are frames of a film, so many a second; none: stills, one by one.")]
 _Recursive = Annotated[bool, typer.Option("--recursive", help="Look into the subfolders of a folder as well.")]
+_Crops = Annotated[bool, typer.Option(
+    "--crops", help="Each picture is one face already, as 48x48 crops are: none is searched for, each is aligned by "
+                    "its landmarks, or by its box where none fit.")]
 _Overwrite = Annotated[bool, typer.Option(
     "--overwrite", help="Replace what was made of another source of the same name; without, a longer name is used.")]
 
+def _aligned_in_words(counts:dict)->str:
+    "How many pictures were aligned by what."
+    return f"aligned: {counts.get('landmarks', 0)} by their landmarks, {counts.get('box', 0)} by their box"
+
+def _aligned_in(written:list[Path])->list[str]:
+    "A line that says how many rows of the tables that were written were aligned by what."
+    import pandas as pd
+    tables = [pd.read_csv(path, usecols=["aligned"]) for path in written if path.suffix == ".csv"]
+    return [_aligned_in_words(pd.concat(tables)["aligned"].value_counts().to_dict() if tables else {})]
+
+# %% ../../nbs/70_apps/40_cli.ipynb #5d8bebe1
 @app.command()
 def preprocess(
     source: Annotated[str, typer.Argument(
@@ -149,6 +163,7 @@ def preprocess(
     workers: Annotated[int, typer.Option(min=1, help="Clips at a time.")] = 1,
     film_fps: _FilmFps = None,
     recursive: _Recursive = False,
+    crops: _Crops = False,
     overwrite: _Overwrite = False,
 ):
     """Find, follow, landmark and align faces; finished clips are not done again.
@@ -158,10 +173,11 @@ def preprocess(
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
     options = {} if detect_every is None else {"detect_every": detect_every}
     done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers,
-                          film_fps=film_fps, recursive=recursive, overwrite=overwrite, **options)
+                          film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, **options)
     rows = sum(map(len, done.stores))
     faces = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
     print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {faces/max(1, rows):.1%} with a face: {dest}")
+    if crops: print(_aligned_in_words(done.aligned))
     _report_skipped(done.skipped, dest/"skipped.json")
     raise typer.Exit(_exit_code(done.skipped, done.stores))
 
@@ -537,7 +553,7 @@ def predict(
     precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None,
-    recursive: _Recursive = False,
+    recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
@@ -554,10 +570,10 @@ def predict(
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
-            film_fps=film_fps, recursive=recursive, overwrite=overwrite)
+            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
-    for path in written: print(path)
+    for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
 

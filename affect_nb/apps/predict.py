@@ -26,6 +26,7 @@ from ..preprocess.sources import find_sources, readable
 CSV_COLUMNS = {"file": "file", "frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status",
                "box_x1": "box_x1_px", "box_y1": "box_y1_px", "box_x2": "box_x2_px", "box_y2": "box_y2_px",
                "score": "detector_score", "valence": "valence", "arousal": "arousal", "landmarks": "landmarks_found",
+               "aligned": "aligned",
                **{name: name for name in (*EXPRESSION_COLUMNS, "expression", *COMPOUND_COLUMNS)},
                "sound": "sound", "scored_with": "scored_with"}
 
@@ -162,6 +163,7 @@ def predict_files(
     compound=None,          # classes that `score_compounds` takes: the table gets COMPOUND_COLUMNS
     film_fps:float|None=None, # Hz: the pictures of a folder are frames of a film; None: they are predicted one by one
     recursive:bool=False,   # of a folder its subfolders too
+    crops:bool=False,       # each picture is one face already: none is searched for, and each is predicted
     overwrite:bool=False,   # replace what another source or another program has written under the same name
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
@@ -173,7 +175,7 @@ def predict_files(
     for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
     products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
     done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
-                      film_fps=film_fps, recursive=recursive, overwrite=overwrite)
+                      film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite)
     products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:

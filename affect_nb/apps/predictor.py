@@ -82,7 +82,7 @@ class Predictor(WindowNetwork):
     def predict(self,
         video:str|os.PathLike,   # a video, a picture, or a folder or a pattern of them
         detector:str="dlib_hog",
-        **options,               # film_fps, recursive and others of `preprocess`
+        **options,               # film_fps, recursive, crops and others of `preprocess`
     )->pd.DataFrame:             # as from `predict_store`
         "Predictions for every face in every frame of a video; pictures are predicted one by one, see `file`."
         with tempfile.TemporaryDirectory() as folder:
@@ -203,11 +203,12 @@ def _shares(predictor:Predictor, store:FaceStore, table:pd.DataFrame, faces:list
     return [share for share in shares if share.predictor is not None and share.faces]
 
 # %% ../../nbs/70_apps/04_predictor.ipynb #e5943c79
-_FRAME_COLUMNS = [name for name in FRAME_COLUMNS if "landmarks" not in name and not name.startswith("sound")]
+_FRAME_COLUMNS = [name for name in FRAME_COLUMNS if "landmarks" not in name and not name.startswith("sound")
+                  and name != "aligned"]
 
 def _empty_table(predictor:Predictor, store:FaceStore)->pd.DataFrame:
     "The rows of a store, with nothing predicted yet."
-    kept = _FRAME_COLUMNS + ["sound"]*predictor.hears
+    kept = _FRAME_COLUMNS + ["sound"]*predictor.hears + ["aligned"]*("crops" in store.about)
     table = store.table.select(kept).to_pandas() if isinstance(store, FaceStore) else store.frames[kept]
     table = table.assign(**dict.fromkeys(predictor.columns, np.float32("nan")), landmarks=False)
     return table.assign(sound=table.pop("sound"), scored_with="") if predictor.hears else table

@@ -170,7 +170,7 @@ def preprocess_database(
     task:str|None=None,      # only clips that have this task
     **options,               # detector, transform, workers, ... of `preprocess`
 )->Preprocessed:
-    "Find and align the faces of a database."
+    "Find and align the faces of a database; of one whose pictures are crops of a face each, all are aligned."
     clips = source.select(split, task)
     media = {clip.stem: opened for clip in clips if (opened := source.source(clip)) is not None}
     if not media and any(clip.crops for clip in clips): return Preprocessed(Path(dest), [], [])
@@ -178,6 +178,7 @@ def preprocess_database(
         where = f"{source.root} holds neither videos nor images of {source.name}{f' for {split}' if split else ''}"
         raise ValueError(f"{where}, only annotations: {WITHOUT_MEDIA}")
     subjects = {clip.stem: clip.subject for clip in clips if not clip.side}
+    options.setdefault("crops", source.are_crops)
     return preprocess([media[name] for name in sorted(media)], dest, database=source.name, subjects=subjects, **options)
 
 # %% ../../nbs/30_data/20_store.ipynb #9d88c7b5

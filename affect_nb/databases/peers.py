@@ -135,7 +135,7 @@ def _frame_table(columns, points, labels, clip, subject, tool, log):
     columns['status'] = np.where(degenerate, 'degenerate', columns['status'])
     missing = (broken | (columns['status'] != 'ok'))[:, None, None]
     points = np.where(missing, np.float32('nan'), points).reshape(n, 136)
-    columns |= dict(database='', clip=clip, subject=subject, **NO_SOUND, file='', landmarks=list(points),
+    columns |= dict(database='', clip=clip, subject=subject, **NO_SOUND, file='', aligned='', landmarks=list(points),
                     crop_landmarks=[np.full(136, np.nan, np.float32)]*n)
     kinds = frames_dataframe(FRAME_SCHEMA.empty_table()).dtypes.to_dict()
     kinds |= dict(landmarks=object, crop_landmarks=object)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MIRROR', 'MEAN_FACE', 'find_landmark_model', 'Landmarks68', 'interocular', 'landmark_error', 'fit_face', 'fit_spread',
-           'width_factor', 'is_frontal', 'upright_transform', 'refine_landmarks']
+           'width_factor', 'is_frontal', 'upright_transform', 'refine_landmarks', 'predict_upright']
 
 # %% ../../nbs/20_preprocess/40_landmarks.ipynb #5100faae
 import os
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -168,14 +169,24 @@ def refine_landmarks(
     tilts=(-8., 0., 8.),  # degrees
 )->np.ndarray:            # (68, 2) float32 px
     "Mean of several predictions of the model, on the face turned upright, a little tilted, and in the mirror."
-    box = [_PATCH/2, _PATCH/2, 1.5*_PATCH, 1.5*_PATCH]
-    predictions = []
-    for tilt in tilts:
-        transform = upright_transform(landmarks, tilt)
-        patch = cv2.warpAffine(image, transform, (2*_PATCH, 2*_PATCH), borderMode=cv2.BORDER_REPLICATE)
-        mirrored = model(np.ascontiguousarray(patch[:, ::-1]), box)[0][MIRROR]*[-1, 1] + [2*_PATCH - 1, 0]
-        predictions += [_back_to_image(points, transform) for points in (model(patch, box)[0], mirrored)]
+    predictions = [points for tilt in tilts for points in _upright(model, image, landmarks, tilt)]
     return np.mean(predictions, axis=0).astype(np.float32)
+
+def predict_upright(
+    model:Landmarks68,
+    image:np.ndarray,     # (H, W, 3) or (H, W) uint8
+    landmarks:np.ndarray, # (68, 2) px, a first prediction
+)->np.ndarray:            # (68, 2) float64 px
+    "One prediction of the model, on the face turned upright by a first one."
+    return next(_upright(model, image, landmarks))
+
+def _upright(model:Landmarks68, image:np.ndarray, landmarks:np.ndarray, tilt:float=0.)->Iterator[np.ndarray]:
+    "A prediction on the face turned upright, then one on its mirror image."
+    transform, box = upright_transform(landmarks, tilt), [_PATCH/2, _PATCH/2, 1.5*_PATCH, 1.5*_PATCH]
+    patch = cv2.warpAffine(image, transform, (2*_PATCH, 2*_PATCH), borderMode=cv2.BORDER_REPLICATE)
+    yield _back_to_image(model(patch, box)[0], transform)
+    mirrored = model(np.ascontiguousarray(patch[:, ::-1]), box)[0][MIRROR]*[-1, 1] + [2*_PATCH - 1, 0]
+    yield _back_to_image(mirrored, transform)
 
 def _back_to_image(points:np.ndarray, transform:np.ndarray)->np.ndarray:
     "Points of the patch in the image."

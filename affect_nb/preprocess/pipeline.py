@@ -26,9 +26,10 @@ from tqdm.auto import tqdm
 
 from ..files.atomic import Skipped, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.workers import in_parallel
-from .align import TRANSFORMS, align_frame
+from .align import CROP_PLACE, TRANSFORMS, align_frame, check_place
+from .crops import CropAligner
 from .detect import create_detector
-from .frames import FRAME_SCHEMA, frames_dataframe
+from .frames import ALIGNED, FRAME_SCHEMA, frames_dataframe
 from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
@@ -104,12 +105,15 @@ class Settings:
     limits: dict = field(default_factory=dict) # of `TrackLimits`, where not the default
     sound: bool = True         # of videos
     spectrogram: dict = field(default_factory=dict) # arguments of `Spectrogram`, where not the default
+    crops: bool = False        # each picture is one face already: no search, see `CropAligner`
+    crop_place: tuple = CROP_PLACE # x, y, side: where the template lies in such a picture where no landmarks fit
 
     def __post_init__(self):
         if self.transform not in TRANSFORMS:
             raise ValueError(f"transform is {self.transform!r}, allowed are {', '.join(TRANSFORMS)}")
         create_detector(self.detector, **self.detector_options)
         Spectrogram(**self.spectrogram)
+        check_place(self.crop_place)
 
     def tracker(self,
         stills:bool, # a photograph, or images that need not follow each other
@@ -120,6 +124,10 @@ class Settings:
         else: how = dict(detect_every=self.detect_every, limits=limits)
         detector = create_detector(self.detector, **self.detector_options)
         return FaceTracker(detector, max_faces=self.max_faces, **how)
+
+    def aligner(self)->CropAligner|None:
+        "What aligns the pictures of one clip that are faces already; None where faces are searched for."
+        if self.crops: return CropAligner(self.transform, self.crop_place, TrackLimits(**self.limits))
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #ba1b7bcf
 def crop_face(
@@ -141,12 +149,23 @@ def _face_rows(frame:VideoFrame, faces:list[TrackedFace], transform:str, about:d
         yield row
     if not faces: yield about
 
-def _clip_rows(tracked:Iterable, transform:str, unrelated:bool, files:dict, film:str)->Iterator[dict]:
-    "The rows of all frames; `tracked` gives each frame and its faces, `files` the picture of a frame number."
+@dataclass(frozen=True)
+class _ClipFacts:
+    "What the rows of a clip have in common."
+    unrelated: bool # stills: they have no time, and no face is followed
+    files: dict     # the picture of a frame number
+    film: str       # where there is none
+
+    def of(self, frame:VideoFrame)->dict:
+        "What every row of a frame holds."
+        time = float("nan") if self.unrelated else frame.time
+        return dict(frame=frame.index, time=time, file=readable(self.files.get(frame.index, self.film)))
+
+def _clip_rows(tracked:Iterable, transform:str, facts:_ClipFacts)->Iterator[dict]:
+    "The rows of all frames; `tracked` gives each frame and its faces."
     for frame, faces in tracked:
-        time = float("nan") if unrelated else frame.time # stills have none
-        about = dict(frame=frame.index, time=time, file=readable(files.get(frame.index, film)))
-        yield from _face_rows(frame, _numbered_by_size(faces) if unrelated else faces, transform, about)
+        faces = _numbered_by_size(faces) if facts.unrelated else faces
+        yield from _face_rows(frame, faces, transform, facts.of(frame))
 
 def _numbered_by_size(faces:list[TrackedFace])->list[TrackedFace]:
     "Faces of an unrelated photograph: they are not followed to the next one, and the largest is number 0."
@@ -192,6 +211,13 @@ def decoded_frames(
         frame.gray
         yield frame
 
+def _rows_of(frames:Iterable, source, settings:Settings, facts:_ClipFacts, aligner:CropAligner|None)->Iterator[dict]:
+    "The rows of a clip: each frame is a face, or its faces are followed."
+    if aligner is None:
+        return _clip_rows(_tracked(frames, source, settings, facts.unrelated), settings.transform, facts)
+    known = getattr(source, "landmarks", None) or {}
+    return (facts.of(frame) | aligner(frame, known.get(frame.index)) for frame in frames)
+
 def _tracked(frames:Iterable, source, settings:Settings, stills:bool)->Iterator[tuple]:
     "Each frame and its faces; where landmarks are known, by them or held against them."
     known, cut_by = getattr(source, "landmarks", None), getattr(source, "cut_by", "detected")
@@ -217,14 +243,15 @@ def preprocess_clip(
     about = dict(source=fingerprint(source), settings=asdict(settings), fps=reader.fps, sound=sound_about,
                  stills=unrelated, streams=reader.streams)
     frames = counted(ahead(decoded_frames(reader)), reader.n_frames, path.stem, progress)
+    facts, aligner = _ClipFacts(unrelated, files, str(source)), settings.aligner()
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
-        tracked = _tracked(frames, source, settings, unrelated)
-        rows = _clip_rows(tracked, settings.transform, unrelated, files, film=str(source))
+        rows = _rows_of(frames, source, settings, facts, aligner)
         for row in _with_sound(rows, sound, sound_about): writer.add(**row)
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
         writer.about |= dict(fault=reader.fault, notes=reader.notes)
+        if aligner: writer.about |= dict(notes=[*reader.notes, *aligner.notes], crops=aligner.about)
     return FaceStore.open(path)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -269,6 +296,12 @@ class Preprocessed:
         tables = [store.frames for store in self.stores]
         return pd.concat(tables, ignore_index=True) if tables else frames_dataframe(FRAME_SCHEMA.empty_table())
 
+    @property
+    def aligned(self)->dict[str, int]:
+        "How many pictures that are crops of one face were aligned by their landmarks, and by their box."
+        counts = [store.about.get("crops", {}) for store in self.stores]
+        return {way: sum(count.get(way, 0) for count in counts) for way in ALIGNED if way}
+
     def __repr__(self):
         counts = f"{len(self.stores)} clips, {sum(map(len, self.stores))} rows, {len(self.skipped)} left out"
         return f"Preprocessed({counts}, in {self.dest})"
@@ -279,6 +312,8 @@ class Preprocessed:
         return counts.to_html(index=False) + skipped
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #9522533c
+_SETTINGS_OF_BEFORE = dict(crops=False, crop_place=list(CROP_PLACE)) # stores lack what came later
+
 @dataclass(frozen=True)
 class _ClipTask:
     "One clip to be done, in this process or in another."
@@ -296,6 +331,7 @@ class _ClipTask:
             if about.get("sound", {}).get("file"): SoundStore.open(sound_path(self.path))
             made_from = fingerprint(self.source)
         except (ValueError, OSError): return False # doing it again tells what is wrong
+        about["settings"] = _SETTINGS_OF_BEFORE | about.get("settings", {})
         # photographs of databases were stills before it was noted
         about.setdefault("stills", self.source.still and bool(self.source.frames))
         wanted = dict(source=made_from, settings=asdict(self.settings), stills=self.source.still)
@@ -347,14 +383,16 @@ def preprocess(
     film_fps:float=None,     # Hz: the pictures of a folder are frames of a film; None: unrelated stills, without times
     recursive:bool=False,    # of a folder its subfolders too
     overwrite:bool=False,    # a store of this name that another source has made is replaced; False: another name
-    **options,               # further `Settings`: encoding, quality, detector_options, limits, spectrogram
+    crops:bool=False,        # each picture is one face already: no search, and nothing is thrown away
+    **options,               # further `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place
 )->Preprocessed:
     """Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError.
 
     `frames.parquet` is the table of all stores in `dest`, those of earlier calls too; `sources.json` says what each
     store was made from."""
     settings = Settings(
-        detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces, sound=sound, **options)
+        detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces, sound=sound,
+        crops=crops, **options)
     (sources, left_out), dest = find_sources(source, recursive, film_fps), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
     sweep(dest)
