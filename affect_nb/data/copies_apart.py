@@ -40,15 +40,15 @@ def without_copies(
     faces:str|os.PathLike,  # folder of its stores; the digests are kept there
     sides:Iterable,         # datasets: to learn from; held out
     skipped:list=None,      # takes a `Skipped` that counts what is left out
-    also:Iterable=(),       # `Clip`s that are held out as well
+    held_clips:Iterable=(), # `Clip`s that are held out as well
 )->list:                    # the same sides; the first without the pictures that are held out
     "Of photographs, the sides without copies of each other; of films, the same."
     train, valid = sides
     if not source.still or not len(train): return [train, valid]
-    also, names = [clip.name for clip in also], {*_clips_shown(train), *_clips_shown(valid)}
-    wanted = [clip for clip in source.clips if clip.name in names | {*also}]
+    others, names = [clip.name for clip in held_clips], {*_clips_shown(train), *_clips_shown(valid)}
+    wanted = [clip for clip in source.clips if clip.name in names | {*others}]
     digests = picture_digests(source, wanted, keep=Path(faces)/'digests.npz' if Path(faces).is_dir() else None)
-    held = np.concatenate([window_digests(valid, digests), digests.of(also).digests])
+    held = np.concatenate([window_digests(valid, digests), digests.of(others).digests])
     copies = among(window_digests(train, digests), held)
     if not copies.any(): return [train, valid]
     text = f"{copies.sum()} of {len(train)} photographs to learn from are held out too, pixel for pixel: left out"

@@ -141,7 +141,7 @@ def database_loaders(
     sides = apart_sides(sides, without)
     if not allow_overlap:
         later = source.select('test') if validation == "subject_exclusive" else ()
-        sides = without_copies(source, faces, sides, skipped, also=later)
+        sides = without_copies(source, faces, sides, skipped, held_clips=later)
     if skipped is not None: skipped += left_out + [entry for side in sides for entry in side.skipped]
     dls = affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers,
                              allow_overlap=allow_overlap or validation == "official") # `used_parts` has refused others
