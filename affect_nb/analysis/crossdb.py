@@ -265,7 +265,8 @@ def study_loaders(
     options = dict(length=recipe.length, remainder=recipe.remainder, sound=recipe.sound)
     make = lambda part: SequenceDataset(faces, labels.only(clip.name for clip in part), **options)
     sides = hold_out(source, clips, make, valid_share, recipe.seed)
-    sides = without_copies(source, faces, apart_sides(sides, without), skipped, held_clips=division.sides.get('test', ()))
+    tested = division.sides.get('test', ())
+    sides = without_copies(source, faces, apart_sides(sides, without), skipped, held_clips=tested)
     if every > 1: sides = [SomeWindows(side, range(0, len(side), every)) for side in sides]
     if skipped is not None: skipped += _skipped_clips(train, labels, sides)
     return affect_dataloaders(*sides, bs=recipe.batch_size, device=device, seed=recipe.seed, num_workers=num_workers)
