@@ -63,22 +63,24 @@ def align_face(
     landmarks:np.ndarray,   # (68, 2) px in the frame
     size:int=96,            # px, side of the crop
     transform:str="affine", # or 'similarity'
+    repeat_edge:bool=False, # outside of the frame: its edge again; False: black
 )->tuple[np.ndarray,np.ndarray]: # crop (size, size, 3) uint8; landmarks (68, 2) float32 px in the crop
     "The face as the networks take it; a ValueError where the landmarks determine no transform."
     matrix, moved = _crop_transform(landmarks, size, transform)
-    return _warp(image, matrix, size), moved
+    return _warp(image, matrix, size, None if repeat_edge else 0), moved
 
 def _crop_transform(landmarks:np.ndarray, size:int, transform:str)->tuple[np.ndarray,np.ndarray]:
     "(2, 3) from the frame into the crop, and the landmarks in the crop."
     matrix = estimate_transform(five_points(landmarks), transform, FRONTAL*size/96)
     return matrix, (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
-def _warp(image:np.ndarray, matrix:np.ndarray, size:int, outside:int=0)->np.ndarray:
-    "Bilinear warp of the frame, without aliasing; black outside of it, or another value."
+def _warp(image:np.ndarray, matrix:np.ndarray, size:int, outside:int|None=0)->np.ndarray:
+    "Bilinear warp of the frame, without aliasing; black outside of it, or another value; None: its edge again."
     (a, b, _), (c, d, _) = matrix
     factor = int(1/max(np.sqrt(abs(a*d - b*c)), 1e-3))
     if factor > 1: image, matrix = _reduced(image, matrix, size, factor)
-    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=outside)
+    border = dict(borderMode=cv2.BORDER_REPLICATE) if outside is None else dict(borderValue=outside)
+    return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, **border)
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #4325c15a
 def _reduced(image:np.ndarray, matrix:np.ndarray, size:int, factor:int)->tuple[np.ndarray,np.ndarray]:
@@ -118,8 +120,8 @@ def align_box(
     place:tuple=CROP_PLACE,
     size:int=96,      # px, side of the aligned crop
 )->np.ndarray:        # (size, size, 3) uint8
-    "The face as the networks take it, by nothing but the box that it was cut out with."
-    return _warp(image, box_transform(image.shape[1], image.shape[0], place, size), size)
+    "The face as the networks take it, by nothing but the box that it was cut out with; its edge is repeated."
+    return _warp(image, box_transform(image.shape[1], image.shape[0], place, size), size, outside=None)
 
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #2d8ba9d0
@@ -150,14 +152,16 @@ def align_frame(
     landmarks:np.ndarray,   # (68, 2) px in the frame
     size:int=96,            # px, side of the crop
     transform:str="affine", # or 'similarity'
+    repeat_edge:bool=False, # outside of the frame: its edge again; False: black
 )->tuple[np.ndarray,np.ndarray]: # as `align_face`
     "`align_face(frame.image, ...)`, up to rounding, without converting the frame."
     planes = frame.planes
-    if planes is None: return align_face(frame.image, landmarks, size, transform)
+    if planes is None: return align_face(frame.image, landmarks, size, transform, repeat_edge)
     gray, blue, red, to_rgb = planes
     matrix, moved = _crop_transform(landmarks, size, transform)
-    colours = [_warp(plane, matrix @ _HALF_SIZE, size, outside=128) for plane in (blue, red)]
-    return cv2.transform(cv2.merge([_warp(gray, matrix, size), *colours]), to_rgb), moved
+    black, gray_level = (None, None) if repeat_edge else (0, 128)
+    colours = [_warp(plane, matrix @ _HALF_SIZE, size, gray_level) for plane in (blue, red)]
+    return cv2.transform(cv2.merge([_warp(gray, matrix, size, black), *colours]), to_rgb), moved
 
 # %% ../../nbs/20_preprocess/50_align.ipynb #260a1804
 def normalise(

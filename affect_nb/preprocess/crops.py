@@ -116,7 +116,7 @@ class CropAligner:
 
     def _aligned(self, frame:VideoFrame, landmarks:np.ndarray|None)->dict:
         if landmarks is None: return self._by_box(frame)
-        try: crop, moved = align_frame(frame, landmarks, transform=self.transform)
+        try: crop, moved = align_frame(frame, landmarks, transform=self.transform, repeat_edge=True)
         except ValueError: return self._by_box(frame) # they lie on one line
         if len(self.places) < _MOST_PLACES: self.places.append(place_of(landmarks, *frame.gray.shape[::-1]))
         return dict(aligned="landmarks", landmarks=landmarks, crop=crop, crop_landmarks=moved)
