@@ -116,11 +116,24 @@ def save_checkpoint(
     path:str|os.PathLike, # with or without `.safetensors`
     model:nn.Module,      # made by `create_model`
     card:dict|Card=None,  # fields of `Card`; architecture, arguments, versions and date are filled in
+    half:bool=False,      # numbers in float16, at half the size; they are read back in float32
 )->Card:                  # the card as written
     "Write a whole network: `path.safetensors` and `path.json`."
-    return write_tensors(path, model.state_dict(), _complete_card(model, card))
+    tensors, card = model.state_dict(), _complete_card(model, card)
+    return write_tensors(path, _in_half(tensors) if half else tensors, card)
+
+def _in_half(tensors):
+    "The floating tensors in float16; a `ValueError` where a number is too large for it."
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    beyond = [name for name, tensor in halves.items() if tensor.isinf().any() and not tensors[name].isinf().any()]
+    if beyond:
+        largest = tensors[beyond[0]].abs().max()
+        raise ValueError(f"{beyond[0]} holds {largest:g}, and float16 holds at most 65504: use half=False")
+    return halves
 
 # %% ../../nbs/40_models/20_weights.ipynb #0a9af4ea
+def _in_full(tensor): return tensor.float() if tensor.dtype == torch.float16 else tensor
+
 def _read_tensors(weights):
     "Tensors and embedded card (None if there is none) of a safetensors file."
     if not weights.is_file():
@@ -268,7 +281,7 @@ def load_checkpoint(
     _refuse_part(card, weights)
     model = _rebuild(card, weights)
     _check_fit(model, tensors, weights)
-    model.load_state_dict(tensors, assign=True)
+    model.load_state_dict({name: _in_full(tensor) for name, tensor in tensors.items()}, assign=True)
     return model.to(device).eval(), card
 
 # %% ../../nbs/40_models/20_weights.ipynb #5b49277b
