@@ -18,7 +18,7 @@ import papermill
 
 from ..analysis.crossdb import study_databases, study_division
 from ..analysis.tables import counted
-from .run import Preset
+from .run import Preset, check_parameters
 from .trainings import trainings_of
 from .workload import (TrainingCounter, checkpoint_bytes, measure_bytes, measure_rate, missing_frames,
                                      store_bytes, training_key)
@@ -36,6 +36,7 @@ def parameters_of(
 )->dict:              # parameter -> value
     "The values that a notebook will be run with."
     path = find_file("nbs/80_experiments", notebook, ".ipynb") if folder is None else Path(folder)/f"{notebook}.ipynb"
+    check_parameters(path, preset.notebooks[notebook])
     known = papermill.inspect_notebook(str(path))
     return {name: ast.literal_eval(about["default"]) for name, about in known.items()} | preset.notebooks[notebook]
 
@@ -196,7 +197,9 @@ def _rate_of(recipe, run_dir, paces, device, measure)->float|None:
 def _counted(notebook, given, prepared, counter, rate_of)->list[Work]:
     "The trainings of a notebook, those of one network together."
     groups = {}
-    for training in trainings_of(notebook, given, prepared, counter.sources):
+    try: trainings = list(trainings_of(notebook, given, prepared, counter.sources))
+    except ValueError as error: raise ValueError(f"{notebook}: {error}") from None
+    for training in trainings:
         groups.setdefault((training.network, training.data), []).append(training)
     return [_work_of(notebook, network, data, trainings, counter, rate_of)
             for (network, data), trainings in groups.items()]

@@ -53,7 +53,6 @@ def reduced(
     if size is None or max(faces.shape[-2:]) <= size: return faces
     return F.interpolate(faces, size=(size, size), mode='area')
 
-
 # %% ../../nbs/40_models/10_backbones.ipynb #d9c679ba
 VGG16_LAYOUT = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)) # channels and convolutions of each block
 TAPS = ('2nd-pool', 'last-conv', 'last-pool')
