@@ -49,16 +49,22 @@ def arrays(folder):
     for kind, value in dict(exp=1, val=.5, aro=.5).items(): np.save(folder/f"7_{kind}.npy", np.array(value))
 
 
-@pytest.mark.parametrize("below, says", [
-    ("affectnet/val_set", "is {split}_set/annotations/{image}_exp.npy of release npy: give the folder"),
-    (".", "annotations/7_exp.npy is {split}_set/annotations/{image}_exp.npy of release npy without {split}_set/ around it")])
-def test_a_folder_that_is_a_level_off(tmp_path, below, says):
+def test_a_folder_that_is_a_level_off(tmp_path):
     "Each release's layout is listed, and the nearest is named."
-    arrays(tmp_path/below/"annotations")
+    arrays(tmp_path/"affectnet"/"val_set"/"annotations")
     with pytest.raises(ValueError) as error: open_database("affectnet", tmp_path)
     said = str(error.value)
-    assert says in said and "csv or csv-without-header: Manually_Annotated_file_lists/training.csv" in said and "; npy: {split}_set/" in said
-    if below != ".": assert len(open_database("affectnet", tmp_path/"affectnet").frames()) == 1
+    assert "is {split}_set/annotations/{image}_exp.npy of release npy: give the folder" in said
+    assert "csv or csv-without-header: Manually_Annotated_file_lists/training.csv" in said and "; npy: {split}_set/" in said
+    assert len(open_database("affectnet", tmp_path/"affectnet").frames()) == 1
+
+
+@pytest.mark.parametrize("name, split", [("val_set", "validation"), ("mine", "train")])
+def test_the_arrays_of_one_folder_are_read_as_they_are(tmp_path, name, split):
+    "The folder's name says which part it is."
+    arrays(tmp_path/name/"annotations")
+    frames = open_database("affectnet", tmp_path/name).frames()
+    assert frames.split.tolist() == [split] and frames.valence.tolist() == [.5]
 
 
 def test_nothing_near_is_no_guess(tmp_path):
