@@ -203,6 +203,28 @@ def test_own_takes_columns_of_votes_for_what_they_are_called(tmp_path):
     assert open_database("own", tmp_path/"v.csv").frames().expression.tolist() == [4]
 
 
+def test_votes_that_are_not_used_are_told(tmp_path):
+    "A column that is the expression wins over votes, and a single column of votes gives no shares: both are noted."
+    table = pd.DataFrame(dict(file=["a.png"], votes_anger=[7], votes_fear=[3], expression=["fear"]))
+    Image.new("L", (8, 8), 90).save(tmp_path/"a.png")
+    for dropped, said in (([], "votes_anger, votes_fear give no shares: another column is the expression"),
+                          (["votes_fear", "expression"], "votes_anger give no shares: there is one of them, and shares need two or more")):
+        table.assign(valence=.5).drop(columns=dropped).to_csv(tmp_path/"labels.csv", index=False)
+        own = open_database("own", tmp_path)
+        assert any(said in note for note in own.notes) and "share_anger" not in own.frames()
+
+
+def test_a_set_of_which_nothing_can_be_read_is_an_error(tmp_path):
+    "One bad picture is a note; where all of a set are bad, nothing can be learned from it."
+    rows = [dict(name=f"fer{number:07d}.png", split="train", png=png(9*number + 5)) | dict.fromkeys((f"votes_{name.lower()}" for name in VOTED), 1)
+            for number in range(4)]
+    for bad, level in ((1, "note"), (4, "error")):
+        table = pd.DataFrame([row | (dict(png=b"no picture") if number < bad else {}) for number, row in enumerate(rows)])
+        table.to_parquet(tmp_path/"faces.parquet")
+        found = [finding for finding in check_database("fer-plus", tmp_path/"faces.parquet").findings if "cannot be read" in finding.text]
+        assert [finding.level for finding in found] == [level] and f"{bad} of 4 pictures" in found[0].text
+
+
 def test_a_single_folder_of_arrays(tmp_path):
     for folder in ("annotations", "images"): (tmp_path/"my_val"/folder).mkdir(parents=True)
     for kind, value in dict(exp=1, val=.5, aro=.25).items(): np.save(tmp_path/"my_val"/"annotations"/f"0_{kind}.npy", np.array(value))

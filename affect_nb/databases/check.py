@@ -575,7 +575,9 @@ def _note_copies(database, report, copies):
     if not (number <= _MOST_PICTURES if copies is None else copies): return
     unread = []
     digests = picture_digests(database, skipped=unread)
-    for entry in unread: report.add('note', entry.source, _in_copy(database, entry.reason), 'files')
+    for entry in unread: # a set of which nothing can be read is lost, a picture of it is not
+        level = 'note' if len(digests.of([entry.source]).digests) else 'error'
+        report.add(level, entry.source, _in_copy(database, entry.reason), 'files')
     for shared in shared_copies(digests, {split: database.select(split) for split in SPLITS}):
         text = f"{shared}, such as {first_names(shared.names, 3)}; training leaves them out of {shared.left}"
         report.add('note', f'{shared.left} and {shared.right}', text, 'copies')

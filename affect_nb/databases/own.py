@@ -268,10 +268,19 @@ def _votes_in(database)->dict:
     votes = [name for name in header if name.strip().lower().startswith('votes_')]
     known = [name for name in votes if name.strip().lower().removeprefix('votes_') in _EXPRESSION]
     columns = {*map(our_column, header), *database._columns.values()}
+    if 'expression' in columns or len(known) == 1: _note_unused_votes(database, known, 'expression' in columns)
     if len(known) < 2 or 'expression' in columns: return {}
     database.note(f"{database.path}: the expression is what most of {', '.join(votes)} are for; votes={{}} takes none")
     return vote_columns({name: name.strip().lower().removeprefix('votes_') for name in votes})
 
+def _note_unused_votes(database, known, has_expression):
+    "Why columns of votes give no shares."
+    if not known: return
+    why = ("another column is the expression; columns={'its name': None} leaves that one out" if has_expression
+           else 'there is one of them, and shares need two or more')
+    database.note(f"{database.path}: {', '.join(known)} give no shares: {why}")
+
+# %% ../../nbs/25_databases/23_own.ipynb #67b2b8ee
 def _vote_counts(database, rows, names)->np.ndarray:
     "(n, k) votes; an empty cell is none, a negative one a fault."
     counts = np.stack([number_cells(rows[f'votes {name}'], database.path, database.log) for name in names], 1)
