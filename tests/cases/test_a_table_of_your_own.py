@@ -2,6 +2,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from affect_nb.apps.cli import app
@@ -94,7 +95,7 @@ def test_rows_that_are_there_twice_in_a_film(table):
 
 
 def test_options_typed_on_a_command_line(table, tmp_path):
-    for name in "ab": (tmp_path/f"{name}.jpg").write_bytes(b"x")
+    for name in "ab": Image.new("L", (8, 8), 99).save(tmp_path/f"{name}.jpg")
     path = table("name;feeling;part\na.jpg;joy;learn\nb.jpg;sad;hold\n")
     options = ["columns=name:file,feeling:expression,part:split", "splits=learn:train,hold:test", "separator=;"]
     result = CliRunner().invoke(app, ["check", "own", str(path), *(word for option in options for word in ("--set", option))])
