@@ -161,12 +161,11 @@ class Demo:
         from affect_nb.databases.splits import official_split
         from affect_nb.train import database_loaders, fitting_arguments, omg_recipe
         given, arch, source = demo()["30"], name.removeprefix("omg_"), self.source("omg-emotion")
-        shared = {entry: given[entry] for entry in ("width", "length", "batch_size", "epochs", "regime")}
+        shared = {entry: given[entry] for entry in ("width", "length", "batch_size", "epochs", "regime", "pool")}
         arguments = dict(dropout=.5, rnn_dropout=.2, norm=given["norm"])
         fused = arch.startswith("fusion")
         arguments = dict(share_cnn=True, **arguments) if fused else fitting_arguments(arch, arguments)
         recipe = omg_recipe(given["recipe"], **shared, arch=arch, lr=given["lr"]*times, seed=seed, precision=PRECISION, arguments=arguments)
-        recipe = recipe.replace(pool=None if given["pool"] == "frames" else given["pool"])
         if fused: weights = [self.card(member, seed) for member in NETWORKS[name].starts]
         elif arch.startswith("cnn"): weights = dict.fromkeys(("cnn", "fc"), self.card("affwildnet_vgg", seed))
         else: weights = {"cnn": self.card("resnet50", seed)}

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
-import papermill
 
 from ..analysis.crossdb import study_databases, study_division
 from ..analysis.tables import counted
@@ -36,8 +35,7 @@ def parameters_of(
 )->dict:              # parameter -> value
     "The values that a notebook will be run with."
     path = find_file("nbs/80_experiments", notebook, ".ipynb") if folder is None else Path(folder)/f"{notebook}.ipynb"
-    check_parameters(path, preset.notebooks[notebook])
-    known = papermill.inspect_notebook(str(path))
+    known = check_parameters(path, preset.notebooks[notebook])
     return {name: ast.literal_eval(about["default"]) for name, about in known.items()} | preset.notebooks[notebook]
 
 def copies_of(
@@ -242,12 +240,12 @@ class Plan:
 
     def _faces_size(self)->str:
         "Bytes of the faces that will be found, and what they do not contain."
-        faces, uncounted = [part.bytes for part in self.disk], any(part.steps is None for part in self.work)
-        unmeasured = faces.count(None)
+        known, unmeasured = sum(part.bytes or 0 for part in self.disk), sum(part.bytes is None for part in self.disk)
         without = [f"{counted(unmeasured, 'database')} whose frames are not measured"] if unmeasured else []
-        if uncounted: without.append("data that are not there yet")
-        if without and not any(faces): return f"faces not known ({' and '.join(without)})"
-        return f"{_size(sum(filter(None, faces)))} of faces{', without ' if without else ''}{' and '.join(without)}"
+        if any(part.steps is None for part in self.work): without.append("data that are not there yet")
+        if not without: return f"{_size(known)} of faces"
+        without = ' and '.join(without)
+        return f"{_size(known)} of faces, without {without}" if known else f"faces not known ({without})"
 
     def totals(self)->list[str]:
         "Hours and bytes of everything, as far as they are known."

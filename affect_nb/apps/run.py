@@ -128,12 +128,17 @@ def fingerprint(
     return hashlib.sha256(content.encode()).hexdigest()
 
 # %% ../../nbs/70_apps/30_run.ipynb #49df44f9
-def check_parameters(notebook:Path, parameters:dict):
+def check_parameters(
+    notebook:Path,   # an experiment notebook
+    parameters:dict, # that it shall be run with
+)->dict:             # parameter -> what papermill knows of it
     "Refuse a parameter that the notebook does not have: papermill would inject it and nothing would use it."
-    known = sorted(set(papermill.inspect_notebook(str(notebook))) - {"run_dir"})
+    known = papermill.inspect_notebook(str(notebook))
+    allowed = sorted(set(known) - {"run_dir"})
     for name in parameters:
-        if name not in known:
-            raise ValueError(f"{notebook.stem}: unknown parameter '{name}'; {meant(name, known)}")
+        if name not in allowed:
+            raise ValueError(f"{notebook.stem}: unknown parameter '{name}'; {meant(name, allowed)}")
+    return known
 
 # %% ../../nbs/70_apps/30_run.ipynb #9ed778b5
 def execute(

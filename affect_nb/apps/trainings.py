@@ -81,10 +81,10 @@ def _trainings_of_table2(notebook, given, prepared, sources)->Iterator[Training]
 _TABLE3 = ('resnet50', 'resnet_rnn', 'cnn_1rnn', 'cnn_3rnn')
 
 def _trainings_of_table3(notebook, given, prepared, sources)->Iterator[Training]:
-    entries = {name: given[name] for name in ('width', 'length', 'batch_size', 'lr', 'seed', 'epochs', 'regime')}
+    names = ('width', 'length', 'batch_size', 'lr', 'seed', 'epochs', 'regime', 'pool')
+    entries = {name: given[name] for name in names}
     arguments = dict(dropout=.5, rnn_dropout=.2, norm=given['norm'] or None)
     recipe = omg_recipe(given['recipe'], **entries, arguments=arguments)
-    recipe = recipe.replace(pool=None if given['pool'] == 'frames' else given['pool'])
     source = sources.get('omg-emotion')
     part = Part('omg-emotion', clips_of(source, 'train', ('va',)) if source else None, holds_out=False)
     for number in _seeds(given):

@@ -12,19 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .parts import SomeWindows
+from .parts import SomeWindows, all_tracks
 from ..databases.base import Database
 from ..databases.copies import PictureDigests, among, picture_digests
 from ..files.atomic import Skipped
 
 # %% ../../nbs/30_data/46_copies_apart.ipynb #f8e40e45
-def _whole(dataset):
-    "The dataset that windows were chosen of."
-    return _whole(dataset.dataset) if isinstance(dataset, SomeWindows) else dataset
-
 def _clips_shown(dataset)->list:
     "The clip of each window."
-    clips = np.array([track.clip for track in _whole(dataset).tracks], object)
+    clips = np.array([track.clip for track in all_tracks(dataset)], object)
     return clips[dataset.track_numbers].tolist()
 
 def window_digests(

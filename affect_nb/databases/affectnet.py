@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from .label_files import ReadingLog, checked, column_numbers, read_table, without_repeats
-from .base import Clip, Database, label_table, register_database
+from .base import Clip, Database, check_switches, label_table, register_database
 from .photographs import as_expression, trusted
 
 # %% ../../nbs/25_databases/13_affectnet.ipynb #3405e46b
@@ -97,10 +97,7 @@ class AffectNet(Database):
         automatic:bool=False, # also the images that a network annotated; they are in the training set
         crops:bool=False,     # True: its images are crops of one face each, as copies of the later release may be
     ):
-        if automatic not in (True, False):
-            raise ValueError(f"automatic is {automatic!r}, allowed are True and False")
-        if crops not in (True, False):
-            raise ValueError(f"crops is {crops!r}, allowed are True and False")
+        check_switches(automatic=automatic, crops=crops)
         if crops: self.are_crops = True
         self._automatic = bool(automatic)
         super().__init__(root, on_fault)

@@ -15,9 +15,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.labels import EXPRESSIONS
-from .base import Clip, Database, label_table, register_database
-from .label_files import column_numbers, read_table, without_repeats
+from ..core.labels import EXPRESSIONS, SHARE_COLUMNS
+from .base import Clip, Database, check_switches, label_table, register_database
+from .label_files import (column_numbers, is_text, parquet_errors, parquet_schema, read_table,
+                                             without_repeats)
 from .photographs import as_expression, trusted
 from ..preprocess.packed import PictureColumn, PixelTable, picture_columns
 
@@ -101,7 +102,7 @@ def seven_shares(
     total = seven.sum(1, keepdims=True)
     if without_contempt: seven = np.where(total > .5, seven/np.maximum(total, 1e-9), np.nan)
     seven = np.where(total > 0, seven, np.nan)
-    return {f'share_{name.lower()}': seven[:, place] for place, name in enumerate(EXPRESSIONS)}
+    return dict(zip(SHARE_COLUMNS, seven.T))
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #f256a996
 _USAGE = dict(Training='train', PublicTest='validation', PrivateTest='test')
@@ -214,31 +215,24 @@ def _vote_columns(names)->dict|None:
 
 def _column_called(schema, *words)->str|None:
     "The first text column with one of these names."
-    names = {field.name.strip().lower(): field.name for field in schema
-             if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
+    names = {field.name.strip().lower(): field.name for field in schema if is_text(field.type)}
     return next((names[word] for word in words if word in names), None)
-
-def _schema_of(path)->pa.Schema:
-    try: return pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
 
 def _parquets_in(root)->list:
     "Parquet files of a folder that have the ten columns of votes."
-    return [path for path in sorted(root.glob('*.parquet')) if _vote_columns(_schema_of(path).names)]
+    return [path for path in sorted(root.glob('*.parquet')) if _vote_columns(parquet_schema(path).names)]
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #e3a379aa
 def _read_parquet(path, log)->pd.DataFrame:
     "image, split, votes, number, and the row from 0; the index is the row from 1."
-    schema = _schema_of(path)
+    schema = parquet_schema(path)
     votes, name = _vote_columns(schema.names), _column_called(schema, 'name', 'image name', 'image_name', 'file')
     split = _column_called(schema, 'split', 'usage')
     if not (votes and name and split):
         raise ValueError(f"{path} has the columns {', '.join(schema.names)[:200]}; needed are name, split, and votes_"
                          f"{', votes_'.join(VOTED)}")
-    try: table = pq.read_table(path, columns=[name, split, *votes]).to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+    with parquet_errors(path):
+        table = pq.read_table(path, columns=[name, split, *votes]).to_pandas(ignore_metadata=True)
     table = table.rename(columns={name: 'image', split: 'Usage'} | votes).set_axis(np.arange(1, len(table) + 1))
     table = table.assign(image=table['image'].fillna(''), Usage=table['Usage'].fillna(''), place=np.arange(len(table)))
     table[[*VOTED]] = table[[*VOTED]].astype(float)
@@ -260,7 +254,7 @@ def _only_parquet(root)->Path|None:
 def _parquet_release(path, log)->tuple:
     "The rows and the pictures of a Parquet file, which need not have any."
     if path is None: return 'parquet', pd.DataFrame(dict(split=[], number=[])), None
-    columns = [*picture_columns(_schema_of(path))]
+    columns = [*picture_columns(parquet_schema(path))]
     return 'parquet', _read_parquet(path, log).assign(path=path), PictureColumn(path, columns[0]) if columns else None
 
 def _read_release(root, parquet, folders, log)->tuple: # its name, its rows, where its pictures lie (None: in folders)
@@ -280,9 +274,7 @@ def _check_rules(labels, more_than, **switches):
         raise ValueError(f"labels is {labels!r}, allowed are {', '.join(LABELS)}")
     if not 0 <= more_than < 1:
         raise ValueError(f"more_than is {more_than}, allowed are numbers from 0, below 1")
-    for option, value in switches.items():
-        if value not in (True, False):
-            raise ValueError(f"{option} is {value!r}, allowed are True and False")
+    check_switches(**switches)
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #03d0a287
 @register_database

@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['ON_FAULT', 'Fault', 'by_kind', 'first_rows', 'kind_text', 'ReadingLog', 'reading', 'read_text', 'cut_off',
            'read_annotation', 'checked', 'require_text_file', 'column_names', 'read_table', 'column_numbers',
-           'without_repeats', 'without_summary']
+           'without_repeats', 'without_summary', 'parquet_errors', 'parquet_schema', 'is_text']
 
 # %% ../../nbs/25_databases/05_label_files.ipynb #60b4283b
 import csv
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
+import pyarrow.parquet as pq
 
 from .manifests import Label
 
@@ -450,3 +453,25 @@ def without_summary(
                              "this looks like the sums or means of a spreadsheet, not like a row; "
                              "on_fault='skip' leaves it out")
     return table[~nameless]
+
+# %% ../../nbs/25_databases/05_label_files.ipynb #3a945a3c
+@contextmanager
+def parquet_errors(
+    path:str|os.PathLike, # the file that is read
+)->Iterator[None]:
+    "What goes wrong in reading a Parquet file is a `ValueError` that names it."
+    try: yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+
+def parquet_schema(
+    path:str|os.PathLike, # a Parquet file
+)->pa.Schema:
+    "The columns of a Parquet file."
+    with parquet_errors(path): return pq.read_schema(path)
+
+def is_text(
+    kind:pa.DataType, # of a column
+)->bool:
+    "Does a column hold text?"
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
+from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE_COLUMNS
 from .label_files import checked, without_repeats
-from .base import SPLITS, Clip, Database, label_table, register_database, split_side
+from .base import (SPLITS, Clip, Database, check_switches, label_table, register_database,
+                                      split_side)
 from .manifests import Label
 from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, header_of, number_cells,
                                            our_column, picture_column, read_own_table, text_cells, vote_columns)
@@ -78,8 +79,7 @@ def _check_numbers(first_frame, active_from, crops):
         raise ValueError(f"first_frame is {first_frame!r}, allowed are 0 and 1")
     if active_from is not None and not 0 < active_from <= 5:
         raise ValueError(f"active_from is {active_from}, allowed are intensities in (0, 5]")
-    if crops not in (True, False):
-        raise ValueError(f"crops is {crops!r}, allowed are True and False")
+    check_switches(crops=crops)
 
 def _split_word(text): return re.sub(r'[\W_]+', '', str(text).lower())
 
@@ -301,7 +301,7 @@ def _voted(database, rows)->dict:
     known = {place: EXPRESSIONS[place].lower() for place in places if place >= 0}
     shares = np.where(total > 0, counts/np.maximum(total, 1e-9), np.nan)
     words = [known.get(place, re.sub(r'\W+', '_', name)) for name, place in zip(names, places)]
-    seven = dict.fromkeys((f'share_{name.lower()}' for name in EXPRESSIONS), np.where(total[:, 0] > 0, 0., np.nan))
+    seven = dict.fromkeys(SHARE_COLUMNS, np.where(total[:, 0] > 0, 0., np.nan))
     return dict(expression=winner) | seven | {f'share_{word}': column for word, column in zip(words, shares.T)}
 
 def _note_votes(database, names, places, tied, first):

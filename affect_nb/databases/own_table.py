@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandas.api.types import is_numeric_dtype, is_string_dtype
 
-from .label_files import ReadingLog, column_names, column_numbers, read_table, require_text_file
+from .label_files import (ReadingLog, column_names, column_numbers, is_text, parquet_errors,
+                                             parquet_schema, read_table, require_text_file)
 from ..preprocess.packed import picture_columns
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #8601ffdb
@@ -153,15 +154,9 @@ def header_of(
     separator:str=',',# of a CSV
 )->list[str]:
     "The names of the columns of a table."
-    if path.suffix.lower() == '.parquet': return _schema_of(path).names
+    if path.suffix.lower() == '.parquet': return parquet_schema(path).names
     require_text_file(path)
     return column_names(path, separator)
-
-def _schema_of(path)->pa.Schema:
-    "The columns of a Parquet file; anything else is a `ValueError`."
-    try: return pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
 
 def _labels_in(folder):
     "labels.csv or labels.parquet; both, or neither, is an error."
@@ -181,7 +176,7 @@ def picture_column(
 )->str|None:
     "The column of a Parquet file that holds the pictures themselves; None where none does."
     if path.suffix.lower() != '.parquet': return None
-    columns, there = columns or {}, picture_columns(_schema_of(path))
+    columns, there = columns or {}, picture_columns(parquet_schema(path))
     wanted = [name for name in there if columns.get(name, 'file') == 'file']
     stated = [name for name in wanted if name in columns]
     if len(stated or wanted) > 1:
@@ -191,19 +186,17 @@ def picture_column(
 
 def _split_header(path, columns)->tuple[str|None, list, dict]:
     "The column of pictures, the other names with one that names the pictures, and `columns` without the former."
-    schema, pictures = _schema_of(path), picture_column(path, columns)
+    schema, pictures = parquet_schema(path), picture_column(path, columns)
     if pictures is None: return None, schema.names, columns
     there = picture_columns(schema)
     header = [name for name in schema.names if name not in there]
     columns = {theirs: ours for theirs, ours in columns.items() if theirs not in there}
     named = any(our_column(columns.get(name, name) or '') == 'file' for name in header)
     if named: return pictures, header, columns
-    texts = {name.strip().lower(): name for name in header if _is_text(schema.field(name).type)}
+    texts = {name.strip().lower(): name for name in header if is_text(schema.field(name).type)}
     if 'name' in texts and texts['name'] not in columns: return pictures, header, columns | {texts['name']: 'file'}
     name = pictures if there[pictures] else _ROWS
     return pictures, [*header, name], columns | {name: 'file'}
-
-def _is_text(kind)->bool: return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 def _picture_names(path, pictures, name, n_rows)->list:
     "A name for each picture: its path beside the bytes, where each has one of its own, or the number of its row."
@@ -248,13 +241,11 @@ def _read_parquet(path, columns, separator, log, votes):
     pictures, header, columns = _split_header(path, columns)
     ours, others = _recognised(header, columns, path, votes)
     wanted = [name for name in (*ours.values(), *votes) if name not in (_ROWS, pictures)]
-    try:
+    with parquet_errors(path):
         table = pq.read_table(path, columns=wanted)
         fields = [field.with_type(pa.int8()) if field.type == pa.bool_() else field for field in table.schema]
         rows = table.cast(pa.schema(fields)).to_pandas(ignore_metadata=True)
         if (name := ours['file']) in (_ROWS, pictures): rows[name] = _picture_names(path, pictures, name, len(table))
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
     rows.index += 1
     return rows, ours, others
 

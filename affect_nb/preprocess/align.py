@@ -123,7 +123,6 @@ def align_box(
     "The face as the networks take it, by nothing but the box that it was cut out with; its edge is repeated."
     return _warp(image, box_transform(image.shape[1], image.shape[0], place, size), size, outside=None)
 
-
 # %% ../../nbs/20_preprocess/50_align.ipynb #2d8ba9d0
 def place_of(
     landmarks:np.ndarray, # (68, 2) px in the crop

@@ -13,7 +13,7 @@ from ..core.coupling import (MATCH_FORM, MATCH_FORMS, MATCH_OVER, SOFT_TEMPERATU
                                      distribution_matching_loss, soft_co_annotation_loss, tie_matrix,
                                      va_from_expressions)
 from ..core.labels import AffectOutput
-from ..core.losses import (AU_OVER, LABEL_SCHEMES, ccc_loss, check_label_scheme, labels_by, multitask_terms,
+from ..core.losses import (AU_OVER, ccc_loss, check_label_scheme, labels_by, multitask_terms,
                                    pooled_ccc_loss)
 from ..core.relatedness import Relatedness, read_relatedness
 

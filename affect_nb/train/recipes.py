@@ -9,9 +9,9 @@ __all__ = ['AFFWILDNET', 'OMG', 'MT_VGG', 'MT_VGG_GRU', 'AV_MT_VGG_GRU', 'FACEBE
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0312bd93
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 import torch
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 from ..core.labels import SEQUENCE_LENGTH
 from ..core.losses import AU_OVER, LABEL_SCHEMES
@@ -25,6 +25,8 @@ from .fastai_metrics import monitor_of
 from .precision import PRECISIONS
 
 # %% ../../nbs/50_train/20_recipes.ipynb #70e4a53b
+_Pool = Annotated[Literal['median', 'mean']|None, BeforeValidator(lambda value: None if value == 'frames' else value)]
+
 def _check_batch(batch_size, pool, set_sizes):
     "A `ValueError` for batches that are too small for CCC, or that the three sets do not fill."
     if pool and batch_size < 2:
@@ -53,7 +55,7 @@ class Recipe(Coupling):
     seed: int = 0                        # of the first weights, dropout and the order of sequences
     retry: bool = False                  # once, from another seed, where it did not learn: see `train.fit`
     remainder: Literal['drop', 'pad'] = 'drop' # frames that do not fill a sequence
-    pool: Literal['median', 'mean']|None = None # None: CCC over frames (eq. 2); else over one value per sequence
+    pool: _Pool = None                   # None, 'frames': CCC over frames (eq. 2); else over one value per sequence
     lambda_au: float = Field(1., ge=0)   # weight of the AUs where several tasks are learned (eq. 7)
     lambda_va: float = Field(1., ge=0)   # weight of valence and arousal there
     au_over: Literal['sum', 'mean'] = AU_OVER # over the AUs of a frame: eq. 5 or eq. 7
