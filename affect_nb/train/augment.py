@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['AUGMENTATIONS', 'FLIPPED', 'SHIFT', 'ANGLE', 'SCALE', 'CONTRAST', 'BRIGHTNESS', 'BLURRED', 'LEFT_PIXELS', 'HIDDEN',
            'PATCH', 'check_augmentations', 'random_maps', 'warp_faces', 'warp_landmarks', 'change_light', 'blur',
-           'occlude', 'augmented', 'Augment']
+           'occlude', 'augmented', 'Augment', 'InGrey']
 
 # %% ../../nbs/50_train/06_augment.ipynb #dd4cad3f
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
 from torch import Tensor
-from ..models.inputs import has_landmarks
+from ..models.inputs import has_landmarks, luma
 from ..synth.identity import MIRROR
 
 # %% ../../nbs/50_train/06_augment.ipynb #5d47d2ed
@@ -142,3 +142,11 @@ class Augment(Callback):
         if sound:
             raise ValueError("augment is for faces, and this network reads sound too: leave it empty")
         self.learn.xb = augmented(faces, landmarks, self.names)
+
+# %% ../../nbs/50_train/06_augment.ipynb #6b77e861
+class InGrey(Callback):
+    "Each colour becomes its luma, in all three channels."
+    order = 6 # before `Augment`
+    def before_batch(self):
+        faces, *rest = self.xb
+        self.learn.xb = luma(faces), *rest

@@ -27,7 +27,7 @@ from ..core.labels import AffectOutput, AffectTargets
 from ..files.atomic import sweep, whole
 from ..models.starting import cnn_parts
 from ..models.weights import load_weights, save_checkpoint
-from .augment import Augment
+from .augment import Augment, InGrey
 from .precision import Precision
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #af69519f
@@ -298,15 +298,16 @@ class MatchAfter(Callback):
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #4eb01063
 def fit_callbacks(
-    recipe, # a `Recipe`: schedule, clip, patience, match_after, augment
+    recipe, # a `Recipe`: schedule, clip, patience, match_after, grey, augment
 )->list:
     "What a recipe adds to fastai's loop."
     decay = [ExponentialDecayAfter(recipe.decay_after, recipe.decay_rate)] if recipe.schedule == 'decay' else []
     clip = [GradientClip(recipe.clip)] if recipe.clip else []
     stop = [EarlyStoppingCallback(recipe.monitor, patience=recipe.patience)] if recipe.patience else []
     late = [MatchAfter()] if recipe.match_after else []
+    grey = [InGrey()] if recipe.grey else []
     changed = [Augment(recipe.augment)] if recipe.augment else []
-    return [*decay, *clip, *stop, *late, *changed]
+    return [*decay, *clip, *stop, *late, *grey, *changed]
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #47ead95c
 class FrozenCNN(Callback):

@@ -41,8 +41,8 @@ def create_learner(
     weighting = {name: getattr(recipe, name) for name in ('lambda_au', 'lambda_va', 'au_over', 'labels')}
     loss, callbacks = coupled_loss(recipe, recipe.tasks, **weighting), [*fit_callbacks(recipe), *L(cbs)]
     set_seed(recipe.seed)
-    return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, precision=recipe.precision, device=device,
-                          weights=weights, path=path, pool=recipe.pool, loss_func=loss, cbs=callbacks,
+    return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, weight_decay=recipe.weight_decay,
+                          precision=recipe.precision, device=device, weights=weights, path=path, pool=recipe.pool, loss_func=loss, cbs=callbacks,
                           frozen=recipe.regime != 'end_to_end', **weighting, **recipe.arguments)
 
 # %% ../../nbs/50_train/22_fit.ipynb #c51d92ad

@@ -29,7 +29,7 @@ from .fastai_metrics import metrics_of_tasks
 from .precision import choose_device, choose_precision
 
 # %% ../../nbs/50_train/15_learner.ipynb #23a20633
-affect_adam = partial(OptimWrapper, opt=torch.optim.Adam, fused=True)
+affect_adam = partial(OptimWrapper, opt=torch.optim.AdamW, fused=True, weight_decay=0.)
 
 def affect_splitter(
     model:nn.Module, # with the paper's names for its parts
@@ -72,6 +72,7 @@ def affect_learner(
     arch:str|nn.Module='affwildnet_vgg', # a name of `list_models()`, or a model that `create_model` made
     width:float=1.0,               # scales the channels; 1.0 is the paper's size
     lr:float=1e-4,                 # Adam's learning rate
+    weight_decay:float=0.,         # decoupled (AdamW)
     precision:str='auto',          # as in `choose_precision`: 'auto', 'float32' or 'bfloat16'
     *,
     device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
@@ -101,7 +102,8 @@ def affect_learner(
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
            *L(cbs)]
     learner = Learner if tasks == ('va',) else _AffectLearner
-    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, path=path,
+    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr,
+                    wd=weight_decay, path=path,
                     metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
                     splitter=trainable_groups if frozen else affect_splitter)
     learn.precision = chosen

@@ -50,6 +50,7 @@ class Recipe(Coupling):
     schedule: Literal['decay', 'one_cycle'] = 'decay'
     decay_after: int = 10                # epochs at the full rate, for 'decay'
     decay_rate: float = Field(.9, gt=0, le=1) # factor per epoch after them
+    weight_decay: float = Field(0., ge=0) # decoupled (AdamW); the paper names none
     clip: float|None = Field(None, gt=0) # largest norm of the gradients, None: any; the paper names none
     precision: Literal[PRECISIONS] = 'auto' # by the processor: see `choose_precision`
     seed: int = 0                        # of the first weights, dropout and the order of sequences
@@ -60,6 +61,7 @@ class Recipe(Coupling):
     lambda_va: float = Field(1., ge=0)   # weight of valence and arousal there
     au_over: Literal['sum', 'mean'] = AU_OVER # over the AUs of a frame: eq. 5 or eq. 7
     labels: Literal[LABEL_SCHEMES] = 'soft' # what is learned from the shares of expressions, where there are any
+    grey: bool = False                   # every face as its luma; the paper: in colours
     augment: tuple[Literal[AUGMENTATIONS], ...] = () # what is changed at random in training; the paper: nothing
     patience: int|None = Field(None, ge=1) # epochs without progress in the validation before it stops; None: no stop
     regime: Literal['end_to_end', 'cnn_frozen', 'cnn_first'] = 'end_to_end' # see `train.fit`
@@ -115,7 +117,7 @@ def _problem_in_words(problem):
     return f"{name} is {repr(problem['input'])[:60]}: {message[0].lower()}{message[1:]}"
 
 # %% ../../nbs/50_train/20_recipes.ipynb #8fbef147
-_LATER_ENTRIES = dict(labels='soft', va_from_expressions=False, augment=())
+_LATER_ENTRIES = dict(labels='soft', va_from_expressions=False, augment=(), grey=False, weight_decay=0.)
 
 def deciding_entries(
     recipe:Recipe,
