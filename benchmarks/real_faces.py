@@ -11,6 +11,7 @@ folder, so that a study that was stopped goes on. `python benchmarks/real_faces.
 """
 import argparse
 import json
+import math
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -153,7 +154,7 @@ def claim_rows(found) -> list[dict]:
     from affect_nb.analysis.compare import verdicts
     rows = []
     for claim, row in verdicts(found).iterrows():
-        numbers = {name: round(float(row[name]), 4) for name in ("difference", "spread", "low", "high", "p", "p_holm")}
+        numbers = {name: None if math.isnan(row[name]) else round(float(row[name]), 4) for name in ("difference", "spread", "low", "high", "p", "p_holm")}
         rows.append({"claim": f"{claim}, {row['score']}", **numbers, "seeds_for": int(row["seeds_for"]), "n_seeds": int(row["n_seeds"]), "holds": row["holds"]})
     return rows
 

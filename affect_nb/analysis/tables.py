@@ -167,6 +167,7 @@ def training_note(
     width:float,  # of the networks
     *details:str, # 'sequences of 20 frames', '6 epochs'
     norm:str="",  # 'batch', or ''
+    size:int=96,  # px to which a network reduces its faces; 96: as they are
     seeds:int=1,  # trainings of each network
     seed:int=0,   # of the first
     trained:str="", # in which precision: see `trained_in`
@@ -174,6 +175,7 @@ def training_note(
     "How networks were trained, in one sentence."
     parts = [f"Width {width}", *details, f"{counted(seeds, 'seed')} from {seed}"]
     if norm: parts.insert(1, "batch normalisation in the VGGs (the paper has none)")
+    if size != 96: parts.insert(1, f"faces of {size} px")
     if trained: parts.append(f"trained in {trained}")
     return f"{', '.join(parts)}."
 

@@ -19,7 +19,7 @@ from ..data.loaders import AffectDL
 def window_outputs(
     model:nn.Module, # reads faces alone
     dataset,         # windows with labels
-    batch:int=256,   # windows at a time
+    batch:int=128,   # windows at a time
 )->tuple[AffectOutput, AffectTargets]: # (windows, frames, ...), on the CPU
     "What a network predicts for windows, and their labels; in float32, one after the other."
     device, outputs, targets = next(model.parameters()).device, [], []

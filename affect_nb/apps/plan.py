@@ -101,6 +101,7 @@ def _look_at_weights(notebook:str, name:str, path:str, real:bool)->Finding:
             way = f"give a checkpoint of `affect_nb import-weights`, or {name}: random"
             return Finding(notebook, name, "wrong", f"a CNN would start from random numbers; {way}")
         return Finding(notebook, name, "random", "the CNN starts from random numbers")
+    if path == "shipped": return Finding(notebook, name, "ok", "the CNN of the installed network, of real faces")
     if path == "first_look": return Finding(notebook, name, "ok", "the CNN of 02_first_look, of drawn faces")
     try: return Finding(notebook, name, "ok", str(tensors_file(path)))
     except ValueError as error: return Finding(notebook, name, "wrong", str(error))

@@ -15,7 +15,8 @@ from ..core.labels import AUS17, AUS17_TABLE5
 from ..models.registry import fitting_arguments
 from ..train.jobs_chain import mt_chain
 from ..train.jobs_database import adapt_recipe, clips_of
-from ..train.recipes import (Recipe, affwildnet_recipe, facebehaviornet_recipe, mt_vgg_recipe, omg_recipe)
+from ..train.recipes import (Recipe, affwildnet_recipe, facebehaviornet_recipe, mt_vgg_recipe, omg_recipe,
+                                     shape_arguments)
 
 # %% ../../nbs/70_apps/28_trainings.ipynb #026cc442
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ _TABLE2 = {'VGG-16': ('vgg16', 'imagenet_vgg'), 'ResNet-50': ('resnet50', 'image
 def _affwild_recipe(given, **changes):
     "The recipe of networks of valence and arousal."
     entries = {name: given[name] for name in ('width', 'length', 'batch_size', 'lr', 'seed')}
-    arguments = dict(dropout=.5, norm=given['norm'] or None)
+    arguments = dict(dropout=.5, **shape_arguments(given['norm'], given['size']))
     return affwildnet_recipe(given['recipe'], **entries, epochs=given['epochs'], arguments=arguments).replace(**changes)
 
 def _trainings_of_table2(notebook, given, prepared, sources)->Iterator[Training]:
@@ -83,7 +84,7 @@ _TABLE3 = ('resnet50', 'resnet_rnn', 'cnn_1rnn', 'cnn_3rnn')
 def _trainings_of_table3(notebook, given, prepared, sources)->Iterator[Training]:
     names = ('width', 'length', 'batch_size', 'lr', 'seed', 'epochs', 'regime', 'pool')
     entries = {name: given[name] for name in names}
-    arguments = dict(dropout=.5, rnn_dropout=.2, norm=given['norm'] or None)
+    arguments = dict(dropout=.5, rnn_dropout=.2, **shape_arguments(given['norm'], given['size']))
     recipe = omg_recipe(given['recipe'], **entries, arguments=arguments)
     source = sources.get('omg-emotion')
     part = Part('omg-emotion', clips_of(source, 'train', ('va',)) if source else None, holds_out=False)
@@ -112,7 +113,7 @@ def _chain_of(given, number):
     first = frames | dict(epochs=given['pretrain_epochs'])
     each = dict(visual_va=first, audio_va=first, mt_vgg=frames, mt_vgg_audio=frames)
     shared = {name: given[name] for name in ('width', 'length', 'batch_size', 'epochs', 'lr', 'precision')}
-    return mt_chain(given['recipe'], each=each, seed=number, arguments=dict(norm=given['norm'] or None), **shared)
+    return mt_chain(given['recipe'], each=each, seed=number, arguments=shape_arguments(given['norm'], given['size']), **shared)
 
 def _trainings_of_table4(notebook, given, prepared, sources)->Iterator[Training]:
     learned = dict(pretrain='aff-wild', train='aff-wild2')
@@ -149,7 +150,7 @@ def _joint_base(given, make, **changes):
     "A recipe of several label sets."
     entries = {name: given[name] for name in ('width', 'batch_size', 'epochs', 'lr', 'precision')}
     recipe = make(given['recipe'], **entries, **changes)
-    return recipe.replace(arguments=recipe.arguments | dict(norm=given['norm'] or None))
+    return recipe.replace(arguments=recipe.arguments | shape_arguments(given['norm'], given['size']))
 
 def _trainings_of_table5(notebook, given, prepared, sources)->Iterator[Training]:
     names, make = ('aff-wild2', 'gft'), mt_vgg_recipe if given['network'] == 'mt_vgg' else facebehaviornet_recipe

@@ -73,7 +73,7 @@ def make_cnn(
     width:float=1.0,           # scales the channels; 1.0 is the paper's size
     taps:tuple=LAST_POOL,      # which maps it gives: '2nd-pool', 'last-conv', 'last-pool'
     norm:str|None=None,        # of a VGG: None as in the paper, or 'batch'
-    size:int=FACE_SIZE,        # px, height and width of a face; below FACE_SIZE a VGG reduces larger ones to it
+    size:int=FACE_SIZE,        # px, height and width of a face; below FACE_SIZE VGG and ResNet reduce larger ones to it
     pretrained:bool=False,     # of timm: download its weights
 )->nn.Module:                  # with `forward(faces) -> dict` and `tap_shape(tap, size)`
     "The convolutional part of a network."
@@ -82,8 +82,9 @@ def make_cnn(
     if pretrained and not name.startswith('timm:'):
         raise ValueError(f"pretrained=True downloads timm's weights; {name!r} takes its own by `load_weights` "
                          "(see `models.pretrained`)")
-    if name == 'vgg16': return VGG16(width, taps=taps, norm=norm, size=size if size < FACE_SIZE else None)
-    if name in ('resnet50', 'resnet50_caffe'): return ResNet50(width, taps=taps, caffe=name == 'resnet50_caffe')
+    fewer = size if size < FACE_SIZE else None
+    if name == 'vgg16': return VGG16(width, taps=taps, norm=norm, size=fewer)
+    if name in ('resnet50', 'resnet50_caffe'): return ResNet50(width, taps=taps, caffe=name.endswith('caffe'), size=fewer)
     if name.startswith('timm:'):
         return TimmCNN(name.removeprefix('timm:'), taps=taps, size=size, pretrained=pretrained)
     raise ValueError(f"cnn is {name!r}, allowed are {', '.join(CNNS)}")

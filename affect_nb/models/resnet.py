@@ -8,7 +8,7 @@ __all__ = ['RESNET50_LAYOUT', 'resnet_stage', 'ResNet50']
 # %% ../../nbs/40_models/12_resnet.ipynb #1d9b56d6
 from torch import Tensor, nn
 from ..core.labels import FACE_SIZE
-from .backbones import LAST_POOL, TAPS, check_taps, scaled
+from .backbones import LAST_POOL, TAPS, check_taps, reduced, scaled
 
 # %% ../../nbs/40_models/12_resnet.ipynb #4a7dbd4e
 RESNET50_LAYOUT = ((64, 3), (128, 4), (256, 6), (512, 3)) # channels inside the bottlenecks and how many, of each stage
@@ -37,10 +37,11 @@ class ResNet50(nn.Module):
         *,
         taps:tuple=LAST_POOL,  # which of `TAPS` to return
         caffe:bool=False,      # VGGFace2's layout: stride on the first 1x1, max-pooling without padding
+        size:int|None=None,    # px: larger faces are reduced to it first; None: they are read as they are
     ):
         super().__init__()
         check_taps(taps)
-        self.taps, self.caffe = tuple(taps), caffe
+        self.taps, self.caffe, self.size = tuple(taps), caffe, size
         inner = [scaled(channels, width) for channels, _ in RESNET50_LAYOUT]
         self.channels = (inner[0], *(channels*_EXPANSION for channels in inner))
         self.conv1, self.bn1 = nn.Conv2d(3, inner[0], 7, 2, padding=3, bias=False), nn.BatchNorm2d(inner[0])
@@ -55,7 +56,8 @@ class ResNet50(nn.Module):
             nn.init.kaiming_normal_(layer.weight, mode='fan_out', nonlinearity='relu')
 
     def forward(self, faces:Tensor)->dict[str, Tensor]:
-        features = {'2nd-pool': self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(faces)))))}
+        low = self.maxpool(self.relu(self.bn1(self.conv1(reduced(faces, self.size)))))
+        features = {'2nd-pool': self.layer1(low)}
         if self.taps != ('2nd-pool',):
             features['last-conv'] = self.layer4(self.layer3(self.layer2(features['2nd-pool'])))
         if 'last-pool' in self.taps: features['last-pool'] = self.avgpool(features['last-conv'])

@@ -102,9 +102,8 @@ def affect_learner(
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
            *L(cbs)]
     learner = Learner if tasks == ('va',) else _AffectLearner
-    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr,
-                    wd=weight_decay, path=path,
-                    metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
+    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, wd=weight_decay,
+                    path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
                     splitter=trainable_groups if frozen else affect_splitter)
     learn.precision = chosen
     return learn

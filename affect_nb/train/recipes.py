@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AFFWILDNET', 'OMG', 'MT_VGG', 'MT_VGG_GRU', 'AV_MT_VGG_GRU', 'FACEBEHAVIORNET', 'Recipe', 'recipe_of',
-           'deciding_entries', 'affwildnet_recipe', 'omg_recipe', 'mt_vgg_recipe', 'mt_vgg_gru_recipe',
-           'av_mt_vgg_gru_recipe', 'facebehaviornet_recipe']
+           'deciding_entries', 'affwildnet_recipe', 'shape_arguments', 'omg_recipe', 'mt_vgg_recipe',
+           'mt_vgg_gru_recipe', 'av_mt_vgg_gru_recipe', 'facebehaviornet_recipe']
 
 # %% ../../nbs/50_train/20_recipes.ipynb #0312bd93
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
-from ..core.labels import SEQUENCE_LENGTH
+from ..core.labels import FACE_SIZE, SEQUENCE_LENGTH
 from ..core.losses import AU_OVER, LABEL_SCHEMES
 from ..models.inputs import hears
 from ..models.outputs import aus_of, tasks_of
@@ -91,11 +91,7 @@ class Recipe(Coupling):
         "The AUs that its network predicts, by number; () where it predicts none."
         return aus_of(self.network)
 
-    @cached_property
-    def sound(self)->bool:
-        "Does its network read sound?"
-        return hears(self.network)
-
+    sound = property(lambda self: hears(self.network), doc="Does its network read sound?")
     name = property(lambda self: checkpoint_name(self.arch), doc="Its checkpoint's name in a folder of weights.")
     monitor = property(lambda self: monitor_of(self.tasks), doc="The metric that decides which epoch is the best.")
 
@@ -158,6 +154,16 @@ def affwildnet_recipe(
 )->Recipe:
     "The recipe of AffWildNet, with changes."
     return _recipe_of(AFFWILDNET, preset, changes)
+
+# %% ../../nbs/50_train/20_recipes.ipynb #8c73a98a
+def shape_arguments(
+    norm:str, # 'batch', or '' for none
+    size:int, # px, to which a network reduces its faces; FACE_SIZE: as they are
+)->dict:      # arguments of a network
+    "The arguments that an experiment's `norm` and `size` stand for."
+    if not 16 <= size <= FACE_SIZE:
+        raise ValueError(f"size is {size}, allowed are 16 to {FACE_SIZE} px")
+    return dict(norm=norm or None, **({} if size == FACE_SIZE else dict(size=size)))
 
 # %% ../../nbs/50_train/20_recipes.ipynb #4c3fa55c
 _OMG = dict(arch='cnn_3rnn', arguments=dict(dropout=.5, rnn_dropout=.2), remainder='pad')
