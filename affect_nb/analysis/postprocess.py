@@ -16,16 +16,16 @@ from ..core.labels import SEQUENCE_LENGTH
 from ..core.metrics import ccc, check_pool
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #c072e688
-_FIXED_NUMBERS = {'median': 0, 'mean': 0, 'shift': 1, 'scale': 2} # step -> how many numbers are fixed with its choice
+_FIXED_NUMBERS = {'median': 0, 'mean': 0, 'shift': 1, 'scale': 2, 'clip': 2} # step -> how many numbers are fixed with its choice
 _LEVELS = ('frame', 'utterance')
 
 @dataclass(frozen=True)
 class Step:
     "One step of a chain, for one dimension."
-    name: str           # 'median', 'mean': of a window; 'shift': add a number; 'scale': stretch about a centre
+    name: str           # 'median', 'mean': of a window; 'shift': add a number; 'scale': stretch about a centre; 'clip': keep within
     level: str = 'frame'# 'frame': within sequences; 'utterance': over the utterances of a video
-    window: int = 0     # frames or utterances, odd; 0 for 'shift' and 'scale'
-    numbers: tuple = () # 'shift': (what is added,); 'scale': (factor, centre)
+    window: int = 0     # frames or utterances, odd; 0 for the others
+    numbers: tuple = () # 'shift': (what is added,); 'scale': (factor, centre); 'clip': (low, high)
 
     def __post_init__(self):
         object.__setattr__(self, 'numbers', tuple(self.numbers))
@@ -38,6 +38,8 @@ class Step:
         finite = all(isinstance(n, (int, float)) and math.isfinite(n) for n in self.numbers)
         if len(self.numbers) != count or not finite:
             raise ValueError(f"numbers of {self.name} are {self.numbers}, allowed are {count} finite numbers")
+        if self.name == 'clip' and self.numbers[0] >= self.numbers[1]:
+            raise ValueError(f"numbers of clip are {self.numbers}, allowed are a low and a higher one")
 
     def _check_window(self):
         if not isinstance(self.window, int) or isinstance(self.window, bool):
@@ -63,6 +65,7 @@ def _filtered(values, groups, order, window, name):
 def _apply_step(step, values, groups, order):
     "(n,) `values` after `step`; a filter reaches over one of `groups`, in the order of `order`."
     if step.name == 'shift': return values + step.numbers[0]
+    if step.name == 'clip': return values.clip(*step.numbers)
     if step.name == 'scale': return step.numbers[1] + step.numbers[0]*(values - step.numbers[1])
     return _filtered(values, groups, order, step.window, step.name)
 
