@@ -3,7 +3,8 @@ from . import affwildnet, baselines, facebehaviornet, fusion, multi_rnn, multita
 from .backbones import TAPS, VGG16
 from .fusion import decision_weights
 from .registry import create_model, list_models, register_model
+from .shipped import list_weights, load_pretrained
 from .weights import load_checkpoint, save_checkpoint
 
-__all__ = ["list_models", "create_model", "register_model", "load_checkpoint", "save_checkpoint", "TAPS", "VGG16",
+__all__ = ["list_models", "create_model", "register_model", "load_checkpoint", "save_checkpoint", "list_weights", "load_pretrained", "TAPS", "VGG16",
            "decision_weights"]
