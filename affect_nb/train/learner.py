@@ -72,7 +72,6 @@ def affect_learner(
     arch:str|nn.Module='affwildnet_vgg', # a name of `list_models()`, or a model that `create_model` made
     width:float=1.0,               # scales the channels; 1.0 is the paper's size
     lr:float=1e-4,                 # Adam's learning rate
-    weight_decay:float=0.,         # decoupled (AdamW)
     precision:str='auto',          # as in `choose_precision`: 'auto', 'float32' or 'bfloat16'
     *,
     device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
@@ -84,6 +83,7 @@ def affect_learner(
     lambda_va:float=1.,            # weight of valence and arousal (eq. 7)
     au_over:str=AU_OVER,           # over the AUs of a frame: 'mean' (eq. 7) or 'sum' (eq. 5)
     labels:str='soft',             # what is learned from the shares of expressions: see `core.losses.LABEL_SCHEMES`
+    weight_decay:float=0.,         # decoupled (AdamW)
     frozen:bool=False,             # the CNN keeps the weights it starts from
     cbs=None,                      # further callbacks, one or a list
     path='.',                      # folder of the learner
