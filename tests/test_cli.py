@@ -471,6 +471,9 @@ def test_train_refuses(trained, model, tmp_path):
     refuses("'cnn' more than once", options=("--weights", f"cnn={model}", "--weights", f"cnn={model}"))
     refuses("2 whole networks and the part cnn", options=("--weights", model, "--weights", model, "--weights", f"cnn={model}"))
     refuses("--set dropuot: affwildnet_vgg has no such argument", "dropout", options=("--set", "dropuot=.1"))
+    refuses("--set dropuot", "entries of a recipe are", "augment", "weight_decay", options=("--set", "dropuot=.1"))
+    refuses("augment", "'twist'", "'flip'", options=("--set", "augment=[twist]"))
+    refuses("epochs is 0", options=("--set", "epochs=0"))
     refuses("--set is 'dropout'", "norm=batch", options=("--set", "dropout"))
     refuses("--regime", "cnn_frozen", options=("--regime", "frozen"), code=2)
     refuses("--validation", "official", options=("--validation", "test"), code=2)
@@ -546,7 +549,7 @@ JOINT = ("--recipe", "smoke", "--width", 1/16, "--batch-size", 12, "--device", "
 
 @pytest.fixture(scope="module")
 def joined(two):
-    said = affect("train-joint", *both(two), "--out", two/"run", *JOINT, "--match-form", "bce", "--relatedness", "aff-wild2", "--set", "dropout=0.25", "--every", 2)
+    said = affect("train-joint", *both(two), "--out", two/"run", *JOINT, "--match-form", "bce", "--relatedness", "aff-wild2", "--set", "dropout=0.25", "--set", "augment=[flip, light]", "--every", 2)
     said.does("VA-Set: affectnet, ", "AU-Set: disfa, ", "EXPR-Set: affectnet, ", "task_mean: ", two/"run"/"weights"/"facebehaviornet.json")
     return two/"run"
 
@@ -555,7 +558,7 @@ def test_train_joint_follows_its_options(joined):
     card = read_card(joined/"weights"/"facebehaviornet")
     recipe = card.notes["recipe"]
     assert (recipe["coupling"], recipe["match_form"], recipe["relatedness"], recipe["batch_size"], recipe["epochs"], recipe["seed"]) == ("both", "bce", "aff-wild2", 12, 1, 0)
-    assert card.width == 1/16 and recipe["arguments"] == dict(dropout=.25, norm="batch") and (card.notes["every"], card.notes["validation"]) == (2, "holdout")
+    assert card.width == 1/16 and recipe["arguments"] == dict(dropout=.25, norm="batch") and recipe["augment"] == ["flip", "light"] and (card.notes["every"], card.notes["validation"]) == (2, "holdout")
     assert {part["database"] for part in card.notes["parts"]} == {"affectnet", "disfa"} and {path.name for path in (joined/"faces").iterdir()} == {"affectnet", "disfa"}
 
 
@@ -754,7 +757,7 @@ def test_predict_knows_its_devices(media, model, tmp_path):
 # run and bench
 
 def test_run_refuses(tmp_path):
-    affect("run", "dmeo", "--out", tmp_path/"run").refuses("'dmeo'", "demo, paper, smoke")
+    affect("run", "dmeo", "--out", tmp_path/"run").refuses("'dmeo'", "demo, paper, real_faces, smoke")
     affect("run", tmp_path/"mine.yaml").refuses("mine.yaml: no such preset file")
     (tmp_path/"mine.yaml").write_text("title: mine\nnotebook: {}\n")
     affect("run", tmp_path/"mine.yaml").refuses("mine.yaml", "notebook: Extra inputs", "allowed keys are title, notebooks")

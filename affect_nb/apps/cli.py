@@ -277,7 +277,8 @@ _Weights = Annotated[list[str], typer.Option(
     help="A checkpoint to start from; part=path fills a part, as cnn=vgg_face.json; several paths are a fusion's "
          "members.")]
 _Settings = Annotated[list[str], typer.Option(
-    "--set", "-s", help="option=value for the network, such as norm=batch; may be given many times.")]
+    "--set", "-s", help="option=value for the network or the recipe, such as norm=batch or "
+                         "augment=[flip, shift]; may be given many times.")]
 _VALIDATIONS = Literal["holdout", "official", "subject_exclusive"]
 _Validation = Annotated[_VALIDATIONS, typer.Option(
     help="People of the training parts, or the releases' validation parts where they have one; subject_exclusive: "
@@ -298,14 +299,19 @@ def _reader_options(pairs:list[str], on_fault:str)->dict:
 _ADAPTED = "omg-emotion" # Section V.B adapts networks to it, and its release has a validation part
 
 def _with_settings(make, preset, settings, **changes):
-    "The recipe that `make` gives for the preset, with changes, and with `settings` of the network."
+    "The recipe that `make` gives for the preset, with changes, and with `settings` of the network or the recipe."
     from affect_nb.models.registry import model_arguments
+    from affect_nb.train.recipes import Recipe
     recipe = make(preset, **changes)
     allowed = [name for name in model_arguments(recipe.arch) if name != "width"]
-    unknown = [name for name in settings if name not in ("width", *allowed)]
+    entries = [name for name in Recipe.model_fields if name not in ("arch", "arguments", *allowed)]
+    unknown = [name for name in settings if name not in (*allowed, *entries)]
     if unknown:
-        raise ValueError(f"--set {unknown[0]}: {recipe.arch} has no such argument, it has {', '.join(allowed)}")
-    return make(preset, **changes, arguments={**recipe.arguments, **settings}) if settings else recipe
+        raise ValueError(f"--set {unknown[0]}: {recipe.arch} has no such argument, it has {', '.join(allowed)}; "
+                         f"entries of a recipe are {', '.join(entries)}")
+    changes |= {name: value for name, value in settings.items() if name in entries}
+    own = {name: value for name, value in settings.items() if name in allowed}
+    return make(preset, **changes, arguments={**recipe.arguments, **own}) if settings else recipe
 
 def _recipe(database, preset, settings, **changes):
     "The recipe for one database with valence and arousal."
