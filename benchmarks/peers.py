@@ -121,11 +121,12 @@ def open_ours(model: str | Path | None = None) -> Peer:
     from affect_nb.core.labels import EXPRESSIONS
     from affect_nb.data.sequences import normalise_faces, scale_landmarks
     from affect_nb.models.inputs import hears
+    from affect_nb.models.outputs import tasks_of
     try: predictor = Predictor.load(model, device="cpu", precision="float32")
     except ValueError as error:
         if model is not None: raise
         raise Absent(str(error).splitlines()[0].rstrip(":")) from None
-    if "expression" not in predictor.model.tasks or hears(predictor.model):
+    if "expression" not in tasks_of(predictor.model) or hears(predictor.model):
         raise Absent(f"{predictor.card.architecture} ({predictor.path}) does not score expressions from faces alone")
 
     @torch.inference_mode()
@@ -158,7 +159,7 @@ def open_fer(given: str | Path | None = None) -> Peer:
 def open_emotiefflib(given: str | None = None) -> Peer:
     """A network of EmotiEffLib, as its own package runs it."""
     name = given or "enet_b0_8_best_vgaf"
-    if importlib.util.find_spec("emotiefflib") is None: raise Absent("the package emotiefflib is not installed")
+    if not _imports("emotiefflib"): raise Absent("the package emotiefflib is not installed")
     files = {engine: Path.home()/".emotiefflib"/f"{name}{suffix}" for engine, suffix in (("onnx", ".onnx"), ("torch", ".pt"))}
     engine = next((engine for engine, file in files.items() if file.is_file() and _imports(*dict(onnx=("onnx", "onnxruntime"), torch=("timm",))[engine])), None)
     if engine is None: raise Absent(f"neither {files['onnx']} nor {files['torch']} is here with what runs it (onnx and onnxruntime, or timm)")
@@ -183,7 +184,7 @@ def open_py_feat(given: str | Path | None = None) -> Peer:
     """The residual masking network of py-feat: RGB, 224x224, in [0, 1]."""
     import numpy as np
     import torch
-    if importlib.util.find_spec("feat") is None: raise Absent("the package py-feat is not installed")
+    if not _imports("feat"): raise Absent("the package py-feat is not installed")
     from feat.emo_detectors.ResMaskNet.resmasknet_test import ResMasking
     from feat.utils import FEAT_EMOTION_COLUMNS
     path = Path(given) if given else py_feat_weights()

@@ -41,6 +41,11 @@ def twin(request, tmp_path_factory):
 def listed(tmp_path_factory): return write_database("fer-plus", tmp_path_factory.mktemp("listed")/"twin", progress=False, **TINY)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_smallest_twin_has_every_part(form):
+    assert {*twin_truth(form, size="smoke").split} == {"train", "validation", "test"}
+
+
 # the rules, one picture at a time
 
 def by_hand(votes, rule):
