@@ -208,15 +208,43 @@ def test_own_takes_columns_of_votes_for_what_they_are_called(tmp_path):
     assert open_database("own", tmp_path/"v.csv").frames().expression.tolist() == [4]
 
 
-def test_votes_that_are_not_used_are_told(tmp_path):
-    "A column that is the expression wins over votes, and a single column of votes gives no shares: both are noted."
-    table = pd.DataFrame(dict(file=["a.png"], votes_anger=[7], votes_fear=[3], expression=["fear"]))
+def test_votes_beside_an_expression_give_its_shares(tmp_path):
+    "The class is the column's, the shares are the votes', named or not; where they differ a note counts it."
+    table = pd.DataFrame(dict(file=["a.png", "b.png", "c.png"], votes_anger=[7, 1, 0], votes_fear=[3, 9, 0], expression=["fear", "fear", "anger"]))
+    for name in table.file: Image.new("L", (8, 8), 90).save(tmp_path/name)
+    table.to_csv(tmp_path/"labels.csv", index=False)
+    for options in ({}, dict(votes=["votes_anger", "votes_fear"])):
+        own = open_database("own", tmp_path, **options)
+        labels = own.frames()
+        assert labels.expression.tolist() == [EXPRESSIONS.index(name) for name in ("Fear", "Fear", "Anger")]
+        np.testing.assert_allclose(labels[["share_anger", "share_fear", "share_neutral"]], [[.7, .3, 0], [.1, .9, 0], [np.nan]*3], rtol=1e-6)
+        assert any("in 1 of 2 rows another than most votes are for" in note for note in own.notes)
+    assert "share_anger" not in open_database("own", tmp_path, votes={}).frames()
+
+
+def test_a_single_column_of_votes_is_told(tmp_path):
+    table = pd.DataFrame(dict(file=["a.png"], votes_anger=[7], valence=.5))
     Image.new("L", (8, 8), 90).save(tmp_path/"a.png")
-    for dropped, said in (([], "votes_anger, votes_fear give no shares: another column is the expression"),
-                          (["votes_fear", "expression"], "votes_anger give no shares: there is one of them, and shares need two or more")):
-        table.assign(valence=.5).drop(columns=dropped).to_csv(tmp_path/"labels.csv", index=False)
-        own = open_database("own", tmp_path)
-        assert any(said in note for note in own.notes) and "share_anger" not in own.frames()
+    table.to_csv(tmp_path/"labels.csv", index=False)
+    own = open_database("own", tmp_path)
+    assert any("votes_anger gives no shares: there is one of them, and shares need two or more" in note for note in own.notes)
+    assert "share_anger" not in own.frames()
+
+
+def test_columns_of_pictures_are_files_or_nothing(tmp_path):
+    "Whatever else a column is made, the message names it and what is allowed; a file is a file by each of its names."
+    table = pd.DataFrame(dict(face=[png(1), png(2)], mask=[png(3), png(4)], emotion=["happy", "sad"]))
+    path = tmp_path/"faces.parquet"
+    table.to_parquet(path)
+    for ours in ("file", "image", "path"):
+        own = open_database("own", path, columns=f"face:{ours},mask:")
+        assert [int(frame.image[0, 0, 0]) for frame in open_clip(own.source(own.clips[0]))] == [1, 2]
+    for columns, texts in (("face:expression,emotion:", ("column 'face' holds pictures", "makes 'expression' of it", "allowed are file, path, image", "None")),
+                           ("face:file,mask:au1", ("column 'mask' holds pictures", "makes 'au1' of it")),
+                           ("image:face,mask:", ("no column 'image' to rename", "did you mean columns={'face': 'image'}?")),
+                           ("emotoin:expression,mask:", ("no column 'emotoin' to rename", "did you mean 'emotion'?"))):
+        with pytest.raises(ValueError) as error: open_database("own", path, columns=columns)
+        assert all(text in str(error.value) for text in texts), str(error.value)
 
 
 def test_a_set_of_which_nothing_can_be_read_is_an_error(tmp_path):
