@@ -33,7 +33,8 @@ def script_options(
     "What can be chosen of a benchmark."
     functions = [part for part in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(part, ast.FunctionDef)]
     wanted = next((part.args for part in functions if part.name == "run"), None)
-    if wanted is None: raise ValueError(f"{path} has no function run")
+    if wanted is None:
+        raise ValueError(f"{path} has no function run")
     return [argument.arg for argument in (*wanted.args, *wanted.kwonlyargs)]
 
 def run_script(
@@ -48,7 +49,6 @@ def run_script(
     *printed, result = done.stdout.strip().splitlines()
     if printed: print("\n".join(printed), file=sys.stderr)
     return json.loads(result)
-
 
 # %% ../../nbs/70_apps/35_bench.ipynb #ee54b7ff
 def _is_table(value)->bool:
@@ -96,4 +96,3 @@ def run_benchmarks(
         write_json(Path(out)/f"{name}.json", {"figures": figures, "where": environment()})
         rows += [(name, figure, value) for figure, value in flat_figures(figures).items()]
     return pd.DataFrame(rows, columns=["benchmark", "figure", "value"])
-

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
@@ -140,9 +141,7 @@ class Database:
 # %% ../../nbs/25_databases/10_base.ipynb #0c97c139
 def _sorted_clips(database):
     "The clips that the adapter finds, by split and name; without any, an error that says what is there instead."
-    if not database.root.is_dir():
-        raise ValueError(f"{database.root} is not a folder; {database.name} is expected there: "
-                         f"{_layout_text(database.manifest)}")
+    if not database.root.is_dir(): raise ValueError(_no_folder(database.root, database.manifest))
     clips = reading(lambda: list(database._find_clips()), database.log)
     if not clips: raise ValueError(_nothing_found(database))
     return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), clip.name))
@@ -195,8 +194,19 @@ def _nearest_layout(root, manifest)->str:
             if file:
                 return (f"The nearest: {file.relative_to(root)} is {path}{of} without {above}/ around it: "
                         "put it there, or give the folder above")
-        if file := _first_match(root, path): return f"The nearest: {file.relative_to(root)} is there{of}"
+        if file := _first_match(root, path):
+            return f"The nearest: {file.relative_to(root)} is there{of}"
     return ''
+
+# %% ../../nbs/25_databases/10_base.ipynb #3bf644dd
+def _no_folder(path, manifest)->str:
+    "The message for a path that is no folder: there is none, or it is a file of a release."
+    if not path.exists():
+        return f"{path}: no such file or folder; {manifest.name} is expected there: {_layout_text(manifest)}"
+    depths = (entry.count('/') for paths in _layouts(manifest).values() for entry in paths
+              if fnmatch('/'.join(path.parts[-1 - entry.count('/'):]), re.sub(r'\{[^}]*\}', '*', entry)))
+    folder = path.parents[next(depths, 0)]
+    return f"{path} is a file; {manifest.name} is read from its folder, so give {folder}: {_layout_text(manifest)}"
 
 # %% ../../nbs/25_databases/10_base.ipynb #d76a3a34
 def _nothing_found(database)->str:

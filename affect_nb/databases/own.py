@@ -17,7 +17,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE_COLUMNS
-from .label_files import checked, without_repeats
+from .label_files import checked, is_empty_column, require_rows, without_repeats
 from .base import (SPLITS, Clip, Database, check_switches, label_table, register_database,
                                       split_side)
 from .manifests import Label
@@ -46,7 +46,6 @@ def _refuse_near_misses(option, names):
         raise ValueError(f"{option}: {name!r} is none of the seven expressions; did you mean {meant!r}? "
                          f"Allowed are {', '.join(_EXPRESSION)}; a class of another name has no expression")
 
-
 # %% ../../nbs/25_databases/23_own.ipynb #25ecbea6
 _COMPOUND = {'raf-db': COMPOUND_RAFDB, 'emotionet': COMPOUND_EMOTIONET}
 
@@ -56,7 +55,8 @@ def _class_names(classes)->dict|None:
     if isinstance(classes, str): classes = _typed_classes(classes)
     pairs = list(classes.items() if isinstance(classes, dict) else enumerate(classes))
     wrong = [number for number, _ in pairs if not re.fullmatch(r'-?\d+', str(number).strip())]
-    if wrong: raise ValueError(f"classes has the number {wrong[0]!r}, allowed are whole numbers: {{number: name}}")
+    if wrong:
+        raise ValueError(f"classes has the number {wrong[0]!r}, allowed are whole numbers: {{number: name}}")
     names = {int(number): str(name).strip() for number, name in pairs}
     if len({name.lower() for name in names.values()}) < len(names):
         raise ValueError(f"classes are {list(names.values())}, allowed is each name once")
@@ -121,6 +121,18 @@ def _split_names(splits)->dict:
             raise ValueError(f"splits= makes {ours!r} of {theirs!r}, allowed are {', '.join(SPLITS)}, or None")
     return _SPLIT | {_split_word(theirs): ours for theirs, ours in splits.items()}
 
+# %% ../../nbs/25_databases/23_own.ipynb #c7cae3ab
+def _pictures_in(path, columns)->PictureColumn|None:
+    "The pictures of a Parquet file, which has to have rows and some picture; None where they are files."
+    if path.suffix.lower() != '.parquet': return None
+    require_rows(path)
+    column = picture_column(path, columns)
+    if column is None: return None
+    if is_empty_column(path, column):
+        raise ValueError(f"{path}: column {column!r} is empty in all rows, so there is no picture; "
+                         f"columns={{{column!r}: None}} reads the labels alone")
+    return PictureColumn(path, column)
+
 # %% ../../nbs/25_databases/23_own.ipynb #7a5b460b
 @register_database
 class Own(Database):
@@ -163,8 +175,7 @@ class Own(Database):
     def _find_clips(self):
         if self._votes is None: self._votes = _votes_in(self)
         _refuse_near_misses('votes', self._votes.values())
-        column = picture_column(self.path, self._columns)
-        self._pictures = column and PictureColumn(self.path, column)
+        self._pictures = _pictures_in(self.path, self._columns)
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
         if not len(rows): return _no_rows(self, len(table))
@@ -304,7 +315,6 @@ def _votes_in(database)->dict:
     database.note(f"{database.path}: {what} {', '.join(votes)}; votes={{}} takes none")
     return vote_columns(votes)
 
-
 # %% ../../nbs/25_databases/23_own.ipynb #67b2b8ee
 def _vote_counts(database, rows, names)->np.ndarray:
     "(n, k) votes; an empty cell is none, a negative one a fault."
@@ -387,6 +397,9 @@ def _plain_paths(column)->pd.Series:
 def _with_files(database, rows):
     "The rows with `file` as a plain path, and: is it a video? One kind per table."
     text = _plain_paths(rows['file'])
+    if len(text) and (text == '').all():
+        raise ValueError(f"{database.path}: the column of the files is empty in all {len(text)} rows; "
+                         "allowed are names")
     if database._pictures is not None: # they are in the table, and have any names
         database.still = 'frame' not in rows
         return _leave_out(database, rows.assign(file=text), text == '', 'file', "is the name of a picture"), False
@@ -442,7 +455,8 @@ def _with_places(database, rows):
 def _no_rows(database, number)->list:
     "No clip, where faults say why; else a `ValueError`: there is no row, or none is left of them."
     if database.faults: return []
-    if not number: raise ValueError(f"{database.path} has no rows, only the names of its columns")
+    if not number:
+        raise ValueError(f"{database.path} has no rows, only the names of its columns")
     raise ValueError(f"{database.path}: none of its {number} rows counts; {'; '.join(database.notes)}")
 
 def _recordings(rows)->dict:

@@ -43,7 +43,14 @@ def our_column(
 
 def _is_other_name(name): return str(name).strip().lower() in _ALSO
 
-# %% ../../nbs/25_databases/20_own_table.ipynb #dc349ac6
+# %% ../../nbs/25_databases/20_own_table.ipynb #ffca64cc
+def _meant_column(theirs, ours, header)->str:
+    "What a pair of `columns=` may have meant, whose first name is no column."
+    if ours in header and our_column(theirs):
+        return f"; did you mean columns={{{ours!r}: {theirs!r}}}?"
+    near = difflib.get_close_matches(theirs, header, 1, .7)
+    return f"; did you mean {near[0]!r}?" if near else ''
+
 def _check_present(header, columns, path):
     "A `ValueError` for a column to rename that is not there."
     absent = next((theirs for theirs in columns if theirs not in header), None)
@@ -51,6 +58,7 @@ def _check_present(header, columns, path):
     hint = _meant_column(absent, columns[absent], header)
     raise ValueError(f"{path}, row 1: there is no column {absent!r} to rename, there are {', '.join(header)}{hint}")
 
+# %% ../../nbs/25_databases/20_own_table.ipynb #dc349ac6
 def _renamed(header, columns, path):
     "Theirs -> ours of the columns that the caller renames, checked."
     _check_present(header, columns, path)
@@ -59,12 +67,6 @@ def _renamed(header, columns, path):
         raise ValueError(f"columns= makes {strange[0]!r} of a column, "
                          f"allowed are {', '.join(PLACE_COLUMNS)}, {LABEL_COLUMNS}, or None to leave it out")
     return {theirs: ours and our_column(ours) for theirs, ours in columns.items()}
-
-def _meant_column(theirs, ours, header)->str:
-    "What a pair of `columns=` may have meant, whose first name is no column."
-    if ours in header and our_column(theirs): return f"; did you mean columns={{{ours!r}: {theirs!r}}}?"
-    near = difflib.get_close_matches(theirs, header, 1, .7)
-    return f"; did you mean {near[0]!r}?" if near else ''
 
 def _assigned(header, renamed, path):
     "ours -> theirs, and theirs that mean nothing here."
@@ -178,9 +180,7 @@ def _labels_in(folder):
     raise ValueError(f"{folder} holds {number}; allowed is one of them, or name the table itself "
                      f"(there are: {', '.join(others[:5]) or 'no tables'})")
 
-# %% ../../nbs/25_databases/20_own_table.ipynb #fbe5f592
-_ROWS = 'row of the table' # names pictures where nothing else does
-
+# %% ../../nbs/25_databases/20_own_table.ipynb #89ff0385
 def picture_column(
     path:Path,         # a table
     columns:dict=None, # {theirs: ours}; of two columns of pictures the one that becomes 'file', or stays, counts
@@ -203,6 +203,9 @@ def _check_pictures_stay(path, renamed):
     files = ', '.join(name for name, ours in _NAMES.items() if ours == 'file')
     raise ValueError(f"{path}, row 1: column {wrong[0][0]!r} holds pictures, and columns= makes {wrong[0][1]!r} of it; "
                      f"allowed are {files}, or None to leave it out")
+
+# %% ../../nbs/25_databases/20_own_table.ipynb #fbe5f592
+_ROWS = 'row of the table' # names pictures where nothing else does
 
 def _split_header(path, columns)->tuple[str|None, list, dict]:
     "The column of pictures, the other names with one that names the pictures, and `columns` without the former."
