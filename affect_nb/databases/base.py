@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SIDES', 'WITHOUT_MEDIA', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'has_sides', 'Database', 'are_in',
-           'check_switches', 'register_database', 'list_databases', 'database_options', 'open_database',
-           'options_of_each', 'find_videos', 'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of',
-           'is_au', 'label_table', 'matched_length']
+           'register_database', 'list_databases', 'database_options', 'open_database', 'options_of_each', 'find_videos',
+           'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of', 'is_au', 'label_table',
+           'matched_length']
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c1c26ac
 import inspect
@@ -24,6 +24,7 @@ import pandas as pd
 from .label_files import Fault, ReadingLog, by_kind, kind_text, read_table, reading
 from .manifests import Manifest, load_manifest
 from ..files.atomic import Skipped
+from ..files.switches import check_switches # adapters of others take it from here
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES, Source
 
@@ -252,15 +253,6 @@ def _labels_of(database, clip, skipped):
     except ValueError as error:
         if skipped is None: raise
         skipped.append(Skipped(clip.name, str(error)))
-
-# %% ../../nbs/25_databases/10_base.ipynb #fbfebb86
-def check_switches(
-    **options, # name -> what was given
-):
-    "A `ValueError` where an option of an adapter is neither True nor False."
-    for option, value in options.items():
-        if value not in (True, False):
-            raise ValueError(f"{option} is {value!r}, allowed are True and False")
 
 # %% ../../nbs/25_databases/10_base.ipynb #76071bf1
 def register_database(adapter):

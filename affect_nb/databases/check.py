@@ -26,6 +26,7 @@ from .label_files import by_kind, kind_text
 from .manifests import Counts
 from .splits import overlap, shared_people, split_hash
 from .statistics import LabelStatistics, doubts
+from ..files.switches import check_switches
 from ..preprocess.packed import PackedPicture
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
@@ -598,6 +599,7 @@ def check_database(
     "Hold a copy of a database against its manifest; a bad file is a line in the report, not the end."
     report = Report(name, str(folder))
     _check_options(name, options)
+    if copies is not None: check_switches(copies=copies)
     try: database = open_database(name, folder, on_fault='skip', **options) # bad rows are left out and counted
     except (ValueError, OSError) as error:
         report.add('error', folder, str(error), 'files')

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.labels import EXPRESSIONS, SHARE_COLUMNS
-from .base import Clip, Database, check_switches, label_table, register_database
+from .base import Clip, Database, label_table, register_database
 from .label_files import (column_numbers, is_empty_column, is_text, parquet_errors, parquet_schema,
                                              read_table, require_rows, without_repeats)
 from .photographs import as_expression, trusted
+from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn, PixelTable, picture_columns
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #0a78bb95

@@ -18,11 +18,11 @@ from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE_COLUMNS
 from .label_files import checked, is_empty_column, require_rows, without_repeats
-from .base import (SPLITS, Clip, Database, check_switches, label_table, register_database,
-                                      split_side)
+from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
 from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, header_of, number_cells,
                                            our_column, picture_column, read_own_table, text_cells, vote_columns)
+from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
