@@ -87,9 +87,12 @@ def open_pictures(data: str | Path, work: str | Path, split: str = "validation",
 def align(source, split: str, work: str | Path) -> tuple[dict, dict]:
     """Stores of aligned faces by clip, kept in `work`, and how many were aligned by what."""
     from affect_nb.data.store import preprocess_database
+    fresh, start = not any(Path(work).glob("*.arrow")), time.process_time()
     done = preprocess_database(source, work, split=split, progress=False)
+    spent, about = time.process_time() - start, {f"aligned by {what}": number for what, number in done.aligned.items()}
     if done.skipped: print(*done.skipped, sep="\n", file=sys.stderr)
-    return {store.path.stem: store for store in done.stores}, {f"aligned by {what}": number for what, number in done.aligned.items()}
+    if fresh: about["ms to align a picture"] = round(1000*spent/sum(map(len, done.stores)), 2)
+    return {store.path.stem: store for store in done.stores}, about
 
 
 def plain_frames(source, clip):
@@ -114,27 +117,31 @@ def together(title: str, part: list, np) -> Pictures:
 # the networks
 
 def open_ours(model: str | Path | None = None) -> Peer:
-    """A network of this package."""
+    """A network of this package, which reads pictures one by one as `Predictor` does."""
+    from dataclasses import replace
     import numpy as np
     import torch
+    from affect_nb.analysis.columns import EXPRESSION_COLUMNS
     from affect_nb.apps.predictor import Predictor
+    from affect_nb.apps.windows import WindowBatch
     from affect_nb.core.labels import EXPRESSIONS
-    from affect_nb.data.sequences import normalise_faces, scale_landmarks
-    from affect_nb.models.inputs import hears
-    from affect_nb.models.outputs import tasks_of
+    from affect_nb.data.sequences import scale_landmarks
     try: predictor = Predictor.load(model, device="cpu", precision="float32")
     except ValueError as error:
         if model is not None: raise
-        raise Absent(str(error).splitlines()[0].rstrip(":")) from None
-    if "expression" not in tasks_of(predictor.model) or hears(predictor.model):
-        raise Absent(f"{predictor.card.architecture} ({predictor.path}) does not score expressions from faces alone")
+        raise Absent(f"{str(error).splitlines()[0].rstrip(':')} the places where one is looked for; model=CARD names one") from None
+    if EXPRESSION_COLUMNS[0] not in predictor.columns or predictor.hears:
+        raise Absent(f"{predictor.card.architecture} ({predictor.path.name}) does not score expressions from faces alone")
+    predictor = replace(predictor, length=1, carry=False, windows="paper")
+    places = [predictor.columns.index(name) for name in EXPRESSION_COLUMNS]
 
-    @torch.inference_mode()
     def scores(images, landmarks):
         faces = torch.from_numpy(images if images.shape[1:3] == (SIZE, SIZE) else resized(images, SIZE)).permute(0, 3, 1, 2)[:, None]
         points = np.full((len(images), 68, 2), np.nan, np.float32) if landmarks is None else landmarks
-        output = predictor.model(normalise_faces(faces), torch.from_numpy(scale_landmarks(points))[:, None])
-        return output.expression[:, 0].float().numpy()
+        bare = np.zeros((len(images), 1), bool)
+        inputs = [faces, torch.from_numpy(scale_landmarks(points))[:, None]]
+        values, _ = predictor.run(WindowBatch(inputs, [np.zeros(1, int)]*len(images), landmarked=bare, heard=bare))
+        return values[:, 0, places]
     return Peer(predictor.card.architecture, count_parameters(predictor.model), list(EXPRESSIONS), scores, predictor.path.name)
 
 

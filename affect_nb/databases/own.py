@@ -397,9 +397,6 @@ def _plain_paths(column)->pd.Series:
 def _with_files(database, rows):
     "The rows with `file` as a plain path, and: is it a video? One kind per table."
     text = _plain_paths(rows['file'])
-    if len(text) and (text == '').all():
-        raise ValueError(f"{database.path}: the column of the files is empty in all {len(text)} rows; "
-                         "allowed are names")
     if database._pictures is not None: # they are in the table, and have any names
         database.still = 'frame' not in rows
         return _leave_out(database, rows.assign(file=text), text == '', 'file', "is the name of a picture"), False
