@@ -259,7 +259,7 @@ def test_check_names_every_broken_file_of_a_clip(tmp_path):
 def test_check_refuses(twin, tmp_path):
     affect("check", "aff-wyld", twin).refuses("'aff-wyld'", "aff-wild, aff-wild2")
     said = affect("check", "aff-wild", tmp_path/"gone")
-    assert said.code == 1 and f"error: {tmp_path/'gone'} is not a folder; aff-wild is expected there: videos/" in said.out
+    assert said.code == 1 and f"error: {tmp_path/'gone'}: no such file or folder; aff-wild is expected there: videos/" in said.out
     said = affect("check", "aff-wild2", twin)
     assert said.code == 1 and "holds no clip of aff-wild2; expected are 2020: videos/batch1" in said.out
 
@@ -518,7 +518,7 @@ def test_train_chain_stage_after_stage(releases, tmp_path):
 def test_train_chain_refuses(releases, tmp_path):
     def refuses(*texts, options=(), databases=releases, code=1): affect("train-chain", *databases, "--out", tmp_path/"run", *CHAIN, *options).refuses(*texts, code=code)
     refuses("'aff-wild2' is no database with its folder", databases=(releases[0], "aff-wild2"))
-    refuses("gone is not a folder", databases=(releases[0], f"aff-wild2={tmp_path/'gone'}"))
+    refuses("gone: no such file or folder", databases=(releases[0], f"aff-wild2={tmp_path/'gone'}"))
     refuses("only has 'mt_vg', the stages are visual_va", options=("--only", "mt_vg"))
     refuses("allowed is part=path", options=("--weights", "vgg_face"))
     refuses("gone.safetensors: no such weights file", options=("--weights", f"cnn={tmp_path/'gone'}"))
@@ -581,7 +581,7 @@ def test_train_joint_refuses(two, tmp_path):
     refuses("'disfa' is no database with its folder", "affectnet=data/affectnet", databases=("disfa",))
     refuses("disfa is given more than once", databases=both(two)[1:]*2)
     refuses("no database 'disfar'", "aff-wild, aff-wild2", databases=("disfar=x",))
-    refuses("gone is not a folder", databases=(f"disfa={tmp_path/'gone'}",))
+    refuses("gone: no such file or folder", databases=(f"disfa={tmp_path/'gone'}",))
     refuses("'quick'", "'paper', 'demo', 'smoke'", options=("--recipe", "quick"))
     refuses("relatedness is 'du'", "cognitive, aff-wild2, or a JSON file", options=("--relatedness", "du"))
     refuses("Joy", options=("--relatedness", tmp_path/"joy.json"))

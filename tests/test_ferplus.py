@@ -41,6 +41,11 @@ def twin(request, tmp_path_factory):
 def listed(tmp_path_factory): return write_database("fer-plus", tmp_path_factory.mktemp("listed")/"twin", progress=False, **TINY)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_smallest_twin_has_every_part(form):
+    assert {*twin_truth(form, size="smoke").split} == {"train", "validation", "test"}
+
+
 # the rules, one picture at a time
 
 def by_hand(votes, rule):
@@ -203,26 +208,98 @@ def test_own_takes_columns_of_votes_for_what_they_are_called(tmp_path):
     assert open_database("own", tmp_path/"v.csv").frames().expression.tolist() == [4]
 
 
-def test_votes_that_are_not_used_are_told(tmp_path):
-    "A column that is the expression wins over votes, and a single column of votes gives no shares: both are noted."
-    table = pd.DataFrame(dict(file=["a.png"], votes_anger=[7], votes_fear=[3], expression=["fear"]))
+def test_votes_beside_an_expression_give_its_shares(tmp_path):
+    "The class is the column's, the shares are the votes', named or not; where they differ a note counts it."
+    table = pd.DataFrame(dict(file=["a.png", "b.png", "c.png"], votes_anger=[7, 1, 0], votes_fear=[3, 9, 0], expression=["fear", "fear", "anger"]))
+    for name in table.file: Image.new("L", (8, 8), 90).save(tmp_path/name)
+    table.to_csv(tmp_path/"labels.csv", index=False)
+    for options in ({}, dict(votes=["votes_anger", "votes_fear"])):
+        own = open_database("own", tmp_path, **options)
+        labels = own.frames()
+        assert labels.expression.tolist() == [EXPRESSIONS.index(name) for name in ("Fear", "Fear", "Anger")]
+        np.testing.assert_allclose(labels[["share_anger", "share_fear", "share_neutral"]], [[.7, .3, 0], [.1, .9, 0], [np.nan]*3], rtol=1e-6)
+        assert any("in 1 of 2 rows another than most votes are for" in note for note in own.notes)
+    assert "share_anger" not in open_database("own", tmp_path, votes={}).frames()
+
+
+def test_a_single_column_of_votes_is_told(tmp_path):
+    table = pd.DataFrame(dict(file=["a.png"], votes_anger=[7], valence=.5))
     Image.new("L", (8, 8), 90).save(tmp_path/"a.png")
-    for dropped, said in (([], "votes_anger, votes_fear give no shares: another column is the expression"),
-                          (["votes_fear", "expression"], "votes_anger give no shares: there is one of them, and shares need two or more")):
-        table.assign(valence=.5).drop(columns=dropped).to_csv(tmp_path/"labels.csv", index=False)
-        own = open_database("own", tmp_path)
-        assert any(said in note for note in own.notes) and "share_anger" not in own.frames()
+    table.to_csv(tmp_path/"labels.csv", index=False)
+    own = open_database("own", tmp_path)
+    assert any("votes_anger gives no shares: there is one of them, and shares need two or more" in note for note in own.notes)
+    assert "share_anger" not in own.frames()
 
 
-def test_a_set_of_which_nothing_can_be_read_is_an_error(tmp_path):
-    "One bad picture is a note; where all of a set are bad, nothing can be learned from it."
-    rows = [dict(name=f"fer{number:07d}.png", split="train", png=png(9*number + 5)) | dict.fromkeys((f"votes_{name.lower()}" for name in VOTED), 1)
-            for number in range(4)]
-    for bad, level in ((1, "note"), (4, "error")):
+def test_columns_of_pictures_are_files_or_nothing(tmp_path):
+    "Whatever else a column is made, the message names it and what is allowed; a file is a file by each of its names."
+    table = pd.DataFrame(dict(face=[png(1), png(2)], mask=[png(3), png(4)], emotion=["happy", "sad"]))
+    path = tmp_path/"faces.parquet"
+    table.to_parquet(path)
+    for ours in ("file", "image", "path"):
+        own = open_database("own", path, columns=f"face:{ours},mask:")
+        assert [int(frame.image[0, 0, 0]) for frame in open_clip(own.source(own.clips[0]))] == [1, 2]
+    for columns, texts in (("face:expression,emotion:", ("column 'face' holds pictures", "makes 'expression' of it", "allowed are file, path, image", "None")),
+                           ("face:file,mask:au1", ("column 'mask' holds pictures", "makes 'au1' of it")),
+                           ("image:face,mask:", ("no column 'image' to rename", "did you mean columns={'face': 'image'}?")),
+                           ("emotoin:expression,mask:", ("no column 'emotoin' to rename", "did you mean 'emotion'?"))):
+        with pytest.raises(ValueError) as error: open_database("own", path, columns=columns)
+        assert all(text in str(error.value) for text in texts), str(error.value)
+
+
+def test_pictures_that_cannot_be_read_are_errors(tmp_path):
+    "However few: the report is not ok, and says how many of how many, in which sets."
+    rows = [dict(name=f"fer{number:07d}.png", split=split, png=png(9*number + 5)) | dict.fromkeys((f"votes_{name.lower()}" for name in VOTED), 1)
+            for number, split in enumerate(("train", "train", "train", "train", "valid"))]
+    for bad, share in ((1, "20.00%"), (4, "80.00%")):
         table = pd.DataFrame([row | (dict(png=b"no picture") if number < bad else {}) for number, row in enumerate(rows)])
         table.to_parquet(tmp_path/"faces.parquet")
-        found = [finding for finding in check_database("fer-plus", tmp_path/"faces.parquet").findings if "cannot be read" in finding.text]
-        assert [finding.level for finding in found] == [level] and f"{bad} of 4 pictures" in found[0].text
+        report = check_database("fer-plus", tmp_path/"faces.parquet")
+        found = [finding for finding in report.findings if "cannot be read" in finding.text]
+        assert not report.ok and [finding.level for finding in found] == ["error"]*2
+        assert f"{bad} of 4 pictures cannot be read, first faces.parquet/fer0000000.png" in found[0].text
+        assert f"{bad} of 5 cannot be read ({share}), in 1 set: train_00" in found[1].text
+
+
+def test_paths_that_are_no_folder(tmp_path):
+    "What is not there is not there; of a file of a release the message names its folder."
+    (tmp_path/"data"/"FER2013Train").mkdir(parents=True)
+    for name in ("fer2013new.csv", "fer2013.csv", "FER2013Train/label.csv"): (tmp_path/"data"/name).touch()
+    for given, said in (("nowhere", "nowhere: no such file or folder; fer-plus is expected there"), ("nowhere.parquet", "nowhere.parquet: no such file or folder"),
+                        *((f"data/{name}", f"is a file; fer-plus is read from its folder, so give {tmp_path/'data'}:") for name in ("fer2013new.csv", "fer2013.csv", "FER2013Train/label.csv"))):
+        with pytest.raises(ValueError) as error: open_database("fer-plus", tmp_path/given)
+        assert said in str(error.value) and "not a folder" not in str(error.value)
+    with pytest.raises(ValueError, match="gone: no such file or folder; disfa is expected there"): open_database("disfa", tmp_path/"gone")
+
+
+def test_tables_that_hold_nothing(tmp_path):
+    "Without a row, without a picture, without a name, without some votes: the message is about the file, not about another layout."
+    votes = {f"votes_{name.lower()}": np.zeros(2, np.int8) + (name == "neutral")*10 for name in VOTED}
+    whole = pd.DataFrame(dict(name=["fer0000000.png", "fer0000001.png"], split=["train", "valid"], png=[png(1), png(2)]) | votes)
+    path, votes_only = tmp_path/"ferplus.parquet", whole.drop(columns="png")
+    (tmp_path/"notes.txt").write_text("x")
+
+    def refused(table, *given, said, name="fer-plus", schema=None):
+        pq.write_table(pa.Table.from_pandas(table, schema, preserve_index=False), path)
+        for root in given:
+            with pytest.raises(ValueError) as error: open_database(name, root)
+            assert all(text in str(error.value) for text in said), str(error.value)
+    empty = pa.schema([pa.field("png", pa.binary()) if field.name == "png" else field for field in pa.Schema.from_pandas(whole, preserve_index=False)])
+    refused(whole[:0], path, tmp_path, said=("ferplus.parquet has no rows",))
+    refused(whole[:0], path, said=("ferplus.parquet has no rows",), name="own")
+    for schema in (None, empty): # of no kind, and bytes
+        refused(whole.assign(png=None), path, tmp_path, said=("column 'png' is empty in all rows, so there is no picture",), schema=schema)
+    refused(whole.assign(png=None), path, said=("column 'png' is empty in all rows", "columns={'png': None}"), name="own", schema=empty)
+    refused(whole.assign(name=""), path, said=("ferplus.parquet: no picture is left", "2 of 2 rows have no image name"))
+    refused(whole.drop(columns=["votes_nf", "votes_anger"]), tmp_path, said=("ferplus.parquet lacks votes_anger, votes_nf",))
+    refused(whole.drop(columns=["votes_nf"]), path, said=("lacks the columns votes_nf;",))
+    assert len(pq.read_table(path)) == 2 and "holds no clip" not in str(pytest.raises(ValueError, open_database, "fer-plus", path).value)
+    votes_only.to_parquet(path)
+    (tmp_path/"other.parquet").write_bytes(b"no table") # beside it, of something else
+    assert open_database("fer-plus", tmp_path).frames().expression.tolist() == [0, 0]
+    path.unlink()
+    (tmp_path/"fer2013new.csv").write_text("Usage,Image name," + ",".join(VOTED) + "\n")
+    with pytest.raises(ValueError, match="fer2013new.csv has no rows"): open_database("fer-plus", tmp_path)
 
 
 def test_a_single_folder_of_arrays(tmp_path):

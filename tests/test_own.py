@@ -122,7 +122,7 @@ def test_names_of_columns(opened):
     ("file,valence\na.mp4,0\n", dict(columns=dict(mood="valence")), "there is no column 'mood' to rename, there are file, valence"),
     ("file,mood\na.mp4,0\n", dict(columns=dict(mood="happy")), "makes 'happy' of a column, allowed are file, clip"),
     ("file;valence\na.mp4;0\n", {}, "no column names the files, the header is 'file;valence'"),
-    ("file,valence\n", {}, "holds no clip of own"),
+    ("file,valence\n", {}, "my.csv has no rows"),
 ])
 def test_headers_that_are_refused(opened, text, options, said):
     with pytest.raises(ValueError) as error: opened(text, **options)

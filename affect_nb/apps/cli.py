@@ -619,13 +619,16 @@ def run(
 @app.command()
 def bench(
     names: Annotated[Optional[list[str]], typer.Argument(
-        help="Which benchmarks; none: all but the long ones (orderings).")] = None,
+        help="Which benchmarks; none: all but those that take long or need data (such as orderings, peers).")] = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the figures go, a JSON file per benchmark.")] = Path("runs/bench"),
+    set: Annotated[list[str], typer.Option(
+        "--set", "-s", help="option=value for the benchmarks that take it, such as data=fer-plus for peers; "
+                            "may be given many times.")] = [],
 ):
     "Measure speed and memory as ratios in one run, and write the figures with the machine's name."
     from affect_nb.apps.bench import run_benchmarks
-    print(run_benchmarks(names or [], out).to_string(index=False))
+    print(run_benchmarks(names or [], out, _settings(set, "data=fer-plus")).to_string(index=False))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #1a76ebd4
 _INTERRUPTED = 130 # the exit code of a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt

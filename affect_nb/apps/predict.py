@@ -17,6 +17,7 @@ from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_a
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
 from .predictor import Predictor, has_stills, predict_clips
 from ..files.atomic import Skipped, whole, write_skipped, write_text
+from ..files.switches import check_switches
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
 from ..preprocess.pipeline import preprocess
@@ -168,6 +169,7 @@ def predict_files(
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
+    check_switches(film=film, progress=progress, recursive=recursive, crops=crops, overwrite=overwrite)
     predictor = Predictor.load(model, device=device, precision=precision, **options)
     if compound is not None: _check_compound(predictor, compound)
     out, transform = Path(out), predictor.card.preprocessing.transform

@@ -27,6 +27,7 @@ from ..data.store import overview
 from ..databases.base import Database
 from ..files.atomic import Skipped
 from ..files.home import default_network
+from ..files.switches import check_switches
 from ..models.inputs import sees
 from ..models.outputs import tasks_of
 from ..models.weights import load_checkpoint
@@ -50,6 +51,7 @@ class Predictor(WindowNetwork):
     others: dict = field(default_factory=dict, repr=False) # networks that were loaded from there
 
     def __post_init__(self):
+        check_switches(postprocess=self.postprocess, sound=self.sound, carry=self.carry)
         super().__post_init__()
         _check_sound_face(self.sound_face)
         self.chain = frame_chain(self.card) if self.postprocess and "va" in tasks_of(self.model) else None
@@ -273,6 +275,7 @@ def predict_clips(
     foreign:bool=False,      # also clips with labels of other tasks only than the network's: annotated, not scored
 )->tuple[pd.DataFrame, list[Skipped]]: # see `join_clips`, one row per labelled frame; the clips that failed
     "Labels and predictions of clips, of which one is open at a time; a clip that fails does not end the rest."
+    check_switches(progress=progress, foreign=foreign)
     predictor = replace(predictor, postprocess=postprocess, stills=max(predictor.stills, FRAMES_A_PASS))
     if predictor.windows is None and not predictor.carry: predictor = replace(predictor, windows="paper")
     stores, tables, skipped = stores_by_clip(faces), [], []

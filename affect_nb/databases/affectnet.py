@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from .label_files import ReadingLog, checked, column_numbers, read_table, without_repeats
-from .base import Clip, Database, check_switches, label_table, register_database
+from .base import Clip, Database, label_table, register_database
 from .photographs import as_expression, trusted
+from ..files.switches import check_switches
 
 # %% ../../nbs/25_databases/13_affectnet.ipynb #3405e46b
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPLITS', 'SIDES', 'WITHOUT_MEDIA', 'WHOLE_NUMBERS', 'Clip', 'split_side', 'has_sides', 'Database', 'are_in',
-           'check_switches', 'register_database', 'list_databases', 'database_options', 'open_database',
-           'options_of_each', 'find_videos', 'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of',
-           'is_au', 'label_table', 'matched_length']
+           'register_database', 'list_databases', 'database_options', 'open_database', 'options_of_each', 'find_videos',
+           'video_of', 'find_texts', 'numbered_images', 'read_subjects', 'subject_of', 'is_au', 'label_table',
+           'matched_length']
 
 # %% ../../nbs/25_databases/10_base.ipynb #0c1c26ac
 import inspect
@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import pandas as pd
 from .label_files import Fault, ReadingLog, by_kind, kind_text, read_table, reading
 from .manifests import Manifest, load_manifest
 from ..files.atomic import Skipped
+from ..files.switches import check_switches # adapters of others take it from here
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES, Source
 
@@ -140,9 +142,7 @@ class Database:
 # %% ../../nbs/25_databases/10_base.ipynb #0c97c139
 def _sorted_clips(database):
     "The clips that the adapter finds, by split and name; without any, an error that says what is there instead."
-    if not database.root.is_dir():
-        raise ValueError(f"{database.root} is not a folder; {database.name} is expected there: "
-                         f"{_layout_text(database.manifest)}")
+    if not database.root.is_dir(): raise ValueError(_no_folder(database.root, database.manifest))
     clips = reading(lambda: list(database._find_clips()), database.log)
     if not clips: raise ValueError(_nothing_found(database))
     return sorted(clips, key=lambda clip: (SPLITS.index(clip.split), clip.name))
@@ -195,8 +195,19 @@ def _nearest_layout(root, manifest)->str:
             if file:
                 return (f"The nearest: {file.relative_to(root)} is {path}{of} without {above}/ around it: "
                         "put it there, or give the folder above")
-        if file := _first_match(root, path): return f"The nearest: {file.relative_to(root)} is there{of}"
+        if file := _first_match(root, path):
+            return f"The nearest: {file.relative_to(root)} is there{of}"
     return ''
+
+# %% ../../nbs/25_databases/10_base.ipynb #3bf644dd
+def _no_folder(path, manifest)->str:
+    "The message for a path that is no folder: there is none, or it is a file of a release."
+    if not path.exists():
+        return f"{path}: no such file or folder; {manifest.name} is expected there: {_layout_text(manifest)}"
+    depths = (entry.count('/') for paths in _layouts(manifest).values() for entry in paths
+              if fnmatch('/'.join(path.parts[-1 - entry.count('/'):]), re.sub(r'\{[^}]*\}', '*', entry)))
+    folder = path.parents[next(depths, 0)]
+    return f"{path} is a file; {manifest.name} is read from its folder, so give {folder}: {_layout_text(manifest)}"
 
 # %% ../../nbs/25_databases/10_base.ipynb #d76a3a34
 def _nothing_found(database)->str:
@@ -242,15 +253,6 @@ def _labels_of(database, clip, skipped):
     except ValueError as error:
         if skipped is None: raise
         skipped.append(Skipped(clip.name, str(error)))
-
-# %% ../../nbs/25_databases/10_base.ipynb #fbfebb86
-def check_switches(
-    **options, # name -> what was given
-):
-    "A `ValueError` where an option of an adapter is neither True nor False."
-    for option, value in options.items():
-        if value not in (True, False):
-            raise ValueError(f"{option} is {value!r}, allowed are True and False")
 
 # %% ../../nbs/25_databases/10_base.ipynb #76071bf1
 def register_database(adapter):

@@ -26,6 +26,7 @@ from .label_files import by_kind, kind_text
 from .manifests import Counts
 from .splits import overlap, shared_people, split_hash
 from .statistics import LabelStatistics, doubts
+from ..files.switches import check_switches
 from ..preprocess.packed import PackedPicture
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
@@ -566,6 +567,11 @@ def _check_clips(database, report, survey):
 # %% ../../nbs/25_databases/60_check.ipynb #04dd85a7
 _MOST_PICTURES = 50_000 # that are read without being asked for
 
+def _unread_in_words(read, number, unread)->str:
+    "How many of all pictures cannot be read, and in how many sets."
+    sets = f"in {count_of(len(unread), 'set')}: {first_names(entry.source for entry in unread)}"
+    return f"{number - read} of {number} cannot be read ({(number - read)/number:.2%}), {sets}; training goes without them"
+
 def _note_copies(database, report, copies):
     "Pictures on two sides, pixel for pixel, and pictures that are there more than once; and unreadable ones."
     number = int(report.clips['frames'].sum())
@@ -575,9 +581,8 @@ def _note_copies(database, report, copies):
     if not (number <= _MOST_PICTURES if copies is None else copies): return
     unread = []
     digests = picture_digests(database, skipped=unread)
-    for entry in unread: # a set of which nothing can be read is lost, a picture of it is not
-        level = 'note' if len(digests.of([entry.source]).digests) else 'error'
-        report.add(level, entry.source, _in_copy(database, entry.reason), 'files')
+    for entry in unread: report.add('error', entry.source, _in_copy(database, entry.reason), 'files')
+    if unread: report.add('error', 'pictures', _unread_in_words(len(digests), number, unread), 'files')
     for shared in shared_copies(digests, {split: database.select(split) for split in SPLITS}):
         text = f"{shared}, such as {first_names(shared.names, 3)}; training leaves them out of {shared.left}"
         report.add('note', f'{shared.left} and {shared.right}', text, 'copies')
@@ -594,6 +599,7 @@ def check_database(
     "Hold a copy of a database against its manifest; a bad file is a line in the report, not the end."
     report = Report(name, str(folder))
     _check_options(name, options)
+    if copies is not None: check_switches(copies=copies)
     try: database = open_database(name, folder, on_fault='skip', **options) # bad rows are left out and counted
     except (ValueError, OSError) as error:
         report.add('error', folder, str(error), 'files')

@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.labels import EXPRESSIONS, SHARE_COLUMNS
-from .base import Clip, Database, check_switches, label_table, register_database
-from .label_files import (column_numbers, is_text, parquet_errors, parquet_schema, read_table,
-                                             without_repeats)
+from .base import Clip, Database, label_table, register_database
+from .label_files import (column_numbers, is_empty_column, is_text, parquet_errors, parquet_schema,
+                                             read_table, require_rows, without_repeats)
 from .photographs import as_expression, trusted
+from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn, PixelTable, picture_columns
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #0a78bb95
@@ -151,6 +152,8 @@ def _read_new(root, log)->pd.DataFrame:
     "fer2013new.csv: image, split, votes, number, and the row of fer2013.csv from 0."
     path = root/'fer2013new.csv'
     table = read_table(path, ('Usage', 'Image name', *VOTED), log=log, last_values=_CELLS)
+    if not len(table):
+        raise ValueError(f"{path} has no rows, only the names of its columns")
     table = _with_votes(table.rename(columns={'Image name': 'image'}), path, log)
     table = table.assign(place=_places_of(path, table.index), split=table['Usage'].map(_USAGE))
     for row, cell in table['Usage'][table['split'].isna()].items():
@@ -207,30 +210,44 @@ def _read_folders(folders, log)->pd.DataFrame:
 _SPLIT_WORDS = {word.lower(): split for word, split in _USAGE.items()} | dict(
     train='train', valid='validation', val='validation', validation='validation', test='test')
 
-def _vote_columns(names)->dict|None:
-    "Their name -> class, of the ten columns of votes; None where one is missing."
+def _vote_columns(names)->dict:
+    "Their name -> class, of those of the ten columns of votes that are there."
     words = {re.sub(r'^votes?_', '', name.strip().lower()): name for name in names}
-    lacking = [name for name in VOTED if name.lower() not in words]
-    return None if lacking else {words[name.lower()]: name for name in VOTED}
+    return {words[name.lower()]: name for name in VOTED if name.lower() in words}
 
 def _column_called(schema, *words)->str|None:
     "The first text column with one of these names."
     names = {field.name.strip().lower(): field.name for field in schema if is_text(field.type)}
     return next((names[word] for word in words if word in names), None)
 
-def _parquets_in(root)->list:
-    "Parquet files of a folder that have the ten columns of votes."
-    return [path for path in sorted(root.glob('*.parquet')) if _vote_columns(parquet_schema(path).names)]
+def _lacking_votes(names)->list:
+    "The columns of votes that are not there, as a Parquet file has them."
+    there = _vote_columns(names).values()
+    return [f'votes_{name.lower()}' for name in VOTED if name not in there]
+
+def _parquets_in(root)->tuple[list, list]:
+    "Parquet files of a folder that have the ten columns of votes; what the others lack, in words."
+    whole, others = [], []
+    for path in sorted(root.glob('*.parquet')):
+        try: lacking = _lacking_votes(parquet_schema(path).names)
+        except ValueError as error:
+            others.append(str(error))
+            continue
+        if not lacking: whole.append(path)
+        else: others.append(f"{path.name} lacks {', '.join(lacking)}")
+    return whole, others
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #e3a379aa
 def _read_parquet(path, log)->pd.DataFrame:
     "image, split, votes, number, and the row from 0; the index is the row from 1."
+    require_rows(path)
     schema = parquet_schema(path)
     votes, name = _vote_columns(schema.names), _column_called(schema, 'name', 'image name', 'image_name', 'file')
     split = _column_called(schema, 'split', 'usage')
-    if not (votes and name and split):
-        raise ValueError(f"{path} has the columns {', '.join(schema.names)[:200]}; needed are name, split, and votes_"
-                         f"{', votes_'.join(VOTED)}")
+    lacking = ['name']*(not name) + ['split']*(not split)
+    lacking += _lacking_votes(schema.names)
+    if lacking:
+        raise ValueError(f"{path} lacks the columns {', '.join(lacking)}; it has {', '.join(schema.names)[:200]}")
     with parquet_errors(path):
         table = pq.read_table(path, columns=[name, split, *votes]).to_pandas(ignore_metadata=True)
     table = table.rename(columns={name: 'image', split: 'Usage'} | votes).set_axis(np.arange(1, len(table) + 1))
@@ -245,17 +262,33 @@ def _read_parquet(path, log)->pd.DataFrame:
 # %% ../../nbs/25_databases/25_ferplus.ipynb #0a52e09e
 def _only_parquet(root)->Path|None:
     "The Parquet file with votes in a folder; more than one is an error."
-    paths = _parquets_in(root)
+    paths, _ = _parquets_in(root)
     if len(paths) > 1:
         names = ', '.join(path.name for path in paths)
         raise ValueError(f"{root} holds {names}, all of them with votes; give the one file")
     return paths[0] if paths else None
 
+def _why_not_read(root)->list:
+    "Why Parquet files of a folder are not read: of those with some votes, else of all where none lies deeper."
+    others = _parquets_in(root)[1]
+    partly = [text for text in others if text.count('votes_') < len(VOTED)]
+    return partly or ([] if any(root.glob('*/*.parquet')) else others)
+
 def _parquet_release(path, log)->tuple:
     "The rows and the pictures of a Parquet file, which need not have any."
     if path is None: return 'parquet', pd.DataFrame(dict(split=[], number=[])), None
-    columns = [*picture_columns(parquet_schema(path))]
-    return 'parquet', _read_parquet(path, log).assign(path=path), PictureColumn(path, columns[0]) if columns else None
+    rows = _read_parquet(path, log).assign(path=path)
+    return 'parquet', rows, (column := _picture_column(path)) and PictureColumn(path, column)
+
+def _picture_column(path)->str|None:
+    "The column of pictures; one that is empty in all rows is a `ValueError`."
+    schema = parquet_schema(path)
+    columns = [*picture_columns(schema)] or [field.name for field in schema if pa.types.is_null(field.type)]
+    full = next((name for name in columns if not is_empty_column(path, name)), None)
+    if full is None and columns:
+        raise ValueError(f"{path}: column {columns[0]!r} is empty in all rows, so there is no picture; allowed are the "
+                         "contents of images, or a table without such a column, of which only labels are read")
+    return full
 
 def _read_release(root, parquet, folders, log)->tuple: # its name, its rows, where its pictures lie (None: in folders)
     "What lies in a folder, or in a Parquet file."
@@ -268,6 +301,11 @@ def _read_release(root, parquet, folders, log)->tuple: # its name, its rows, whe
     return _parquet_release(_only_parquet(root), log) if table is None else ('folders', table, None)
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #9e815113
+def _refuse_empty(database):
+    "A `ValueError` where rows were read and none is left, and no fault says why."
+    if database.faults or not database.notes: return
+    raise ValueError(f"{database._parquet or database.root}: no picture is left; {'; '.join(database.notes)}")
+
 def _check_rules(labels, more_than, **switches):
     "A `ValueError` for options that are out of range."
     if labels not in LABELS:
@@ -301,11 +339,18 @@ class FERPlus(Database):
     def _find_clips(self):
         folders, task = _folders_in(self.root), 'expression'
         self.release, table, self._pictures = _read_release(self.root, self._parquet, folders, self.log)
+        if not len(table): return _refuse_empty(self)
         for (split, chunk), rows in table.groupby(['split', table['number']//_PER_CLIP]):
             name, folder = f'{split}_{chunk:02d}', folders.get(split, self.root/_FOLDERS[split])
             self._rows[name] = rows.sort_values('number', kind='stable')
             yield Clip(self.name, name, name, split, annotations={task: rows['path'].iloc[0]}, splits={task: split},
                        images=folder if self._pictures is None else self._pictures.file)
+
+    def _what_is_there(self):
+        "Why the Parquet files of a folder are not read, or that the pictures lie there without the votes."
+        if (self.root/'fer2013.csv').is_file():
+            return "fer2013.csv has the pictures; the votes are fer2013new.csv, of github.com/microsoft/FERPlus, beside it"
+        return '; '.join(_why_not_read(self.root)[:3])
 
     def _read(self, clip):
         "The labels of up to 2,000 pictures, in the order of their numbers."

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ON_FAULT', 'Fault', 'by_kind', 'first_rows', 'kind_text', 'ReadingLog', 'reading', 'read_text', 'cut_off',
            'read_annotation', 'checked', 'require_text_file', 'column_names', 'read_table', 'column_numbers',
-           'without_repeats', 'without_summary', 'parquet_errors', 'parquet_schema', 'is_text']
+           'without_repeats', 'without_summary', 'parquet_errors', 'parquet_schema', 'is_text', 'require_rows',
+           'is_empty_column']
 
 # %% ../../nbs/25_databases/05_label_files.ipynb #60b4283b
 import csv
@@ -475,3 +476,32 @@ def is_text(
 )->bool:
     "Does a column hold text?"
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+# %% ../../nbs/25_databases/05_label_files.ipynb #415166ec
+def require_rows(
+    path:str|os.PathLike, # a Parquet file
+):
+    "A `ValueError` where it has no rows."
+    with parquet_errors(path): rows = pq.read_metadata(path).num_rows
+    if not rows:
+        raise ValueError(f"{path} has no rows, only the names of its columns")
+
+def is_empty_column(
+    path:str|os.PathLike, # a Parquet file
+    column:str,           # of values, or of {bytes, path}: then of the bytes
+)->bool:
+    "Are there rows, and is the column empty in all of them?"
+    leaves = (column, f'{column}.bytes')
+    with parquet_errors(path):
+        file = pq.ParquetFile(path)
+        place = next(place for place in range(len(file.schema)) if file.schema.column(place).path in leaves)
+        groups = range(file.metadata.num_row_groups)
+        return bool(file.metadata.num_rows) and all(_is_empty_chunk(file, group, place) for group in groups)
+
+def _is_empty_chunk(file, group, place)->bool:
+    "Is a column of a group of rows empty? By its statistics, or by its cells where the file has none."
+    chunk = file.metadata.row_group(group).column(place)
+    if chunk.statistics is not None and chunk.statistics.has_null_count:
+        return chunk.statistics.null_count == chunk.num_values
+    cells = file.read_row_group(group, columns=[chunk.path_in_schema]).column(0).combine_chunks()
+    return (cells.field('bytes') if pa.types.is_struct(cells.type) else cells).null_count == len(cells)

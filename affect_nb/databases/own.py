@@ -6,6 +6,7 @@
 __all__ = ['Own']
 
 # %% ../../nbs/25_databases/23_own.ipynb #ef6f2d56
+import difflib
 import os
 import posixpath
 import re
@@ -16,15 +17,34 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE_COLUMNS
-from .label_files import checked, without_repeats
-from .base import (SPLITS, Clip, Database, check_switches, label_table, register_database,
-                                      split_side)
+from .label_files import checked, is_empty_column, require_rows, without_repeats
+from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
 from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, header_of, number_cells,
                                            our_column, picture_column, read_own_table, text_cells, vote_columns)
+from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
+
+# %% ../../nbs/25_databases/23_own.ipynb #5b150903
+_SYNONYMS = dict(angry='anger', disgusted='disgust', fearful='fear', afraid='fear', happy='happiness', joy='happiness',
+                 sad='sadness', surprised='surprise')
+_EXPRESSION = {name.lower(): place for place, name in enumerate(EXPRESSIONS)}
+_EXPRESSION |= {word: _EXPRESSION[name] for word, name in _SYNONYMS.items()}
+def _near_miss(name)->str|None:
+    "The expression that a name may be a slip of; None where it is one, or another class."
+    word = name.strip().lower()
+    if word in _EXPRESSION or re.search(r'\d', word): return None
+    swapped = [known for known in _EXPRESSION if sorted(known) == sorted(word)]
+    return next(iter(swapped or difflib.get_close_matches(word, _EXPRESSION, 1, .84)), None)
+
+def _refuse_near_misses(option, names):
+    "A `ValueError` for a class that is nearly called as an expression: it would have none."
+    for name in names:
+        if (meant := _near_miss(name)) is None: continue
+        raise ValueError(f"{option}: {name!r} is none of the seven expressions; did you mean {meant!r}? "
+                         f"Allowed are {', '.join(_EXPRESSION)}; a class of another name has no expression")
 
 # %% ../../nbs/25_databases/23_own.ipynb #25ecbea6
 _COMPOUND = {'raf-db': COMPOUND_RAFDB, 'emotionet': COMPOUND_EMOTIONET}
@@ -32,17 +52,28 @@ _COMPOUND = {'raf-db': COMPOUND_RAFDB, 'emotionet': COMPOUND_EMOTIONET}
 def _class_names(classes)->dict|None:
     "Number -> name, from a list that starts at 0 or from a mapping."
     if classes is None: return None
-    if isinstance(classes, str):
-        raise ValueError(f"classes is {classes!r}, allowed is a list of names in the order of their numbers from 0, "
-                         "or {number: name}")
-    pairs = classes.items() if isinstance(classes, dict) else enumerate(classes)
+    if isinstance(classes, str): classes = _typed_classes(classes)
+    pairs = list(classes.items() if isinstance(classes, dict) else enumerate(classes))
+    wrong = [number for number, _ in pairs if not re.fullmatch(r'-?\d+', str(number).strip())]
+    if wrong:
+        raise ValueError(f"classes has the number {wrong[0]!r}, allowed are whole numbers: {{number: name}}")
     names = {int(number): str(name).strip() for number, name in pairs}
     if len({name.lower() for name in names.values()}) < len(names):
         raise ValueError(f"classes are {list(names.values())}, allowed is each name once")
+    _refuse_near_misses('classes', names.values())
     return names
+
+def _typed_classes(text):
+    "Classes as they are typed: 'neutral,happy', or '0:neutral,1:happy'."
+    if ':' in text: return as_mapping(text, 'classes')
+    names = [name.strip() for name in text.split(',')]
+    if len(names) > 1 and all(names): return names
+    raise ValueError(f"classes is {text!r}, allowed is a list of names in the order of their numbers from 0, or "
+                     "{number: name}; typed as classes=neutral,happy or classes=0:neutral,1:happy")
 
 def _compound_names(classes)->tuple|None:
     "The vocabulary of compound expressions by its name, or as it is."
+    if isinstance(classes, str) and ',' in classes: classes = classes.split(',')
     if not isinstance(classes, str): return classes and tuple(str(name).strip().lower() for name in classes)
     if classes not in _COMPOUND:
         raise ValueError(f"compound_classes is {classes!r}, allowed are {', '.join(_COMPOUND)}, or a list of names")
@@ -90,6 +121,18 @@ def _split_names(splits)->dict:
             raise ValueError(f"splits= makes {ours!r} of {theirs!r}, allowed are {', '.join(SPLITS)}, or None")
     return _SPLIT | {_split_word(theirs): ours for theirs, ours in splits.items()}
 
+# %% ../../nbs/25_databases/23_own.ipynb #c7cae3ab
+def _pictures_in(path, columns)->PictureColumn|None:
+    "The pictures of a Parquet file, which has to have rows and some picture; None where they are files."
+    if path.suffix.lower() != '.parquet': return None
+    require_rows(path)
+    column = picture_column(path, columns)
+    if column is None: return None
+    if is_empty_column(path, column):
+        raise ValueError(f"{path}: column {column!r} is empty in all rows, so there is no picture; "
+                         f"columns={{{column!r}: None}} reads the labels alone")
+    return PictureColumn(path, column)
+
 # %% ../../nbs/25_databases/23_own.ipynb #7a5b460b
 @register_database
 class Own(Database):
@@ -100,7 +143,7 @@ class Own(Database):
     def __init__(self,
         root:str|os.PathLike,  # the table, or a folder that holds exactly one labels.csv or labels.parquet
         columns:dict=None,     # {theirs: ours}; ours None: leave it out. As text 'theirs:ours,other:ours'
-        classes=None,          # names of the numbered expressions, in order from 0; or {number: name}
+        classes=None,          # names of the numbered expressions, in order from 0, or {number: name}; or as text
         compound_classes=None, # 'raf-db', 'emotionet', or names in order
         missing:dict=None,     # {column: value or values that mean no annotation}; 'aus' for all AUs
         ranges:dict=None,      # {'valence' or 'arousal': (lowest, highest)} where not [-1, 1]
@@ -131,11 +174,11 @@ class Own(Database):
 
     def _find_clips(self):
         if self._votes is None: self._votes = _votes_in(self)
-        column = picture_column(self.path, self._columns)
-        self._pictures = column and PictureColumn(self.path, column)
+        _refuse_near_misses('votes', self._votes.values())
+        self._pictures = _pictures_in(self.path, self._columns)
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
-        if not len(rows): return []
+        if not len(rows): return _no_rows(self, len(table))
         self._labels = _label_columns(self, rows)
         return _make_clips(self, rows)
 
@@ -198,10 +241,6 @@ def _au_activation(database, column)->np.ndarray:
     return np.where(np.isnan(values), np.nan, values >= database.active_from)
 
 # %% ../../nbs/25_databases/23_own.ipynb #7f29e043
-_SYNONYMS = dict(angry='anger', disgusted='disgust', fearful='fear', afraid='fear', happy='happiness', joy='happiness',
-                 sad='sadness', surprised='surprise')
-_EXPRESSION = {name.lower(): place for place, name in enumerate(EXPRESSIONS)}
-_EXPRESSION |= {word: _EXPRESSION[name] for word, name in _SYNONYMS.items()}
 _UNKNOWN = -2
 
 def _class_word(text)->str:
@@ -263,22 +302,18 @@ def _compounds(database, column)->np.ndarray:
 
 # %% ../../nbs/25_databases/23_own.ipynb #b928302d
 def _votes_in(database)->dict:
-    "Columns `votes_<class>`, where two or more of the classes are expressions and no column is the expression itself."
+    "Columns `votes_<class>`, where two or more of the classes are expressions."
     header = [name for name in header_of(database.path, database.separator) if name not in database._columns]
-    votes = [name for name in header if name.strip().lower().startswith('votes_')]
-    known = [name for name in votes if name.strip().lower().removeprefix('votes_') in _EXPRESSION]
-    columns = {*map(our_column, header), *database._columns.values()}
-    if 'expression' in columns or len(known) == 1: _note_unused_votes(database, known, 'expression' in columns)
-    if len(known) < 2 or 'expression' in columns: return {}
-    database.note(f"{database.path}: the expression is what most of {', '.join(votes)} are for; votes={{}} takes none")
-    return vote_columns({name: name.strip().lower().removeprefix('votes_') for name in votes})
-
-def _note_unused_votes(database, known, has_expression):
-    "Why columns of votes give no shares."
-    if not known: return
-    why = ("another column is the expression; columns={'its name': None} leaves that one out" if has_expression
-           else 'there is one of them, and shares need two or more')
-    database.note(f"{database.path}: {', '.join(known)} give no shares: {why}")
+    words = {name: name.strip().lower() for name in header}
+    votes = {name: word.removeprefix('votes_') for name, word in words.items() if word.startswith('votes_')}
+    known = [name for name, word in votes.items() if word in _EXPRESSION]
+    if len(known) == 1:
+        database.note(f"{database.path}: {known[0]} gives no shares: there is one of them, and shares need two or more")
+    if len(known) < 2: return {}
+    ours = {our_column(name) for name in (*header, *filter(None, database._columns.values()))}
+    what = "the shares are those of" if 'expression' in ours else "the expression is what most are for of"
+    database.note(f"{database.path}: {what} {', '.join(votes)}; votes={{}} takes none")
+    return vote_columns(votes)
 
 # %% ../../nbs/25_databases/23_own.ipynb #67b2b8ee
 def _vote_counts(database, rows, names)->np.ndarray:
@@ -289,20 +324,29 @@ def _vote_counts(database, rows, names)->np.ndarray:
         database.log.fault(database.path, rows.index[place], f"{cell}, allowed are numbers from 0")
     return np.where(counts > 0, counts, 0)
 
-def _voted(database, rows)->dict:
-    "The columns `expression` and `share_<class>`."
+def _voted(database, rows, stated=None)->dict:
+    "The columns `share_<class>`, and `expression` where no column has `stated` it."
     names = [*database._votes.values()]
     counts = _vote_counts(database, rows, names)
     places = np.array([_EXPRESSION.get(name, -1) for name in names])
     most, total = counts.max(1, keepdims=True), counts.sum(1, keepdims=True)
     tied = (counts == most).sum(1) > 1
     winner = np.where(tied | (total[:, 0] == 0), -1, places[counts.argmax(1)])
-    _note_votes(database, names, places, tied & (total[:, 0] > 0), counts.argmax(1))
+    if stated is None: _note_votes(database, names, places, tied & (total[:, 0] > 0), counts.argmax(1))
+    else: _note_other_class(database, stated, winner)
     known = {place: EXPRESSIONS[place].lower() for place in places if place >= 0}
     shares = np.where(total > 0, counts/np.maximum(total, 1e-9), np.nan)
     words = [known.get(place, re.sub(r'\W+', '_', name)) for name, place in zip(names, places)]
     seven = dict.fromkeys(SHARE_COLUMNS, np.where(total[:, 0] > 0, 0., np.nan))
-    return dict(expression=winner) | seven | {f'share_{word}': column for word, column in zip(words, shares.T)}
+    own = {f'share_{word}': column for word, column in zip(words, shares.T)}
+    return dict(expression=winner if stated is None else stated) | seven | own
+
+def _note_other_class(database, stated, winner):
+    "How many rows have another expression than most of their votes are for."
+    both = (stated >= 0) & (winner >= 0)
+    other = int((stated[both] != winner[both]).sum())
+    database.note(f"{database.path}: the expression is that of its column, in {other} of {both.sum()} rows "
+                  "another than most votes are for; the shares of all votes are in the columns share_*")
 
 def _note_votes(database, names, places, tied, first):
     "How many rows have no expression in spite of their votes."
@@ -317,7 +361,7 @@ def _label_columns(database, rows)->pd.DataFrame:
     "All labels of the table."
     columns = _va_columns(database, rows)
     if 'expression' in rows: columns |= _expressions(database, rows['expression'])
-    if database._votes: columns |= _voted(database, rows)
+    if database._votes: columns |= _voted(database, rows, columns.get('expression'))
     if 'compound' in rows: columns['compound'] = _compounds(database, rows['compound'])
     units = [name for name in rows if name[:2] == 'au' and name[2:].isdigit()]
     database.au_names = tuple(sorted(int(name[2:]) for name in units))
@@ -404,6 +448,13 @@ def _with_places(database, rows):
     if not named: return _without_repeats(database, rows.assign(media=rows['clip']))
     rows = _leave_out(database, rows, (rows['clip'] == '').to_numpy(), 'clip', "is a name")
     return _without_repeats(database, rows.assign(media=rows['clip'].map(_recordings(rows))))
+
+def _no_rows(database, number)->list:
+    "No clip, where faults say why; else a `ValueError`: there is no row, or none is left of them."
+    if database.faults: return []
+    if not number:
+        raise ValueError(f"{database.path} has no rows, only the names of its columns")
+    raise ValueError(f"{database.path}: none of its {number} rows counts; {'; '.join(database.notes)}")
 
 def _recordings(rows)->dict:
     "Clip -> its recording: <name>_left and <name>_right are two people in one file; with a file each, two cameras."

@@ -43,12 +43,25 @@ def our_column(
 
 def _is_other_name(name): return str(name).strip().lower() in _ALSO
 
+# %% ../../nbs/25_databases/20_own_table.ipynb #ffca64cc
+def _meant_column(theirs, ours, header)->str:
+    "What a pair of `columns=` may have meant, whose first name is no column."
+    if ours in header and our_column(theirs):
+        return f"; did you mean columns={{{ours!r}: {theirs!r}}}?"
+    near = difflib.get_close_matches(theirs, header, 1, .7)
+    return f"; did you mean {near[0]!r}?" if near else ''
+
+def _check_present(header, columns, path):
+    "A `ValueError` for a column to rename that is not there."
+    absent = next((theirs for theirs in columns if theirs not in header), None)
+    if absent is None: return
+    hint = _meant_column(absent, columns[absent], header)
+    raise ValueError(f"{path}, row 1: there is no column {absent!r} to rename, there are {', '.join(header)}{hint}")
+
 # %% ../../nbs/25_databases/20_own_table.ipynb #dc349ac6
 def _renamed(header, columns, path):
     "Theirs -> ours of the columns that the caller renames, checked."
-    absent = [theirs for theirs in columns if theirs not in header]
-    if absent:
-        raise ValueError(f"{path}, row 1: there is no column {absent[0]!r} to rename, there are {', '.join(header)}")
+    _check_present(header, columns, path)
     strange = [ours for ours in columns.values() if ours is not None and our_column(ours) is None]
     if strange:
         raise ValueError(f"columns= makes {strange[0]!r} of a column, "
@@ -167,9 +180,7 @@ def _labels_in(folder):
     raise ValueError(f"{folder} holds {number}; allowed is one of them, or name the table itself "
                      f"(there are: {', '.join(others[:5]) or 'no tables'})")
 
-# %% ../../nbs/25_databases/20_own_table.ipynb #fbe5f592
-_ROWS = 'row of the table' # names pictures where nothing else does
-
+# %% ../../nbs/25_databases/20_own_table.ipynb #89ff0385
 def picture_column(
     path:Path,         # a table
     columns:dict=None, # {theirs: ours}; of two columns of pictures the one that becomes 'file', or stays, counts
@@ -177,16 +188,29 @@ def picture_column(
     "The column of a Parquet file that holds the pictures themselves; None where none does."
     if path.suffix.lower() != '.parquet': return None
     columns, there = columns or {}, picture_columns(parquet_schema(path))
-    wanted = [name for name in there if columns.get(name, 'file') == 'file']
+    _check_pictures_stay(path, {name: columns[name] for name in there if name in columns})
+    wanted = [name for name in there if columns.get(name, 'file') is not None]
     stated = [name for name in wanted if name in columns]
     if len(stated or wanted) > 1:
         raise ValueError(f"{path}, row 1: columns {', '.join(stated or wanted)} may all hold pictures; "
                          f"leave one out by columns={{{wanted[-1]!r}: None}}")
     return next(iter(stated or wanted), None)
 
+def _check_pictures_stay(path, renamed):
+    "A `ValueError` where a column of pictures becomes anything but the file."
+    wrong = [(theirs, ours) for theirs, ours in renamed.items() if ours is not None and our_column(ours) != 'file']
+    if not wrong: return
+    files = ', '.join(name for name, ours in _NAMES.items() if ours == 'file')
+    raise ValueError(f"{path}, row 1: column {wrong[0][0]!r} holds pictures, and columns= makes {wrong[0][1]!r} of it; "
+                     f"allowed are {files}, or None to leave it out")
+
+# %% ../../nbs/25_databases/20_own_table.ipynb #fbe5f592
+_ROWS = 'row of the table' # names pictures where nothing else does
+
 def _split_header(path, columns)->tuple[str|None, list, dict]:
     "The column of pictures, the other names with one that names the pictures, and `columns` without the former."
     schema, pictures = parquet_schema(path), picture_column(path, columns)
+    _check_present(schema.names, columns, path)
     if pictures is None: return None, schema.names, columns
     there = picture_columns(schema)
     header = [name for name in schema.names if name not in there]
@@ -226,11 +250,7 @@ def _recognised(header, columns, path, votes):
     absent = [name for name in votes if name not in header]
     if absent:
         raise ValueError(f"{path}, row 1: there is no column {absent[0]!r} of votes, there are {', '.join(header)}")
-    ours, others = recognise_columns(header, columns, path, votes)
-    if votes and 'expression' in ours:
-        raise ValueError(f"{path}, row 1: column {ours['expression']!r} and votes= both give the expression; "
-                         f"leave one out by columns={{{ours['expression']!r}: None}}")
-    return ours, others
+    return recognise_columns(header, columns, path, votes)
 
 def _read_csv(path, columns, separator, log, votes):
     require_text_file(path)

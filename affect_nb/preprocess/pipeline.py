@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from ..files.atomic import Skipped, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.workers import in_parallel
+from ..files.switches import check_switches
 from .align import CROP_PLACE, TRANSFORMS, align_frame, check_place
 from .crops import CropAligner
 from .detect import create_detector
@@ -390,6 +391,7 @@ def preprocess(
 
     `frames.parquet` is the table of all stores in `dest`, those of earlier calls too; `sources.json` says what each
     store was made from."""
+    check_switches(progress=progress, sound=sound, recursive=recursive, overwrite=overwrite, crops=crops)
     settings = Settings(
         detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces, sound=sound,
         crops=crops, **options)

@@ -66,6 +66,7 @@ class FERPlusDrawing(PhotoTwin):
     "What all forms of FER+ have in common: pictures, votes, and what must be read of them."
     database, gaps = "fer-plus", False
 
+    def counts(self, size): return super().counts(size) | dict(validation=max(1, size.validation)) # as in the release
     def plans(self, size, difficulty, seed):
         plans = super().plans(size, difficulty, seed)
         starts = accumulate((plan.n_images for plan in plans), initial=0)

@@ -68,12 +68,37 @@ def test_votes(table, votes):
     assert own.clips[0].splits == dict(expression="train")
 
 
+@pytest.mark.parametrize("typed", ["neutral,happy,sad", "0:neutral,1:happy,2:sad", " neutral , happy,sad", "{0: neutral, 1: happy, 2: sad}", "[neutral, happy, sad]"])
+def test_classes_as_they_are_typed(table, typed):
+    from affect_nb.apps.cli import app
+    from typer.testing import CliRunner
+    result = CliRunner().invoke(app, ["check", "own", str(table("file,emotion\na.jpg,1\nb.jpg,2\n")), "-s", f"classes={typed}"])
+    assert "train expression: 2 labelled" in result.output and "Happiness 1, Sadness 1" in result.output, (result.output, result.exception)
+
+
+def test_classes_that_are_refused(table):
+    path = table("file,emotion\na.jpg,1\n")
+    for classes, said in (("happy", "typed as classes=neutral,happy or classes=0:neutral,1:happy"), ("happy,", "typed as"), ("happy:0,sad:1", "classes has the number 'happy', allowed are whole numbers"),
+                          (["neutral", "angery"], "'angery' is none of the seven expressions; did you mean 'angry'?"), ({0: "Suprise", 1: "sad"}, "did you mean 'surprise'"),
+                          ("neutral,netural", "did you mean 'neutral'")):
+        with pytest.raises(ValueError, match=said): open_database("own", path, classes=classes)
+    own = open_database("own", path, classes=["neutral", "unhappy", "contempt", "calm"]) # classes of their own: a note
+    assert any("without one: unhappy, contempt, calm" in note for note in own.notes)
+    with pytest.raises(ValueError, match="votes: 'angery' is none of the seven expressions; did you mean 'angry'"): open_database("own", table("file,votes_happy,votes_sad,votes_angery\na.jpg,1,2,3\n"))
+
+
+def test_a_list_of_compound_classes_as_it_is_typed(table):
+    own = open_database("own", table("file,compound\na.jpg,sadly angry\n"), compound_classes="happily surprised, sadly angry")
+    assert own.labels("train").compound.tolist() == [1]
+
+
 def test_votes_that_are_refused(table):
     path = table(VOTES)
     for votes, said in ((["votes_neutral"], "two or more columns"), (["votes_neutral", "votes_sad"], "there is no column 'votes_sad' of votes"), (dict(votes_neutral="fear", votes_nf="fear"), "each of a class of its own")):
         with pytest.raises(ValueError, match=said): open_database("own", path, votes=votes)
     with pytest.raises(ValueError, match="row 2: votes for happy are -1"): open_database("own", table("file,happy,sad\na.jpg,-1,2\n"), votes=["happy", "sad"])
-    with pytest.raises(ValueError, match="column 'emotion' and votes= both give the expression"): open_database("own", table("file,emotion,happy,sad\na.jpg,sad,1,2\n"), votes=["happy", "sad"])
+    own = open_database("own", table("file,emotion,happy,sad\na.jpg,sad,2,2\n"), votes=["happy", "sad"]) # the class is the column's
+    assert named(own) == ["Sadness"] and own.labels("train")[["share_happiness", "share_sadness"]].values.tolist() == [[.5, .5]]
 
 
 def test_rows_that_are_there_twice(table):
