@@ -132,14 +132,13 @@ def serve():
         pickle.dump(message, answers)
         answers.flush()
     try:
-        while True:
-            name, arguments = pickle.load(calls)
-            _answer_call(answer, name, arguments)
+        while True: _answer_call(answer, pickle.load(calls))
     except (EOFError, BrokenPipeError): os._exit(0) # whoever asked has ended
 
-def _answer_call(answer:Callable, name:str, arguments:tuple):
+def _answer_call(answer:Callable, call:bytes):
     "Hand out the items of a call, and then its end or its error."
     try:
+        name, arguments = pickle.loads(call)
         module, function = name.split(":")
         with closing(getattr(importlib.import_module(module), function)(*arguments)) as items:
             for item in items: answer("item", item)
@@ -172,7 +171,7 @@ class Helper:
 
     def _ask(self, name:str, *arguments):
         try:
-            pickle.dump((name, arguments), self._process.stdin)
+            pickle.dump(pickle.dumps((name, arguments)), self._process.stdin)
             self._process.stdin.flush()
         except BrokenPipeError: pass # it has ended: the answer tells
         self._unread += 1
