@@ -29,6 +29,11 @@ from affect_nb.synth.faces import Actor, Identity, Pose, Scene, expression_aus, 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+def running():
+    "Python's threads, without the one that tqdm has for all bars."
+    return [thread for thread in threading.enumerate() if type(thread).__name__ != "TMonitor"]
+
+
 def frames_of(n_frames, people, width=320):
     "People side by side; each turns a little, and the first is away for some frames."
     scene = Scene.draw(5, .2)
@@ -86,30 +91,30 @@ def test_results_are_the_same_beside_and_in_turn(world, tmp_path, helper, name, 
 def test_a_network_that_fails_early_fails_once_and_the_faces_stay(world, tmp_path, helper, monkeypatch):
     def run(self, *given): raise ValueError("not enough memory for this batch")
     monkeypatch.setattr(WindowNetwork, "run", run)
-    threads = threading.active_count()
+    threads = running()
     written, failed = predict_film(world, tmp_path, helper=helper)
     assert written == [] and [entry.failed for entry in failed] == [True]
     assert "two.mp4: not enough memory for this batch" in failed[0].reason
-    assert len(FaceStore.open(tmp_path/"faces"/"two.arrow")) > 50 and threading.active_count() == threads
+    assert len(FaceStore.open(tmp_path/"faces"/"two.arrow")) > 50 and running() == threads
 
 
 def test_a_process_that_is_killed_is_named_and_the_next_film_gets_another(world, tmp_path):
-    threads, children = threading.active_count(), psutil.Process().children()
+    threads, children = running(), psutil.Process().children()
     with face_helper() as helper:
         def watch(path, rows): psutil.Process(helper._process.pid).kill()
         with pytest.raises(ValueError, match="two.mp4: RuntimeError: the process beside this one ended with -9"):
             preprocess(world/"two.mp4", tmp_path, progress=False, helper=helper, watch=watch)
         done = preprocess(world/"two.mp4", tmp_path, progress=False, helper=helper)
     assert [store.clip for store in done.stores] == ["two"]
-    assert not list(tmp_path.glob(".part-*")) and threading.active_count() == threads and psutil.Process().children() == children
+    assert not list(tmp_path.glob(".part-*")) and running() == threads and psutil.Process().children() == children
 
 
 def test_who_watches_may_end_it(world, tmp_path):
-    threads, children = threading.active_count(), psutil.Process().children()
+    threads, children = running(), psutil.Process().children()
     def watch(path, rows): raise KeyboardInterrupt
     with face_helper() as helper, pytest.raises(KeyboardInterrupt): preprocess(world/"two.mp4", tmp_path, progress=False, helper=helper, watch=watch)
     assert not list(tmp_path.glob(".part-*")) and not list(tmp_path.glob("*.arrow"))
-    assert threading.active_count() == threads and psutil.Process().children() == children
+    assert running() == threads and psutil.Process().children() == children
 
 
 def test_a_short_film_and_a_foreign_detector_have_no_process(world, tmp_path, monkeypatch):
@@ -133,18 +138,18 @@ def test_a_command_that_is_stopped_leaves_no_process(world, tmp_path, sent):
     long = tmp_path/"long.mp4"
     write_film(long, list(frames_of(25, 1, 160))*40, 25)
     program = "from affect_nb.apps.cli import main; main()"
-    command = [sys.executable, "-c", program, "predict", str(long), "--model", str(world/"net.json"), "--out", str(tmp_path/"out")]
-    running = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, stderr=subprocess.PIPE, text=True)
+    words = [sys.executable, "-c", program, "predict", str(long), "--model", str(world/"net.json"), "--out", str(tmp_path/"out")]
+    command = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, stderr=subprocess.PIPE, text=True)
     try:
         until(lambda: list((tmp_path/"out"/"faces").glob(".part-*")))
-        children = psutil.Process(running.pid).children(recursive=True)
+        children = psutil.Process(command.pid).children(recursive=True)
         assert children
-        running.send_signal(sent) # to it alone, as in a terminal: the other has a session of its own
-        words = running.communicate(timeout=60)[1]
-    finally: running.kill()
+        command.send_signal(sent) # to it alone, as in a terminal: the other has a session of its own
+        said = command.communicate(timeout=60)[1]
+    finally: command.kill()
     until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children))
     if sent == signal.SIGINT:
-        assert running.returncode == 130 and "affect_nb: stopped." in words
+        assert command.returncode == 130 and "affect_nb: stopped." in said
         assert not list((tmp_path/"out"/"faces").glob(".part-*"))
 
 
@@ -166,9 +171,9 @@ def test_an_error_while_a_film_is_drawn_ends_its_threads(world, tmp_path, monkey
     def broken(*given): raise OSError("no space left on device")
     if depth == "drawing": monkeypatch.setattr(annotated_film, "draw_faces", broken)
     else: monkeypatch.setattr(FilmWriter, "add", broken)
-    threads = threading.active_count()
+    threads = running()
     with pytest.raises(OSError, match="no space left"): annotated_film.write_annotated(tmp_path/"film.mp4", world/"two.mp4", store, table)
-    assert threading.active_count() == threads and not list(tmp_path.glob("*film*"))
+    assert running() == threads and not list(tmp_path.glob("*film*"))
 
 
 def test_rows_of_a_frame_are_those_of_the_table(world, tmp_path):
@@ -195,11 +200,11 @@ def test_sound_before_the_first_picture_does_not_change_the_pictures(tmp_path):
 
 
 def test_items_ahead_of_items_ahead_end_together():
-    closed, threads = [], threading.active_count()
+    closed, threads = [], running()
     def items():
         try: yield from range(10**6)
         finally: closed.append(True)
     twice = ahead(ahead(items()))
     assert next(twice) == 0
     twice.close()
-    until(lambda: closed == [True] and threading.active_count() == threads, 10)
+    until(lambda: closed == [True] and running() == threads, 10)

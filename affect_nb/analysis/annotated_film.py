@@ -213,24 +213,6 @@ def write_annotated(
                 if sound is not None: _with_sound(film, blocks)
     return Path(path)
 
-def _drawn(reader, faces:"_FacesByFrame", strip:"_Strip|None")->Iterator[tuple[np.ndarray, float]]:
-    "Each frame as it will be seen, and its time in s."
-    with closing(ahead(_with_image(reader))) as frames:
-        for frame in frames:
-            below = strip.height if strip else 0
-            picture = np.empty((reader.height + below, reader.width, 3), np.uint8)
-            image, (rows, landmarks) = picture[:reader.height], faces.at(frame.index)
-            image[:] = frame.image
-            draw_faces(image, rows, landmarks, faces.several)
-            if strip: picture[reader.height:] = strip.draw(rows, frame.time)
-            yield picture, frame.time
-
-def _with_image(reader)->Iterator[VideoFrame]:
-    "Frames whose image is ready, for a thread that decodes."
-    for frame in reader:
-        frame.image
-        yield frame
-
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #337eb1f2
 class _Strip:
     "The trace under the picture, frame after frame."
@@ -277,6 +259,25 @@ class _FacesByFrame:
         "The same as `to_dict('records')`."
         values = [column[rows].tolist() for column in self.columns.values()]
         return [dict(zip(self.columns, row)) for row in zip(*values)]
+
+# %% ../../nbs/60_analysis/52_annotated_film.ipynb #3148d8ea
+def _drawn(reader, faces:_FacesByFrame, strip:_Strip|None)->Iterator[tuple[np.ndarray, float]]:
+    "Each frame as it will be seen, and its time in s."
+    with closing(ahead(_with_image(reader))) as frames:
+        for frame in frames:
+            below = strip.height if strip else 0
+            picture = np.empty((reader.height + below, reader.width, 3), np.uint8)
+            image, (rows, landmarks) = picture[:reader.height], faces.at(frame.index)
+            image[:] = frame.image
+            draw_faces(image, rows, landmarks, faces.several)
+            if strip: picture[reader.height:] = strip.draw(rows, frame.time)
+            yield picture, frame.time
+
+def _with_image(reader)->Iterator[VideoFrame]:
+    "Frames whose image is ready, for a thread that decodes."
+    for frame in reader:
+        frame.image
+        yield frame
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #c69b4712
 def plot_predictions(

@@ -87,6 +87,16 @@ def _packed_sound(samples, number, rate):
 # %% ../../nbs/05_files/10_film.ipynb #b90e51d7
 _TICK = Fraction(1, 90_000) # s
 
+def _begin(film, time:float|None):
+    "Frames with times of their own need a finer clock, before the encoder begins."
+    film._place, film._zero, film._timed = -1, time, time is not None
+    film._tick = _TICK if film._timed else 1/film._video.codec_context.framerate
+    if film._timed: film._video.codec_context.time_base = _TICK
+
+def _write_early_sound(film):
+    "Sound that waited: the first packet opens all encoders, and that of the pictures must know its clock by then."
+    while film._early: film._container.mux(film._audio.encode(film._early.pop(0)))
+
 def _next_place(film, time:float|None)->int:
     "Where the next frame of a `FilmWriter` lies, in its ticks; a ValueError where its time does not follow."
     if film._timed != (time is not None):
@@ -130,18 +140,11 @@ class FilmWriter:
     def add(self, frame:np.ndarray, time:float|None=None):
         "Append one frame, (height, width, 3) uint8 RGB, at `time` s; None for all: one after another at `fps`."
         _check_frame(frame, self.width, self.height)
-        if self._tick is None: self._begin(time)
+        if self._tick is None: _begin(self, time)
         self._place = _next_place(self, time)
         self._container.mux(self._video.encode(_packed_frame(frame, self._place, self._tick, self.quick)))
         self.n_frames += 1
-        early, self._early = self._early, []
-        for samples in early: self._write_sound(*samples)
-
-    def _begin(self, time:float|None):
-        "Frames with times of their own need a finer clock, before the encoder begins."
-        self._place, self._zero, self._timed = -1, time, time is not None
-        self._tick = _TICK if self._timed else 1/self._video.codec_context.framerate
-        if self._timed: self._video.codec_context.time_base = _TICK
+        _write_early_sound(self)
 
     @property
     def seconds(self)->float:
@@ -153,14 +156,9 @@ class FilmWriter:
         if self._audio is None:
             raise ValueError(f"{self.path}: opened as a silent film, give FilmWriter a rate to add sound")
         samples = _checked_sound(samples)
-        # the first packet opens all encoders: that of the pictures must know its clock by then
-        if self._tick is None: self._early.append((samples, self.n_samples))
-        else: self._write_sound(samples, self.n_samples)
+        if len(samples): self._early.append(_packed_sound(samples, self.n_samples, self.rate))
         self.n_samples += len(samples)
-
-    def _write_sound(self, samples:np.ndarray, number:int):
-        "Encode samples, the first of which has this number."
-        if len(samples): self._container.mux(self._audio.encode(_packed_sound(samples, number, self.rate)))
+        if self._tick is not None: _write_early_sound(self)
 
     def __exit__(self, *error):
         if error[0] is not None: return self._opened.__exit__(*error)

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -207,10 +207,7 @@ class Helper:
         process, self._process = self._process, None
         if process is None: return
         process.terminate()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            try: pipe.close()
-            except OSError: pass # what was not sent
+        with suppress(OSError): process.communicate() # what was not sent is lost
 
     def __enter__(self): return self
     def __exit__(self, *error): self.close()
