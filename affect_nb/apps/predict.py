@@ -9,7 +9,7 @@ __all__ = ['CSV_COLUMNS', 'csv_columns', 'write_predictions', 'predict_files']
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -155,19 +155,18 @@ def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sour
     return written, failed
 
 # %% ../../nbs/70_apps/06_predict.ipynb #4644064c
-_WORTH_A_PROCESS = 1000 # frames of a film
+_WORTH_A_PROCESS = 1000 # frames of films
 
 def _is_our_own(detector:str)->bool:
     "Does another process know this detector?"
     return type(create_detector(detector)).__module__.partition(".")[0] == __name__.partition(".")[0]
 
 def _is_worth_a_process(clips:list[Source], detector:str)->bool:
-    "Is there a long film, and a detector that another process knows?"
-    if not _is_our_own(detector): return False
-    for clip in clips:
-        try:
-            if not clip.still and open_clip(clip).n_frames >= _WORTH_A_PROCESS: return True
-        except (ValueError, OSError): continue # what is wrong with it is told later
+    "Are there enough frames of films, and a detector that another process knows?"
+    n_frames = 0
+    for clip in clips if _is_our_own(detector) else ():
+        with suppress(ValueError, OSError): n_frames += 0 if clip.still else open_clip(clip).n_frames # told later
+        if n_frames >= _WORTH_A_PROCESS: return True
     return False
 
 def _predicting(predictor:Predictor)->Callable:
