@@ -202,7 +202,8 @@ def predict_files(
     for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
     products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
     with ExitStack() as opened:
-        if helper is None and not crops and _is_worth_a_process(clips, detector): helper = opened.enter_context(face_helper())
+        if helper is None and not crops and _is_worth_a_process(clips, detector):
+            helper = opened.enter_context(face_helper())
         done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
                           film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
                           helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))

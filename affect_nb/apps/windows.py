@@ -270,8 +270,9 @@ class EarlyWindows:
         return self.done.pop(_group_name(chosen, face_ids, frames), None)
 
 def _group_name(chosen:list, face_ids:np.ndarray, frames:np.ndarray)->tuple:
-    "What tells a batch of windows from another: of each the face, its first and its last frame, and its rows."
-    return tuple((int(face_ids[cut.start]), int(frames[cut.start]), int(frames[cut.stop - 1]), len(cut)) for cut in chosen)
+    "What tells a batch of windows from another: of each the face, its first and its last frame, and how many rows it has."
+    ends = ((cut.start, cut.stop - 1) for cut in chosen)
+    return tuple((int(face_ids[first]), int(frames[first]), int(frames[last]), last - first) for first, last in ends)
 
 # %% ../../nbs/70_apps/00_windows.ipynb #0120193e
 @dataclass

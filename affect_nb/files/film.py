@@ -119,8 +119,8 @@ class FilmWriter:
         rate:int|None=None,    # sound samples per second, Hz; None for a silent film
         crf:int=22,            # quality: 18 is nearly lossless, 28 is small
         threads:int=0,         # of the encoder; 0 lets it choose, 1 gives the same bytes every time
-        preset:str="veryfast", # of x264: 'superfast' and 'ultrafast' take half and a quarter of the time, and more bytes
-        quick:bool=False,      # make yuv420p in a fifth of the time, with the colour of one pixel in four, not their mean
+        preset:str="veryfast", # of x264; 'ultrafast' takes a third of the time, and more bytes
+        quick:bool=False,      # the colour of one pixel in four, not their mean, in a fifth of the time
     ):
         _check_film(path, width, height, fps)
         self.path, self.width, self.height, self.fps, self.rate = path, int(width), int(height), float(fps), rate

@@ -156,7 +156,7 @@ def _sendable(error:Exception)->Exception:
 class Helper:
     "A process beside this one that runs generator functions of this package, one after the other."
     def __init__(self,
-        first:str|None=None, # 'module:function' that it calls at once, to be ready; what goes wrong there counts nothing
+        first:str|None=None, # 'module:function' that it calls at once, to be ready; its errors are left out
     ):
         self.first, self._process, self._unread = first, None, 0
         self._begin()

@@ -450,7 +450,8 @@ def preprocess(
     names = _store_names(dest, source, sources, overwrite)
     tasks = [_ClipTask(source=clip, path=dest/f"{name}.arrow", settings=settings, progress=progress,
                        names=_clip_names(name, database, subjects)) for clip, name in zip(sources, names)]
-    try: failed = _run_all([task for task in tasks if not task.is_done()], workers, progress, helper=helper, watch=watch)
+    undone = [task for task in tasks if not task.is_done()]
+    try: failed = _run_all(undone, workers, progress, helper=helper, watch=watch)
     except BaseException: sweep(dest); raise # workers that were stopped have left unfinished files
     if failed and _is_named(source):
         _settle_names(dest, tasks, failed)
