@@ -206,7 +206,7 @@ def write_annotated(
         blocks = _sound_from(video, first[1])
         (height, width), sound = first[0].shape[:2], next(blocks, None)
         rate = None if sound is None else _SOUND_RATE
-        with FilmWriter(path, width, height, reader.fps, rate, preset="ultrafast", quick=True) as film:
+        with FilmWriter(path, width, height, reader.fps, rate, quick=True) as film:
             if sound is not None: film.add_sound(sound)
             for picture, time in chain([first], pictures):
                 film.add(picture, time)

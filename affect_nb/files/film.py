@@ -67,7 +67,7 @@ def _add_video_stream(container, film):
     stream.codec_context.thread_count = film.threads
     if film.threads != 1: stream.codec_context.thread_type = "FRAME" # several pictures at a time, not parts of one
     # with mbtree, the bytes of x264 differ from run to run on AVX-512
-    stream.options = {"crf": str(film.crf), "preset": film.preset, "mbtree": "0"}
+    stream.options = {"crf": str(film.crf), "preset": "ultrafast" if film.quick else "veryfast", "mbtree": "0"}
     return stream
 
 def _packed_frame(frame, number, tick, quick):
@@ -119,12 +119,11 @@ class FilmWriter:
         rate:int|None=None,    # sound samples per second, Hz; None for a silent film
         crf:int=22,            # quality: 18 is nearly lossless, 28 is small
         threads:int=0,         # of the encoder; 0 lets it choose, 1 gives the same bytes every time
-        preset:str="veryfast", # of x264; 'ultrafast' takes a third of the time, and more bytes
-        quick:bool=False,      # the colour of one pixel in four, not their mean, in a fifth of the time
+        quick:bool=False,      # a third of the work: more bytes, and the colour of one pixel in four, not their mean
     ):
         _check_film(path, width, height, fps)
         self.path, self.width, self.height, self.fps, self.rate = path, int(width), int(height), float(fps), rate
-        self.crf, self.threads, self.preset, self.quick = crf, threads, preset, quick
+        self.crf, self.threads, self.quick = crf, threads, quick
         self.n_frames = self.n_samples = 0
         self._tick, self._early = None, [] # s, of the frames' clock, which the first frame brings; sound before it
 
@@ -175,7 +174,7 @@ def write_film(
     fps:float=30.,                 # frames per second
     sound:np.ndarray|None=None,    # (n,) float32 mono in [-1, 1], or None for a silent film
     rate:int=44100,                # of the sound, Hz
-    **kwargs,                      # `crf`, `threads`, `preset`, `quick` of `FilmWriter`
+    **kwargs,                      # `crf`, `threads`, `quick` of `FilmWriter`
 )->int:                            # frames written
     "Write `frames` and `sound` as an .mp4; the frames may be a generator of any length."
     frames = iter(frames)
