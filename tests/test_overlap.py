@@ -82,7 +82,9 @@ def test_results_are_the_same_beside_and_in_turn(world, tmp_path, helper, name, 
     there = spied(monkeypatch, tmp_path/"beside"/"faces"/f"{stem}.arrow")
     _, noted = predict_film(world, tmp_path/"beside", name, helper=helper)
     assert False in there and True in there # the first batches, and what is left of the first face and of the others
+    beside = len(there)
     _, before = predict_film(world, tmp_path/"turn", name)
+    assert len(there) == 2*beside # none was predicted twice
     for file in (f"{stem}.csv", f"faces/{stem}.arrow", f"{stem}.png"): assert (tmp_path/"beside"/file).read_bytes() == (tmp_path/"turn"/file).read_bytes()
     assert [entry.reason for entry in noted] == [entry.reason for entry in before]
     assert pd.read_csv(tmp_path/"beside"/f"{stem}.csv").face_id.nunique() >= 2
