@@ -1,9 +1,8 @@
 """Peak memory of preprocessing and of predicting a short and a long clip; it must not grow with the length.
 
 `python benchmarks/memory.py [VIDEO]` prints the measures; `run()` returns them. The long clip is the given one, looped
-without encoding it anew. Each job runs in a process of its own, which reports its peak resident memory, with that of
-the process that finds the faces. Prediction is
-the whole of `affect_nb predict`: faces, network (a small untrained one), table, annotated film, plot.
+without encoding it anew. Each job runs in a process of its own, which reports its peak resident memory; that of the
+process that finds the faces is added. Prediction is the whole of `affect_nb predict`: faces, network (a small untrained one), table, annotated film, plot.
 """
 import argparse
 import json
