@@ -2,7 +2,8 @@
 
 `python benchmarks/memory.py [VIDEO]` prints the measures; `run()` returns them. The long clip is the given one, looped
 without encoding it anew. Each job runs in a process of its own, which reports its peak resident memory; that of the
-process that finds the faces is added. Prediction is the whole of `affect_nb predict`: faces, network (a small untrained one), table, annotated film, plot.
+process that finds the faces is added. Prediction is the whole of `affect_nb predict`: faces, network (a small untrained
+one), table, annotated film, plot.
 """
 import argparse
 import json
