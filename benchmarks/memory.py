@@ -1,8 +1,9 @@
 """Peak memory of preprocessing and of predicting a short and a long clip; it must not grow with the length.
 
 `python benchmarks/memory.py [VIDEO]` prints the measures; `run()` returns them. The long clip is the given one, looped
-without encoding it anew. Each job runs in a process of its own, which reports its peak resident memory. Prediction is
-the whole of `affect_nb predict`: faces, network (a small untrained one), table, annotated film, plot.
+without encoding it anew. Each job runs in a process of its own, which reports its peak resident memory; that of the
+process that finds the faces is added. Prediction is the whole of `affect_nb predict`: faces, network (a small untrained
+one), table, annotated film, plot.
 """
 import argparse
 import json
@@ -31,7 +32,7 @@ from affect_nb.models.weights import save_checkpoint
 out = Path(sys.argv[2])
 save_checkpoint(out/"network", create_model("affwildnet_vgg", width=1/16), {"data": "none: untrained"})
 table = predict_files(sys.argv[1], out/"network.json", out, device="cpu", progress=False)[0][0]
-print(sum(1 for line in open(table)) - 1, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(sum(1 for line in open(table)) - 1, sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 """
 JOBS = {"preprocess": PREPROCESS, "predict": PREDICT}
 

@@ -10,6 +10,7 @@ __all__ = ['FILM_COLOURS', 'LANDMARK_COLOUR', 'free_place', 'label_texts', 'draw
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from ..core.labels import EXPRESSIONS
 from ..files.film import FilmWriter
 from ..preprocess.audio import SoundReader
 from ..preprocess.face_store import FaceStore
+from ..preprocess.pipeline import ahead
 from ..preprocess.sources import open_clip
-from ..preprocess.video import counted
+from ..preprocess.video import VideoFrame, counted
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #addcbada
 FILM_COLOURS = {name: tuple(round(255*part) for part in to_rgb(colour)) for name, colour in VA_COLOURS.items()} # RGB
@@ -196,19 +198,19 @@ def write_annotated(
     Below is the trace of valence and arousal of the face that is seen most."""
     reader, faces = open_clip(video), _FacesByFrame(store, table)
     strip = _Strip(reader, faces.main, seconds) if set(VA_COLUMNS) <= set(table) else None
-    frames = counted(reader, reader.n_frames, f"{store.clip}, film", progress)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError(reader.fault or f"{video} holds no frame")
-    blocks = _sound_from(video, first.time)
-    height, sound = reader.height + (strip.height if strip else 0), next(blocks, None)
-    with FilmWriter(path, reader.width, height, reader.fps, None if sound is None else _SOUND_RATE) as film:
-        if sound is not None: film.add_sound(sound)
-        for frame in chain([first], frames):
-            image, (rows, landmarks) = frame.image.copy(), faces.at(frame.index)
-            draw_faces(image, rows, landmarks, faces.several)
-            film.add(np.concatenate([image, strip.draw(rows, frame.time)]) if strip else image, frame.time)
-            if sound is not None: _with_sound(film, blocks)
+    with closing(ahead(_drawn(reader, faces, strip))) as drawn: # decoding, drawing and encoding have a thread each
+        pictures = counted(drawn, reader.n_frames, f"{store.clip}, film", progress)
+        first = next(pictures, None)
+        if first is None:
+            raise ValueError(reader.fault or f"{video} holds no frame")
+        blocks = _sound_from(video, first[1])
+        (height, width), sound = first[0].shape[:2], next(blocks, None)
+        rate = None if sound is None else _SOUND_RATE
+        with FilmWriter(path, width, height, reader.fps, rate, quick=True) as film:
+            if sound is not None: film.add_sound(sound)
+            for picture, time in chain([first], pictures):
+                film.add(picture, time)
+                if sound is not None: _with_sound(film, blocks)
     return Path(path)
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #337eb1f2
@@ -237,8 +239,9 @@ class _FacesByFrame:
     def __init__(self, store:FaceStore, table:pd.DataFrame):
         place = np.lexsort((store.face_ids, store.table["frame"].to_numpy())) # of each row of `table` in the store
         self.store, self.seen = store, (table.status == "ok").to_numpy()
-        self.table, self.place = table[self.seen], place[self.seen]
-        self.frames, ids = self.table["frame"].to_numpy(), self.table["face_id"]
+        table, self.place = table[self.seen], place[self.seen]
+        self.columns = {name: table[name].to_numpy() for name in table} # pandas takes 2 ms a frame to give a row
+        self.frames, ids = self.columns["frame"], table["face_id"]
         self.main, self.several = int(ids.mode().iloc[0]) if len(ids) else -1, ids.nunique() > 1
         self.n_read = 0
 
@@ -249,8 +252,32 @@ class _FacesByFrame:
         rows = slice(*np.searchsorted(self.frames, [frame, frame + 1]))
         if self.n_read % 500 == 0: self.points = FaceStore.open(self.store.path).table["landmarks"]
         self.n_read += 1
-        landmarks = [self.points[int(row)].as_py() for row in self.place[rows]]
-        return self.table.iloc[rows].to_dict("records"), np.array(landmarks, np.float32).reshape(-1, 68, 2)
+        landmarks = [self.points[int(row)].values.to_numpy() for row in self.place[rows]]
+        return self._rows(rows), np.array(landmarks, np.float32).reshape(-1, 68, 2)
+
+    def _rows(self, rows:slice)->list[dict]:
+        "The same as `to_dict('records')`."
+        values = [column[rows].tolist() for column in self.columns.values()]
+        return [dict(zip(self.columns, row)) for row in zip(*values)]
+
+# %% ../../nbs/60_analysis/52_annotated_film.ipynb #3148d8ea
+def _drawn(reader, faces:_FacesByFrame, strip:_Strip|None)->Iterator[tuple[np.ndarray, float]]:
+    "Each frame as it will be seen, and its time in s."
+    with closing(ahead(_with_image(reader))) as frames:
+        for frame in frames:
+            below = strip.height if strip else 0
+            picture = np.empty((reader.height + below, reader.width, 3), np.uint8)
+            image, (rows, landmarks) = picture[:reader.height], faces.at(frame.index)
+            image[:] = frame.image
+            draw_faces(image, rows, landmarks, faces.several)
+            if strip: picture[reader.height:] = strip.draw(rows, frame.time)
+            yield picture, frame.time
+
+def _with_image(reader)->Iterator[VideoFrame]:
+    "Frames whose image is ready, for a thread that decodes."
+    for frame in reader:
+        frame.image
+        yield frame
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #c69b4712
 def plot_predictions(

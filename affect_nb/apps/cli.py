@@ -7,10 +7,12 @@ __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights
            'predict', 'run', 'bench', 'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
+import mimetypes
 import os
 import re
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
@@ -523,6 +525,13 @@ def _model_card(path:Path|None)->Path:
 
 # %% ../../nbs/70_apps/40_cli.ipynb #bb429c8f
 # what predict alone has
+def _helper_for(video:str, crops:bool):
+    "A process that gets ready to find faces while PyTorch is imported here; None for pictures."
+    picture = (mimetypes.guess_type(video)[0] or "").startswith("image/")
+    if crops or picture or not Path(video).is_file(): return nullcontext()
+    from affect_nb.files.workers import Helper
+    return Helper("affect_nb.preprocess.pipeline:get_ready")
+
 _Model = Annotated[Optional[Path], typer.Option(
     help="The JSON card beside a network's weights; none: that of AFFECT_NB_MODEL, or of a demo run here, in the "
          "checkout or in your data folder.")]
@@ -568,15 +577,15 @@ def predict(
     What was left out is listed, with all of it in skipped.json; exit code 1 where something could not be read or
     written. A file of another kind in the folder, and a film of which a part could be read, are notes."""
     model = _model_card(model)
-    from affect_nb.apps.predict import predict_files
-    from affect_nb.train.precision import choose_device, choose_precision
-    print(f"precision: {choose_precision(choose_device(device), precision).name}", file=sys.stderr)
     if (sound_face or "").isdigit(): sound_face = int(sound_face)
-    with warnings.catch_warnings(record=True) as notes:
+    with _helper_for(video, crops) as helper, warnings.catch_warnings(record=True) as notes:
+        from affect_nb.apps.predict import predict_files
+        from affect_nb.train.precision import choose_device, choose_precision
+        print(f"precision: {choose_precision(choose_device(device), precision).name}", file=sys.stderr)
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
-            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite)
+            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)

@@ -9,6 +9,7 @@ __all__ = ['CSV_COLUMNS', 'csv_columns', 'write_predictions', 'predict_files']
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +17,15 @@ import pandas as pd
 from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_aus
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
 from .predictor import Predictor, has_stills, predict_clips
+from .windows import EarlyWindows
 from ..files.atomic import Skipped, whole, write_skipped, write_text
 from ..files.switches import check_switches
+from ..files.workers import Helper
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
-from ..preprocess.pipeline import preprocess
-from ..preprocess.sources import find_sources, readable
+from ..preprocess.detect import create_detector
+from ..preprocess.pipeline import face_helper, preprocess
+from ..preprocess.sources import Source, find_sources, open_clip, readable
 
 # %% ../../nbs/70_apps/06_predict.ipynb #b68205cf
 CSV_COLUMNS = {"file": "file", "frame": "frame", "time": "time_s", "face_id": "face_id", "status": "status",
@@ -151,6 +155,28 @@ def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sour
         except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
     return written, failed
 
+# %% ../../nbs/70_apps/06_predict.ipynb #4644064c
+_WORTH_A_PROCESS = 1000 # frames of films
+
+def _is_our_own(detector:str)->bool:
+    "Does another process know this detector?"
+    return type(create_detector(detector)).__module__.partition(".")[0] == __name__.partition(".")[0]
+
+def _is_worth_a_process(clips:list[Source], detector:str)->bool:
+    "Are there enough frames of films, and a detector that another process knows?"
+    n_frames = 0
+    for clip in clips if _is_our_own(detector) else ():
+        with suppress(ValueError, OSError): n_frames += 0 if clip.still else open_clip(clip).n_frames # told later
+        if n_frames >= _WORTH_A_PROCESS: return True
+    return False
+
+def _predicting(predictor:Predictor)->Callable:
+    "What takes the rows of clips while their faces are found, and lets the network predict them."
+    def watch(path:Path, rows:list):
+        if path not in predictor.early: predictor.early[path] = EarlyWindows(predictor)
+        predictor.early[path].add(rows)
+    return watch
+
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
 def predict_files(
     source:str|os.PathLike, # a video, a picture, a glob, a folder
@@ -166,6 +192,7 @@ def predict_files(
     recursive:bool=False,   # of a folder its subfolders too
     crops:bool=False,       # each picture is one face already: none is searched for, and each is predicted
     overwrite:bool=False,   # replace what another source or another program has written under the same name
+    helper:Helper|None=None, # of `face_helper`, which finds the faces; None: one is started where it pays, see above
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
@@ -176,8 +203,12 @@ def predict_files(
     clips, _ = find_sources(source, recursive, film_fps)
     for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
     products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
-    done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
-                      film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite)
+    with ExitStack() as opened:
+        if helper is None and not crops and _is_worth_a_process(clips, detector):
+            helper = opened.enter_context(face_helper())
+        done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
+                          film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
+                          helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))
     products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:

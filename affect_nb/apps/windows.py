@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['WINDOWS', 'DEFAULT_WINDOWS', 'FRAMES_A_PASS', 'frame_numbers', 'windows', 'ClipSound', 'WindowBatch', 'read_windows',
-           'window_batches', 'WindowNetwork', 'RowPredictions', 'face_runs', 'overlapping_starts', 'fade_weights',
-           'predict_rows']
+           'window_batches', 'WindowNetwork', 'EarlyWindows', 'RowPredictions', 'face_runs', 'overlapping_starts',
+           'fade_weights', 'predict_rows']
 
 # %% ../../nbs/70_apps/00_windows.ipynb #a3b55b34
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..core.labels import FACE_SIZE, SEQUENCE_LENGTH, AffectOutput
 from ..data.sequences import normalise_faces, scale_landmarks
 from ..models.inputs import has_landmarks, hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
-from ..preprocess.face_store import FaceStore
+from ..preprocess.face_store import FaceStore, decode_crop
 from ..preprocess.sound import SoundStore
 from ..train.precision import Precision
 
@@ -171,6 +171,7 @@ class WindowNetwork:
     carry: bool = False          # the hidden state goes on from a window of a face to the next
     precision: Precision = Precision()
     windows: str|None = None     # of WINDOWS; None: DEFAULT_WINDOWS, or as `carry` is
+    early: dict = field(default_factory=dict, repr=False) # path of a store -> the `EarlyWindows` of its clip
 
     def __post_init__(self):
         _check_windows(self)
@@ -219,6 +220,59 @@ class WindowNetwork:
                 output, state = self.model.continued(faces, landmarks, state, *audio)
             else: output = self.model(*inputs)
         return _prediction_values(output, tasks_of(self.model)).reshape(*batch.heard.shape, -1), state
+
+# %% ../../nbs/70_apps/00_windows.ipynb #1050e876
+class _HeldRows:
+    "Rows of one face that are in memory, as `read_windows` reads a store."
+    def __init__(self, rows:list): self.rows = rows # dicts of crop (JPEG or None) and crop_landmarks
+    def crops(self, start:int, stop:int)->Iterator[tuple[int, np.ndarray]]:
+        for row in range(start, stop):
+            if self.rows[row]["crop"] is not None: yield row, decode_crop(self.rows[row]["crop"])
+
+    def landmarks(self, start:int, stop:int)->np.ndarray: # (n, 68, 2)
+        nowhere = np.full((68, 2), np.nan, np.float32)
+        points = (row["crop_landmarks"] for row in self.rows[start:stop])
+        return np.stack([nowhere if point is None else point for point in points])
+
+class EarlyWindows:
+    "Predictions of a clip's first face that are made while its later frames are still looked for."
+    def __init__(self, network:WindowNetwork):
+        self.network, self.rows, self.done = network, [], {} # rows that no complete batch has read
+        self.works = network.needed_windows == "paper" and not network.hears
+
+    def add(self,
+        rows:list, # of a clip, dicts of frame, face_id, crop and crop_landmarks; in the order of the frames
+    ):
+        "Take some rows, and predict what is complete."
+        if not self.works: return
+        self.rows += [row for row in rows if row["face_id"] == 0]
+        try:
+            while self._predict_one(rows[-1]["frame"]//self.network.length): pass
+        except Exception: self.works, self.rows, self.done = False, [], {}
+
+    def _predict_one(self, window:int)->bool: # the one that is not complete
+        "Predict a batch; False where there is none before this window."
+        length, size = self.network.length, self.network.windows_a_pass
+        if len(self.rows) < size: return False # fewer windows than a batch has
+        frames = np.array([row["frame"] for row in self.rows])
+        edges = [0, *np.flatnonzero(np.diff(frames//length)) + 1, len(frames)]
+        cuts = [range(int(start), int(stop)) for start, stop in zip(edges, edges[1:]) if frames[start]//length < window]
+        chosen = [cut for cut in cuts if any(self.rows[row]["crop"] is not None for row in cut)][:size]
+        if len(chosen) < size: return False
+        batch = read_windows(_HeldRows(self.rows), chosen, frames, length)
+        values, _ = self.network.run(batch)
+        self.done[_group_name(chosen, np.zeros(len(frames), int), frames)] = replace(batch, inputs=[]), values
+        self.rows = self.rows[chosen[-1].stop:]
+        return True
+
+    def of(self, chosen:list, face_ids:np.ndarray, frames:np.ndarray)->tuple|None: # batch, values
+        "What was predicted for these windows of a store, where it was."
+        return self.done.pop(_group_name(chosen, face_ids, frames), None)
+
+def _group_name(chosen:list, face_ids:np.ndarray, frames:np.ndarray)->tuple:
+    "What tells a batch of windows from another: of each the face, its first and its last frame, and how many rows it has."
+    ends = ((cut.start, cut.stop - 1) for cut in chosen)
+    return tuple((int(face_ids[first]), int(frames[first]), int(frames[last]), last - first) for first, last in ends)
 
 # %% ../../nbs/70_apps/00_windows.ipynb #0120193e
 @dataclass
@@ -387,10 +441,14 @@ def _predict_in_turn(network, store, faces, sound, rows)->Iterator[int]: # rows 
     carry = network.needed_windows == "carry"
     mapped, options = _MappedInTurn(store), dict(sound=sound, reads_sound=network.hears)
     parts = list(window_batches(store, cuts, network.length, size=network.windows_a_pass, carry=carry))
+    early = network.early.pop(getattr(store, "path", None), EarlyWindows(network))
 
-    def read(chosen): return read_windows(mapped.rows(sum(map(len, chosen))), chosen, frames, network.length, **options)
-    for (chosen, goes_on), batch in zip(parts, _one_ahead(partial(read, chosen) for chosen, _ in parts)):
-        values, state = network.run(batch, state if goes_on else None)
+    def read(chosen):
+        if done := early.of(chosen, store.face_ids, frames): return done
+        batch = read_windows(mapped.rows(sum(map(len, chosen))), chosen, frames, network.length, **options)
+        return batch, None
+    for (chosen, goes_on), (batch, values) in zip(parts, _one_ahead(partial(read, chosen) for chosen, _ in parts)):
+        if values is None: values, state = network.run(batch, state if goes_on else None)
         rows.fill(chosen, batch, values)
         yield sum(map(len, chosen))
 
@@ -416,7 +474,7 @@ def predict_rows(
     sound:ClipSound=None,  # of the clip, for a network that reads sound; None: zeros
     progress:bool=False,   # show a bar
 )->RowPredictions:
-    "Predictions of each row of a store; the rows of other faces have none."
+    "Predictions of each row of a store; the rows of other faces have none. What `early` has is not predicted again."
     n, faces = len(store), store.faces if faces is None else faces
     rows = RowPredictions(np.full((n, len(network.columns)), np.nan, np.float32), np.zeros(n, bool), np.zeros(n, bool))
     predict = _predict_overlapping if network.needed_windows == "overlap" else _predict_in_turn

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 
 from .atomic import whole
@@ -64,13 +65,16 @@ def _add_video_stream(container, film):
     stream.width, stream.height = film.width + film.width % 2, film.height + film.height % 2
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = film.threads
+    if film.threads != 1: stream.codec_context.thread_type = "FRAME" # several pictures at a time, not parts of one
     # with mbtree, the bytes of x264 differ from run to run on AVX-512
-    stream.options = {"crf": str(film.crf), "preset": "veryfast", "mbtree": "0"}
+    stream.options = {"crf": str(film.crf), "preset": "ultrafast" if film.quick else "veryfast", "mbtree": "0"}
     return stream
 
-def _packed_frame(frame, number, tick):
-    "`frame` for the encoder, `number` ticks (s) from the start."
-    picture = av.VideoFrame.from_ndarray(_with_even_sides(frame), format="rgb24")
+def _packed_frame(frame, number, tick, quick):
+    "`frame` for the encoder, `number` ticks (s) from the start; `quick`: with the colour of one pixel in four."
+    frame, name = _with_even_sides(frame), "rgb24"
+    if quick: frame, name = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420), "yuv420p"
+    picture = av.VideoFrame.from_ndarray(frame, format=name)
     picture.pts, picture.time_base = number, tick
     return picture
 
@@ -82,6 +86,16 @@ def _packed_sound(samples, number, rate):
 
 # %% ../../nbs/05_files/10_film.ipynb #b90e51d7
 _TICK = Fraction(1, 90_000) # s
+
+def _begin(film, time:float|None):
+    "Frames with times of their own need a finer clock, before the encoder begins."
+    film._place, film._zero, film._timed = -1, time, time is not None
+    film._tick = _TICK if film._timed else 1/film._video.codec_context.framerate
+    if film._timed: film._video.codec_context.time_base = _TICK
+
+def _write_early_sound(film):
+    "Sound that waited: the first packet opens all encoders, and that of the pictures must know its clock by then."
+    while film._early: film._container.mux(film._audio.encode(film._early.pop(0)))
 
 def _next_place(film, time:float|None)->int:
     "Where the next frame of a `FilmWriter` lies, in its ticks; a ValueError where its time does not follow."
@@ -105,11 +119,13 @@ class FilmWriter:
         rate:int|None=None,    # sound samples per second, Hz; None for a silent film
         crf:int=22,            # quality: 18 is nearly lossless, 28 is small
         threads:int=0,         # of the encoder; 0 lets it choose, 1 gives the same bytes every time
+        quick:bool=False,      # a third of the work: more bytes, and the colour of one pixel in four, not their mean
     ):
         _check_film(path, width, height, fps)
         self.path, self.width, self.height, self.fps, self.rate = path, int(width), int(height), float(fps), rate
-        self.crf, self.threads, self.n_frames, self.n_samples = crf, threads, 0, 0
-        self._tick = None # s, of the frames' clock; known from the first frame on
+        self.crf, self.threads, self.quick = crf, threads, quick
+        self.n_frames = self.n_samples = 0
+        self._tick, self._early = None, [] # s, of the frames' clock, which the first frame brings; sound before it
 
     def __enter__(self):
         with ExitStack() as opened:
@@ -123,16 +139,11 @@ class FilmWriter:
     def add(self, frame:np.ndarray, time:float|None=None):
         "Append one frame, (height, width, 3) uint8 RGB, at `time` s; None for all: one after another at `fps`."
         _check_frame(frame, self.width, self.height)
-        if self._tick is None: self._begin(time)
+        if self._tick is None: _begin(self, time)
         self._place = _next_place(self, time)
-        self._container.mux(self._video.encode(_packed_frame(frame, self._place, self._tick)))
+        self._container.mux(self._video.encode(_packed_frame(frame, self._place, self._tick, self.quick)))
         self.n_frames += 1
-
-    def _begin(self, time:float|None):
-        "Frames with times of their own need a finer clock, before the encoder begins."
-        self._place, self._zero, self._timed = -1, time, time is not None
-        self._tick = _TICK if self._timed else 1/self._video.codec_context.framerate
-        if self._timed: self._video.codec_context.time_base = _TICK
+        _write_early_sound(self)
 
     @property
     def seconds(self)->float:
@@ -140,12 +151,13 @@ class FilmWriter:
         return float(self._place*self._tick) + 1/self.fps if self.n_frames else 0.
 
     def add_sound(self, samples:np.ndarray):
-        "Append any number of samples, (n,) float in [-1, 1]."
+        "Append any number of samples, (n,) float in [-1, 1]; those before the first frame wait for it."
         if self._audio is None:
             raise ValueError(f"{self.path}: opened as a silent film, give FilmWriter a rate to add sound")
         samples = _checked_sound(samples)
-        if len(samples): self._container.mux(self._audio.encode(_packed_sound(samples, self.n_samples, self.rate)))
+        if len(samples): self._early.append(_packed_sound(samples, self.n_samples, self.rate))
         self.n_samples += len(samples)
+        if self._tick is not None: _write_early_sound(self)
 
     def __exit__(self, *error):
         if error[0] is not None: return self._opened.__exit__(*error)
@@ -162,7 +174,7 @@ def write_film(
     fps:float=30.,                 # frames per second
     sound:np.ndarray|None=None,    # (n,) float32 mono in [-1, 1], or None for a silent film
     rate:int=44100,                # of the sound, Hz
-    **kwargs,                      # `crf`, `threads` of `FilmWriter`
+    **kwargs,                      # `crf`, `threads`, `quick` of `FilmWriter`
 )->int:                            # frames written
     "Write `frames` and `sound` as an .mp4; the frames may be a generator of any length."
     frames = iter(frames)

@@ -128,11 +128,12 @@ class FaceStoreWriter:
         status:str="no_face",
         crop=None,     # (96, 96, 3) uint8 RGB, or nothing
         **row,         # box, score, landmarks, crop_landmarks, sound: see `frame_row`
-    ):
+    )->bytes|None:     # of the crop, as they are kept
         "One frame of one face, or one frame without."
         data = None if crop is None else encode_crop(crop, self.encoding, self.quality)
         self._rows.add(dict(frame_row(frame, time, face_id, status, **row, **self.names), crop=data))
         self.n_rows += 1
+        return data
 
     def _schema(self)->pa.Schema:
         about = dict(self.names, encoding=self.encoding, size=CROP_SIZE, about=self.about)

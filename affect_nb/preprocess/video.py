@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['VideoFrame', 'on_white', 'used_bits', 'as_8_bits', 'bits_of', 'FrameView', 'resized', 'letterboxed',
-           'check_pixel_aspect', 'square_size', 'FrameViews', 'steady_rate', 'AscendingTimes', 'VideoReader', 'counted']
+           'check_pixel_aspect', 'square_size', 'FrameViews', 'steady_rate', 'AscendingTimes', 'VideoReader',
+           'bar_of_frames', 'counted']
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #1526437f
 import os
@@ -457,6 +458,15 @@ def _others_last(path:Path, duration:float)->bool:
 # %% ../../nbs/20_preprocess/00_video.ipynb #1aa511cb
 _ABOUT = "{l_bar}{bar}| {n_fmt}/~{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]" # of tqdm
 
+def bar_of_frames(
+    title:str,
+    n_frames:int,       # an estimate; 0: none
+    progress:bool=True, # show the bar
+)->dict:                # arguments of tqdm
+    "A progress bar whose total is an estimate, and is shown as one."
+    return dict(desc=title, total=n_frames or None, leave=False, unit="frame", disable=not progress,
+                bar_format=_ABOUT if n_frames else None)
+
 def counted(
     frames:Iterable,    # of a reader
     n_frames:int,       # an estimate; 0: none
@@ -464,8 +474,7 @@ def counted(
     progress:bool=True, # show the bar
 )->Iterator:            # the same frames
     "Frames under a progress bar whose total is an estimate, and is shown as one."
-    how = dict(leave=False, unit="frame", disable=not progress, bar_format=_ABOUT if n_frames else None)
-    with tqdm(desc=title, total=n_frames or None, **how) as bar:
+    with tqdm(**bar_of_frames(title, n_frames, progress)) as bar:
         for frame in frames:
             yield frame
             bar.update()
