@@ -443,9 +443,8 @@ def preprocess(
     `frames.parquet` is the table of all stores in `dest`, those of earlier calls too; `sources.json` says what each
     store was made from."""
     check_switches(progress=progress, sound=sound, recursive=recursive, overwrite=overwrite, crops=crops)
-    settings = Settings(
-        detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces, sound=sound,
-        crops=crops, **options)
+    settings = Settings(detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces,
+                        sound=sound, crops=crops, **options)
     (sources, left_out), dest = find_sources(source, recursive, film_fps), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
     sweep(dest)
