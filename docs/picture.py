@@ -38,16 +38,19 @@ def draw_face(top, bottom, store, table, row, drawn):
 
 
 def picture(folder, clips=5):
-    "Frames, crops with predictions, and one trace."
+    "Frames, crops with predictions, one trace; of each person a moment with an expression that is not shown yet."
     predictor = Predictor.load(device="cpu", precision="float32")
     fig = plt.figure(figsize=(9, 5.6), layout="constrained")
-    grid = fig.add_gridspec(3, clips, height_ratios=[1.2, 1.2, 1.1])
+    grid, shown = fig.add_gridspec(3, clips, height_ratios=[1.2, 1.2, 1.1]), set()
     for column in range(clips):
         plan = plan_of(column)
         film_video(plan, folder/f"{plan.name}.mp4")
         store, = preprocess(folder/f"{plan.name}.mp4", folder/"faces", progress=False).stores
         table, truth = predictor.predict_store(store), episode_of(plan, plan.people[0])
-        row = int(np.argmax(np.abs(truth.va[:len(store)]).sum(1)*(table.status == "ok").to_numpy()))
+        strength = np.abs(truth.va[:len(store)]).sum(1)*(table.status == "ok").to_numpy()
+        fresh = ~np.isin(truth.expression[:len(store)], list(shown))
+        row = int(np.argmax(strength*fresh if (strength*fresh).any() else strength))
+        shown.add(int(truth.expression[row]))
         drawn = EXPRESSIONS[int(truth.expression[row])]
         draw_face(fig.add_subplot(grid[0, column]), fig.add_subplot(grid[1, column]), store, table, row, drawn)
         if column: continue
