@@ -52,10 +52,10 @@ def opened(ferplus: str, pictures: str) -> dict:
     return {"fer-plus": open_database("fer-plus", ferplus), "pictures": open_database("own", pictures, crops=True, classes=CLASSES)}
 
 
-def find_faces(work: Path, ferplus: str, pictures: str) -> None:
+def find_faces(work: Path, ferplus: str, pictures: str, workers: int = 1) -> None:
     """Align all pictures, once."""
     from affect_nb.data.store import preprocess_database
-    for name, source in opened(ferplus, pictures).items(): preprocess_database(source, work/"faces"/name)
+    for name, source in opened(ferplus, pictures).items(): preprocess_database(source, work/"faces"/name, workers=workers)
 
 
 def sides_of(work: Path, recipe, source, task: str) -> tuple:
@@ -165,7 +165,7 @@ def run(ferplus: str = "", pictures: str = "", seeds: int = 3, share: float = .2
     from affect_nb.files.workers import run_commands
     if not (ferplus and pictures): return {"skipped": "needs --ferplus and --pictures: your copies of FER+ and DiffusionFER"}
     work = Path(work).resolve()
-    with redirect_stdout(sys.stderr): find_faces(work, ferplus, pictures)
+    with redirect_stdout(sys.stderr): find_faces(work, ferplus, pictures, processes)
     size = dict(ferplus=ferplus, pictures=pictures, share=share, people=people, width=width, epochs=epochs)
     run_commands([[sys.executable, HERE, "--one", str(work), str(seed), json.dumps(size)] for seed in range(seeds)], processes)
     return {"data": f"{share:.0%} of FER+'s training part, DiffusionFER, {people} drawn people", "seeds": seeds, "width": width, "epochs": epochs,
