@@ -300,19 +300,19 @@ class Counted(torch.nn.Module):
         except AttributeError: return getattr(super().__getattr__("model"), name)
 
 
-def test_single_frames_are_scored_some_hundred_a_pass(tmp_path, monkeypatch):
+def test_single_frames_are_scored_many_a_pass(tmp_path, monkeypatch):
     store, opened = FaceStore.open(write_clip(tmp_path, "walk", 700, away=range(600, 620))), []
     model = Counted(create_model("vgg_face", width=1/64).eval())
     predictor = Predictor(model, Card(architecture="vgg_face"), CPU, length=1, windows="paper")
     really = FaceStore.open.__func__
     monkeypatch.setattr(FaceStore, "open", classmethod(lambda cls, path: opened.append(path) or really(cls, path)))
     at_once = predict_rows(predictor, store)
-    assert model.frames == [320, 320, 40] and len(opened) == 1 # four a pass, and a store each time, would be 170
+    assert model.frames == [80]*8 + [40] and len(opened) == 1 # four a pass, and a store each time, would be 170
     assert at_once.predicted.sum() == 680
     four = predict_rows(Predictor(model, predictor.card, CPU, length=1, windows="paper", batch=4), store)
     np.testing.assert_allclose(at_once.values, four.values, atol=1e-5)
-    assert len(model.frames) == 3 + 170
-    assert [Predictor(model, predictor.card, CPU, length=length).windows_a_pass for length in (80, 20, 1, 500)] == [4, 16, 320, 1]
+    assert len(model.frames) == 9 + 170
+    assert [Predictor(model, predictor.card, CPU, length=length).windows_a_pass for length in (80, 20, 1, 500)] == [4, 16, 80, 1]
 
 
 def test_a_long_film_is_mapped_anew_now_and_then(tmp_path):

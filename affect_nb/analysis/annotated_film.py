@@ -163,6 +163,7 @@ def _draw_line(strip:np.ndarray, x:np.ndarray, values:np.ndarray, colour:tuple):
 
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #7c94d6f6
 _SOUND_RATE = 44100 # Hz
+_AHEAD = 4          # pictures that are drawn before they are written
 
 def _sound_from(video:str|os.PathLike, zero:float)->Iterator[np.ndarray]:
     "Blocks of samples from the first picture on, which lies at `zero` s; none where there is no sound."
@@ -198,7 +199,7 @@ def write_annotated(
     Below is the trace of valence and arousal of the face that is seen most."""
     reader, faces = open_clip(video), _FacesByFrame(store, table)
     strip = _Strip(reader, faces.main, seconds) if set(VA_COLUMNS) <= set(table) else None
-    with closing(ahead(_drawn(reader, faces, strip))) as drawn: # decoding, drawing and encoding have a thread each
+    with closing(ahead(_drawn(reader, faces, strip), _AHEAD)) as drawn: # decoding, drawing and encoding have a thread each
         pictures = counted(drawn, reader.n_frames, f"{store.clip}, film", progress)
         first = next(pictures, None)
         if first is None:
@@ -263,10 +264,12 @@ class _FacesByFrame:
 # %% ../../nbs/60_analysis/52_annotated_film.ipynb #3148d8ea
 def _drawn(reader, faces:_FacesByFrame, strip:_Strip|None)->Iterator[tuple[np.ndarray, float]]:
     "Each frame as it will be seen, and its time in s."
+    below = strip.height if strip else 0
+    # taken in turn, as the system's time for new ones is more than that of drawing; those ahead are still to be read
+    canvases = np.empty((2*_AHEAD + 2, reader.height + below, reader.width, 3), np.uint8)
     with closing(ahead(_with_image(reader))) as frames:
-        for frame in frames:
-            below = strip.height if strip else 0
-            picture = np.empty((reader.height + below, reader.width, 3), np.uint8)
+        for number, frame in enumerate(frames):
+            picture = canvases[number % len(canvases)]
             image, (rows, landmarks) = picture[:reader.height], faces.at(frame.index)
             image[:] = frame.image
             draw_faces(image, rows, landmarks, faces.several)
