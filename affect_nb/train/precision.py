@@ -8,23 +8,14 @@ __all__ = ['PRECISIONS', 'bfloat16_unit', 'Precision', 'choose_precision']
 # %% ../../nbs/50_train/00_precision.ipynb #24c3ab3b
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 import torch
 from torch import nn
 
 from ..data.devices import available_devices, choose_device # one way to ask for a device
+from ..files.processor import cpu_bfloat16_unit
 
 # %% ../../nbs/50_train/00_precision.ipynb #63a67662
 PRECISIONS = ('auto', 'float32', 'bfloat16')
-_CPU_UNITS = dict(amx_bf16='AMX', avx512_bf16='AVX512-BF16') # flag of the processor -> its name
-
-def _cpu_flags()->set:
-    "Lower-case feature flags of this processor; empty where neither PyTorch nor the system lists them."
-    capabilities = getattr(torch.cpu, 'get_capabilities', None)
-    if capabilities is not None:
-        return {flag for flag, present in capabilities().items() if present is True}
-    listing = Path('/proc/cpuinfo') # PyTorch before 2.12
-    return set(listing.read_text().split()) if listing.is_file() else set()
 
 def bfloat16_unit(
     device:torch.device, # where a network runs
@@ -33,9 +24,7 @@ def bfloat16_unit(
     if device.type == 'cuda':
         major, minor = torch.cuda.get_device_capability(device)
         return f'CUDA {major}.{minor}' if major >= 8 else ''
-    if device.type != 'cpu': return ''
-    flags = _cpu_flags()
-    return next((unit for flag, unit in _CPU_UNITS.items() if flag in flags), '')
+    return cpu_bfloat16_unit() if device.type == 'cpu' else ''
 
 # %% ../../nbs/50_train/00_precision.ipynb #478b496c
 @dataclass(frozen=True)
