@@ -5,7 +5,9 @@ and arousal (DiffusionFER); with the valence and arousal that an expression impl
 with both forms by a shuffled table. Each seed has a part of FER+, drawn people, first weights and an order of its own.
 
 Measured on FER+'s official validation part, by the most votes; on drawn people whom nobody has seen; and on held-out photographs.
-Nobody has labelled AUs of real people here: `smile_auc` is how well AU12 tells faces that voters called happy from others.
+Nobody has labelled AUs of real people here: `smile_auc` is how well AU12 tells faces that voters called happy from others. Nor
+valence and arousal: `fer_ccc_*` is the CCC with what the voters' expressions imply by class means, which networks that learn
+from it are favoured by; of the others it tells how far what they learned from drawings and photographs reaches real people.
 The pictures are not in this repository: `--ferplus` and `--pictures` say where yours are. What was trained is kept in the work
 folder, so that a study that was stopped goes on. `python benchmarks/real_faces.py` prints the measures; `run()` returns them.
 """
@@ -28,6 +30,7 @@ NETWORKS = { # name -> sets that it learns from, what of the recipe differs
     "+ both": (ALL, dict(coupling="both")),
     "+ both, shuffled table": (ALL, dict(coupling="both", relatedness="shuffled")),
     "+ both, implied VA": (ALL, dict(coupling="both", va_from_expressions=True)),
+    "+ matching, implied VA": (ALL, dict(coupling="distribution_matching", va_from_expressions=True)),
 }
 CLAIMS = {
     "+ drawn > EXPR alone": ("+ drawn", "EXPR alone"),
@@ -38,8 +41,9 @@ CLAIMS = {
     "+ both > + photographs": ("+ both", "+ photographs"),
     "+ both > shuffled table": ("+ both", "+ both, shuffled table"),
     "+ both, implied VA > + implied VA": ("+ both, implied VA", "+ implied VA"),
+    "+ matching, implied VA > + implied VA": ("+ matching, implied VA", "+ implied VA"),
 }
-SCORES = ("fer_accuracy", "fer_macro_f1", "smile_auc", "drawn_ccc_valence", "drawn_ccc_arousal", "drawn_au_f1",
+SCORES = ("fer_accuracy", "fer_macro_f1", "smile_auc", "fer_ccc_valence", "fer_ccc_arousal", "drawn_ccc_valence", "drawn_ccc_arousal", "drawn_au_f1",
           "pictures_ccc_valence", "pictures_ccc_arousal", "pictures_macro_f1")
 CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger") # as DiffusionFER numbers them
 STEP = {"va": 24, "aus": 16, "expression": 88} # faces of a step
@@ -84,12 +88,17 @@ def measured(model, data: dict) -> dict:
     """The measures that a network has the tasks for."""
     from affect_nb.analysis.window_scores import most_voted, smile_auc, window_outputs, window_scores
     from affect_nb.core.labels import EXPRESSIONS
+    from affect_nb.core.metrics import ccc
+    from affect_nb.core.relatedness import implied_va
     output, targets = window_outputs(model, data["fer-plus", "expression"][1])
     fer, truth = window_scores(output, targets), most_voted(targets).flatten()
     found = {"fer_accuracy": fer["accuracy_voted"], "fer_macro_f1": fer["macro_f1_voted"]}
     if output.aus is not None:
         known = (truth >= 0).nonzero()[:, 0]
         found["smile_auc"] = smile_auc(output[known], truth[known] == EXPRESSIONS.index("Happiness"))
+    if output.va is not None:
+        implied = implied_va(targets.expression_shares)
+        found |= {f"fer_ccc_{axis}": ccc(output.va[..., place].flatten(), implied[..., place].flatten()) for place, axis in enumerate(("valence", "arousal"))}
     for name, task in (("drawn", "aus"), ("pictures", "va")):
         scores = window_scores(*window_outputs(model, data[name, task][1]))
         found |= {f"{name}_{measure}": value for measure, value in scores.items() if f"{name}_{measure}" in SCORES}
