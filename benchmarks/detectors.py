@@ -97,8 +97,8 @@ def detected(name: str, pictures: list) -> tuple[list[Detections], float]:
     return [detector(read_image(picture.file)) for picture in pictures], own
 
 
-def on_photographs(names: list[str], pictures: list) -> dict:
-    """The tables of photographs: by detector, and recall by attribute."""
+def on_photographs(names: list[str], pictures: list, lists: dict | None = None) -> dict:
+    """The tables of photographs: by detector, and recall by attribute; `lists` as `wider_precision` takes them."""
     valid = [picture.attributes["invalid"] == 0 for picture in pictures]
     known = {name: [picture.attributes[name] for picture in pictures] for name in COLUMNS if name != "invalid"}
     known["height, px from"] = [size_classes(picture.boxes) for picture in pictures]
@@ -106,7 +106,7 @@ def on_photographs(names: list[str], pictures: list) -> dict:
     for name in names:
         found, own = detected(name, pictures)
         truth, alike = match_pictures(found, pictures), match_pictures(found, pictures, ALIKE)
-        precision = {f"AP {level}": round(value, 4) for level, value in wider_precision(found, pictures).items()}
+        precision = {f"AP {level}": round(value, 4) for level, value in wider_precision(found, pictures, lists).items()}
         table.append(dict(detector=titled(name), **precision, threshold=own, recall=round(recall_at(truth, own, counts=valid), 4),
                           **{f"recall at {BORNE} alarms": round(recall_at(truth, alarms=BORNE, counts=valid), 4), "recall .3": round(recall_at(alike, own, counts=valid), 4), "false alarms a picture": round(false_alarms(truth, own, valid), 3),
                              "false alarms a picture .3": round(false_alarms(alike, own, valid), 3)}))
