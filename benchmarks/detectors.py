@@ -5,7 +5,7 @@ yunet:FILE --wider ROOT`, prints the measures; `run()` returns them. Without det
 
 - On photographs (`wider`: a folder in WIDER FACE's layout; `split` train or validation; `count` of its pictures, drawn with a fixed
   seed; `events`: only those, e.g. the ones that a detector has not learned from): average precision as the benchmark computes it, from
-  scores far below the detector's threshold on, and on the lists of `analysis.detection.lists_by_size`, which are ours: the release has
+  scores far below the detector's threshold on, and on the lists of `preprocess.detection.lists_by_size`, which are ours: the release has
   none for its train part. Recall, by attribute too, and false alarms per picture are those at the detector's threshold, over all faces
   that are not marked invalid; `recall at .1 alarms` at the score from which on there is one false alarm in ten pictures. `recall .3`:
   with an overlap of .3 in place of .5, since a detector may draw another box around the same face.
@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from affect_nb.analysis.detection import false_alarms, match_pictures, recall_at, recall_by, size_classes, wider_precision
+from affect_nb.preprocess.detection import false_alarms, match_pictures, recall_at, recall_by, size_classes, wider_precision
 from affect_nb.preprocess.detect import Detections, Detector, create_detector, list_detectors
 from affect_nb.preprocess.pictures import read_image
 from affect_nb.synth.faces import Actor, Identity, Pose, Scene, render_frame

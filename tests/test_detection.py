@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/"benchmarks"))
 import detectors  # noqa: E402
 
-from affect_nb.analysis.detection import (average_precision, false_alarms, lists_by_size, match_pictures, pixel_overlap, precision_recall, recall_at,
+from affect_nb.preprocess.detection import (average_precision, false_alarms, lists_by_size, match_pictures, pixel_overlap, precision_recall, recall_at,
                                           recall_by, size_classes, voc_area, wider_precision)
 from affect_nb.apps.bench import list_benchmarks, script_options
 from affect_nb.files.workers import in_parallel

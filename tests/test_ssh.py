@@ -208,6 +208,13 @@ def test_files_that_are_no_detector_are_named(trained, tmp_path):
     with pytest.raises(ValueError, match="cut off"): load_ssh(tmp_path/"cut")
 
 
+def test_it_is_a_detector_by_name(trained):
+    from affect_nb.preprocess.detect import create_detector
+    assert type(create_detector(f"ssh:{trained}", precision="float32")) is SSHDetector
+    with pytest.raises(ValueError, match="nowhere.safetensors: no such weights file"): create_detector("ssh:nowhere")
+    with pytest.raises(ValueError, match="'float64', it must be one of auto, float32, bfloat16"): create_detector(f"ssh:{trained}", precision="float64")
+
+
 def test_boxes_stay_in_the_picture_whatever_its_size(trained):
     detector = SSHDetector(trained, threshold=0., precision="float32")
     for height, width in ((33, 65), (64, 64), (100, 37)):

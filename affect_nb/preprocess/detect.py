@@ -290,3 +290,6 @@ class YuNet(Detector):
         boxes = faces[:, :4]
         boxes[:, 2:] += boxes[:, :2]
         return Detections.of(boxes, faces[:, -1])
+
+# %% ../../nbs/20_preprocess/20_detect.ipynb #2099f39b
+announce_detector("ssh", "affect_nb.preprocess.ssh_detector", argument="file")

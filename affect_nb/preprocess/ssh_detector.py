@@ -18,7 +18,7 @@ from torch import Tensor
 from ..files.atomic import read_json
 from ..files.home import shipped_weights
 from ..files.processor import cpu_bfloat16_unit
-from .detect import Detections, Detector, _load_once, _three_channels, box_overlap
+from .detect import Detections, Detector, _load_once, _three_channels, box_overlap, register_detector
 from .ssh import SSH, anchors_of, network_input
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #72f529d9
@@ -111,6 +111,7 @@ def raw_faces(
     return boxes.clip(0, [width, height, width, height]), scores
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #048e6b07
+@register_detector('ssh', argument='file')
 class SSHDetector(Detector):
     "SSH (Najibi et al. 2017; paper, Section IV) from a file of weights; score: probability of a face, 0-1."
     wants_colour = True
