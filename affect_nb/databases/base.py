@@ -86,6 +86,7 @@ class Database:
     still = False     # are its clips sets of photographs?
     are_crops = False # are its pictures crops of one face each, with no room for a detector's box?
     sides = False     # are <video>_left and <video>_right two people in one video? Aff-Wild2 and its videos of Aff-Wild
+    boxes = False     # are they boxes of faces, for a detector, without a label of affect?
     partly_coded = False # are labels given for some stretches of a sequence only?
     fps = 30.         # Hz, of clips that are images in a row
     release = None    # which form of the database lies in the folder, where it has several
@@ -260,21 +261,23 @@ def register_database(adapter):
     _DATABASES[adapter.name] = adapter
     return adapter
 
-def list_databases()->list[str]: # names, sorted
+def list_databases(
+    *, boxes:bool=False, # True: those of face boxes, for detectors, in place of those with labels of affect
+)->list[str]:            # names, sorted
     "The databases that can be opened."
-    return sorted(_DATABASES)
+    return sorted(name for name, adapter in _DATABASES.items() if adapter.boxes == boxes)
 
 def database_options(
-    name:str,    # one of `list_databases()`
+    name:str,    # of a database
 )->list[str]:    # names of arguments
     "What the adapter of a database takes beside the folder."
     if name not in _DATABASES:
-        raise ValueError(f"there is no database {name!r}, there are {', '.join(list_databases())}")
+        raise ValueError(f"there is no database {name!r}, there are {', '.join(sorted(_DATABASES))}")
     parameters = inspect.signature(_DATABASES[name].__init__).parameters
     return [option for option in parameters if option not in ('self', 'root')]
 
 def open_database(
-    name:str,             # one of `list_databases()`
+    name:str,             # one of `list_databases()`, or of `list_databases(boxes=True)`
     root:str|os.PathLike, # the folder of the release
     **options,            # on_fault, and what the adapter takes beside it
 )->Database:
