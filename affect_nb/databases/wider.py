@@ -227,7 +227,12 @@ def _test_names(path):
         raise ValueError(f"{path}, row {wrong[0][0]}: {wrong[0][1][:60]!r} is {_NO_PICTURE}")
     return lines
 
-# %% ../../nbs/25_databases/27_wider.ipynb #dafc1230
+# %% ../../nbs/25_databases/27_wider.ipynb #53784788
+def _no_affect(database):
+    "A `ValueError` in the place of clips and labels."
+    raise ValueError(f"{database.name} has boxes of faces and no label of affect, so no network of affect learns "
+                     "from it; `pictures(split)` gives its boxes")
+
 @register_database
 class WiderFace:
     "WIDER FACE: pictures with boxes of faces, from the text or the MATLAB files of its split."
@@ -251,11 +256,7 @@ class WiderFace:
     def faults(self)->list[Fault]: return self.log.faults # rows that were left out
     @property
     def splits(self)->list[str]: return [*self.lists] # of which there is a list
-    @property
-    def clips(self):
-        "None: a `ValueError`."
-        raise ValueError(f"{self.name} has boxes of faces and no label of affect, so no network of affect learns "
-                         "from it; `pictures(split)` gives its boxes")
+    clips = au_names = select = labels = frames = source = property(_no_affect) # what others ask a database for
 
     def pictures(self,
         split:str='train', # one of `splits`

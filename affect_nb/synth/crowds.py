@@ -73,7 +73,7 @@ def _turns(rng):
 def _face_heights(rng, number, heights, tallest):
     "Heights in pixels: the more faces, the smaller."
     low, high = heights[0], max(heights[0], min(heights[1], tallest))
-    usual = np.exp(rng.uniform(np.log(1.7*low), np.log(1.3*high)))/max(1, number)**.3
+    usual = np.exp(rng.uniform(*np.log(sorted((1.7*low, 1.3*high)))))/max(1, number)**.3
     drawn, small = usual*np.exp(rng.normal(0, .35, number)), low*np.exp(rng.uniform(0, .7, number))
     return np.clip(np.where(drawn < low, small, drawn), low, high)
 
