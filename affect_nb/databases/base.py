@@ -81,12 +81,11 @@ def has_sides(
 class Database:
     "Clips and labels of one database; the subclasses know the layout."
     name = ''         # of the manifest
-    au_names = ()     # FACS numbers of the columns au1, au2, ...
-    needed = ()       # annotations that go together: a clip has all of them or none
+    au_names = needed = () # FACS numbers of the columns au1, au2, ...; annotations of which a clip has all or none
     still = False     # are its clips sets of photographs?
+    boxes = False     # boxes of faces for a detector, and no label of affect?
     are_crops = False # are its pictures crops of one face each, with no room for a detector's box?
     sides = False     # are <video>_left and <video>_right two people in one video? Aff-Wild2 and its videos of Aff-Wild
-    boxes = False     # are they boxes of faces, for a detector, without a label of affect?
     partly_coded = False # are labels given for some stretches of a sequence only?
     fps = 30.         # Hz, of clips that are images in a row
     release = None    # which form of the database lies in the folder, where it has several

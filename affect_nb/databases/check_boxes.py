@@ -101,6 +101,7 @@ def _check_evaluation(database, split, report):
     counts = ', '.join(f"{int(sum(mask.sum() for mask in masks))} {level}" for level, masks in lists.items())
     report.add('note', split, f"faces that the evaluation demands: {counts}", 'lists')
 
+# %% ../../nbs/25_databases/57_check_boxes.ipynb #d24f5852
 def check_boxes(
     database,     # of boxes, as from `open_database`, with on_fault='skip'
     report:Report,# gets what is wrong

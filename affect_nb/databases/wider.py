@@ -99,6 +99,7 @@ def _block_rows(block, path, start, attributes, log):
         return log.fault(path, block[0][0], message + ", or 0 and one row of zeros")
     return np.array([_checked_row(text, path, row, attributes, log) for row, text in lines]).reshape(-1, width)
 
+# %% ../../nbs/25_databases/27_wider.ipynb #de92f07e
 def _checked_row(text, path, row, attributes, log):
     "Ten numbers; NaN where the row is a fault."
     numbers, problem = _numbers_of(text, 4 + len(attributes))
@@ -114,7 +115,7 @@ def _read_bbx_text(path, attributes, log):
         elif (found := _block_rows(block, path, start, attributes, log)) is not None: rows[name] = found
     return rows
 
-# %% ../../nbs/25_databases/27_wider.ipynb #84aefb79
+# %% ../../nbs/25_databases/27_wider.ipynb #b160b94e
 def _nested(variables, name, path, like=None):
     "A variable that is a list of lists, as long as those of `like`."
     value = variables[name]
@@ -137,6 +138,7 @@ def _picture_names(variables, path):
         raise ValueError(f"{path}: {twice[0]!r} is there more than once, allowed is once")
     return names
 
+# %% ../../nbs/25_databases/27_wider.ipynb #d5583b4a
 def _read_bbx_mat(path, attributes, log):
     "Picture -> rows, of wider_face_<part>.mat; a fault's row is the place of its picture, from 1."
     lists = [f'{name}_label_list' for name in attributes]
@@ -162,7 +164,7 @@ def _mat_rows(name, boxes, labels, *, path, number, attributes, log):
             rows[place] = np.nan
     return rows.reshape(-1, width)
 
-# %% ../../nbs/25_databases/27_wider.ipynb #20616782
+# %% ../../nbs/25_databases/27_wider.ipynb #62816643
 LEVELS = ('easy', 'medium', 'hard')
 _LIST_FOLDERS = ('eval_tools/ground_truth', 'ground_truth', 'wider_face_split', '.')
 
@@ -187,7 +189,7 @@ def _mask_of(picture, numbers, path):
     mask[numbers.astype(int) - 1] = True
     return mask & (picture.attributes['invalid'] >= 0)
 
-# %% ../../nbs/25_databases/27_wider.ipynb #62816643
+# %% ../../nbs/25_databases/27_wider.ipynb #53784788
 _PARTS = dict(train='train', validation='val', test='test')
 _SPLIT_FOLDERS = ('wider_face_split', '.')
 
@@ -227,12 +229,13 @@ def _test_names(path):
         raise ValueError(f"{path}, row {wrong[0][0]}: {wrong[0][1][:60]!r} is {_NO_PICTURE}")
     return lines
 
-# %% ../../nbs/25_databases/27_wider.ipynb #53784788
+# %% ../../nbs/25_databases/27_wider.ipynb #44bd9d79
 def _no_affect(database):
     "A `ValueError` in the place of clips and labels."
     raise ValueError(f"{database.name} has boxes of faces and no label of affect, so no network of affect learns "
                      "from it; `pictures(split)` gives its boxes")
 
+# %% ../../nbs/25_databases/27_wider.ipynb #954f0a61
 @register_database
 class WiderFace:
     "WIDER FACE: pictures with boxes of faces, from the text or the MATLAB files of its split."

@@ -88,6 +88,7 @@ def _scene_light(rng):
     side, up = rng.uniform(-1.3, 1.3), rng.uniform(-.2, 1.)
     return light, behind, ambient, (np.sin(side)*np.cos(up), -np.sin(up), np.cos(side)*np.cos(up))
 
+# %% ../../nbs/10_synth/26_crowds.ipynb #db9ee27e
 def _place(rng, height, placed, width, tall):
     "Middle of a face that hides little of those that are placed already: (x, y, height) each."
     best = None
@@ -105,7 +106,7 @@ def _nearness(x, y, height, other):
     across, down = .75*reach - abs(x - other[0]), reach - abs(y - other[1])
     return max(0., across)*max(0., down)/(.75*low*low)
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #db9ee27e
+# %% ../../nbs/10_synth/26_crowds.ipynb #fa7c8230
 def _draw_people(rng, number, heights, height, width, light, ambient):
     "People by lot, from back to front."
     placed = []
@@ -130,7 +131,7 @@ def _draw_person(rng, x, y, height, tone, light, ambient):
         ambient=rounded(ambient), blur=rounded(blur), expression=expression, intensity=rounded(5*rng.beta(1.2, 2)),
         cover=cover)
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #dc2e12b8
+# %% ../../nbs/10_synth/26_crowds.ipynb #a3298c11
 def _draw_things(rng, people, height, width):
     "Things behind all people, and between them."
     usual = np.median([person.height for person in people]) if people else .2*height
@@ -148,6 +149,7 @@ def _draw_things(rng, people, height, width):
         between.append((str(rng.choice(DISTRACTORS)), float(x), float(y), float(np.clip(size, 6, height)), after))
     return behind, tuple(between)
 
+# %% ../../nbs/10_synth/26_crowds.ipynb #23a43580
 def plan_crowd(
     seed:int,                # the same seed is the same picture
     size:tuple=(480, 640),   # height, width in pixels
@@ -176,7 +178,7 @@ def plan_crowd(
         blur=round(float(rng.uniform(.3, 1.2)), 3) if rng.random() < .2 else 0.,
         noise=round(float(rng.uniform(0, 7)), 2))
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #ae989735
+# %% ../../nbs/10_synth/26_crowds.ipynb #217251a1
 def _sunglasses(image, face, rng, light):
     "Two dark glasses and a bridge."
     t, colour = np.linspace(0, 2*np.pi, 21)[:, None], shade(rng.uniform(10, 50, 3), light)
@@ -216,7 +218,7 @@ def _cover_face(image, face, person, identity):
         scene = Scene(occlusion=person.cover, occlusion_seed=person.seed, occlusion_size=.8, exposure=person.light)
         draw_occlusion(image, face, identity, scene)
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #b92ce715
+# %% ../../nbs/10_synth/26_crowds.ipynb #4cac245f
 _DRAWN_LEAST = 40 # pixels, height of a face when it is drawn
 
 def _window(person, height, width):
@@ -242,6 +244,7 @@ def _hidden_and_drawn(patch, person, identity, aus, direction):
     covered = (bare != patch).any(2)
     return np.where((before != patch).any(2), 255, 0).astype(np.uint8), np.where(covered, 0, mask)
 
+# %% ../../nbs/10_synth/26_crowds.ipynb #fbcbd81a
 def _put_person(image, person, direction):
     "Draw a person into the picture, in place: window, what is hidden behind, and what is seen of the face (bool)."
     height, width = image.shape[:2]
@@ -263,7 +266,7 @@ def _put_person(image, person, direction):
 
 def _units(person): return au_vector(expression_aus(person.expression, person.intensity))
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #fbcbd81a
+# %% ../../nbs/10_synth/26_crowds.ipynb #4d063640
 BLURS, OCCLUDED, EXTREME_LIGHT = (.012, .03), (.08, .3), (.5, 1.5) # where the levels of an attribute begin
 _UNCLEAR, _GONE = .75, .95 # shares of a face that are hidden: then its box is invalid, then it has none
 _SENSOR = .55              # pixels, blur of any picture by its pixels
@@ -292,7 +295,7 @@ def _attributes(person, blur, occluded, box):
 
 def _polygon_area(outline): return float(cv2.contourArea(outline.astype(np.float32)))
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #16ee4600
+# %% ../../nbs/10_synth/26_crowds.ipynb #5bc94627
 def _paint_people(image, plan):
     "Draw people and what stands between them, in place; whose face each pixel shows, -1 for none."
     owner = np.full(image.shape[:2], -1, np.int16)
@@ -322,7 +325,7 @@ def _seen_faces(plan, owner):
         box = np.concatenate([np.maximum(low, 0), np.minimum(high, (plan.width, plan.height))]).astype(np.float32)
         if occluded < _GONE and (box[2:] - box[:2] > 2).all(): yield person, box, landmarks, occluded
 
-# %% ../../nbs/10_synth/26_crowds.ipynb #258301fa
+# %% ../../nbs/10_synth/26_crowds.ipynb #b707f93d
 def paint_crowd(
     plan:CrowdPlan,
 )->CrowdScene:

@@ -131,6 +131,7 @@ def _head_from_behind(image, x, y, size, rng, exposure):
     inner = (max(1, int(.26*size)), max(1, int(.33*size)))
     cv2.ellipse(image, (middle[0], middle[1] - inner[1]//3), inner, 0, 0, 360, shade(hair, 1.2), -1, cv2.LINE_AA)
 
+# %% ../../nbs/10_synth/07_distractors.ipynb #c1ca6c79
 def _board(image, x, y, size, rng, exposure):
     "A board with letters, or a patterned cloth."
     left, top, right, bottom = (int(v) for v in (x - size*rng.uniform(.3, .9), y - .4*size, x + .6*size, y + .4*size))
@@ -162,7 +163,7 @@ def _pole(image, x, y, size, rng, exposure):
     ribbon(image, path, -across, across, shade(colour, 1))
     ribbon(image, path, -across*.6, -across*.1, shade(colour, 1.25))
 
-# %% ../../nbs/10_synth/07_distractors.ipynb #c1ca6c79
+# %% ../../nbs/10_synth/07_distractors.ipynb #312b546e
 _THINGS = dict(ball=_ball, hand=_hand, limb=_limb, head_from_behind=_head_from_behind, board=_board, clock=_clock,
                pole=_pole)
 DISTRACTORS = tuple(_THINGS)
