@@ -41,6 +41,7 @@ def database_row(name):
     "A database as its manifest describes it."
     manifest = load_manifest(name)
     labels = ", ".join(dict.fromkeys(label.name for label in manifest.labels))
+    if manifest.boxes: labels = f"boxes of faces: {', '.join(manifest.boxes.attributes)}"
     protocols = ", ".join(manifest.protocols) or "-"
     return f"| `{name}` | {manifest.title} | {manifest.condition} | {labels} | {protocols} |"
 
@@ -51,7 +52,7 @@ def databases():
              "`affect_nb check name folder` says what is in it.",
              "`load_manifest(name)` has layout, sentinels, counts, licence and sources."]
     columns = "name", "title", "condition", "labels", "protocols"
-    return page("The databases", about, columns, map(database_row, list_databases()))
+    return page("The databases", about, columns, map(database_row, [*list_databases(), *list_databases(boxes=True)]))
 
 
 if __name__ == "__main__":

@@ -309,7 +309,7 @@ def test_the_command_checks_a_table(tmp_path):
 
 
 def test_the_help_names_what_there_is():
-    for command, names in {"check": list_databases(), "synth": list_synthetic()}.items():
+    for command, names in {"check": list_databases() + list_databases(boxes=True), "synth": list_synthetic() + list_synthetic(boxes=True)}.items():
         text = "".join(affect(command, "--help")[1].split())
         assert all(f"{name}," in text or f"{name}." in text for name in names), text
 

@@ -9,7 +9,7 @@ from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSION
 from affect_nb.databases.manifests import list_manifests, load_manifest, read_manifest
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ["afew-va", "aff-wild", "aff-wild2", "affectnet", "bp4d", "bp4d-plus", "disfa", "emotionet", "fer-plus", "gft", "omg-emotion", "own", "raf-db", "sewa"]
+NAMES = ["afew-va", "aff-wild", "aff-wild2", "affectnet", "bp4d", "bp4d-plus", "disfa", "emotionet", "fer-plus", "gft", "omg-emotion", "own", "raf-db", "sewa", "wider-face"]
 
 
 def test_every_database_has_its_manifest():
@@ -20,7 +20,7 @@ def test_every_database_has_its_manifest():
 def test_a_manifest_is_whole(name):
     manifest = load_manifest(name)
     assert manifest.name == name and len(manifest.citation) and manifest.licence.endswith(".") and manifest.access.how.endswith(".")
-    assert manifest.layout and manifest.labels and manifest.splits and set(manifest.splits) <= {"train", "validation", "test"}
+    assert manifest.layout and bool(manifest.labels) != bool(manifest.boxes) and manifest.splits and set(manifest.splits) <= {"train", "validation", "test"}
     assert all(callable(getattr(metrics, measure)) for measure in manifest.measures)
     assert {fact.status for fact in manifest.facts} == {"verified", "unverified"} and all(fact.source for fact in manifest.facts)
     assert list(manifest.facts_table().status) == sorted(fact.status for fact in manifest.facts)
@@ -52,7 +52,7 @@ def test_table_1_as_printed():
     rows = {name: load_manifest(name).table1 for name in NAMES}
     kept = [(name, row.type, row.condition, *pair) for name, row in rows.items() if row for pair in zip(row.affect, row.size, strict=True)]
     assert sorted(kept) == sorted(typed)
-    assert [name for name, row in rows.items() if row is None] == ["aff-wild", "aff-wild2", "fer-plus", "gft", "own"]
+    assert [name for name, row in rows.items() if row is None] == ["aff-wild", "aff-wild2", "fer-plus", "gft", "own", "wider-face"]
 
 
 @pytest.mark.parametrize("name", NAMES)

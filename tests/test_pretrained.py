@@ -17,6 +17,7 @@ from scipy.io.matlab import MatlabObject
 from torch import nn
 
 from affect_nb import __version__
+from affect_nb.files import matlab
 from affect_nb.models import create_model, pretrained, weight_files
 from affect_nb.models.backbones import VGG16
 from affect_nb.models.pretrained import FORMATS, convert_pretrained, fold_input, import_pretrained
@@ -389,7 +390,7 @@ def test_archives_that_unpack_to_more_are_refused(tmp_path, vgg, monkeypatch):
     with pytest.raises(ValueError, match="packed.pth.*compressed"): import_pretrained(tmp_path/"packed.pth")
     savemat(tmp_path/"packed.mat", dict(layers=np.zeros(2**20)), do_compression=True)
     assert (tmp_path/"packed.mat").stat().st_size < 2**15
-    monkeypatch.setattr(weight_files, "_LARGEST", 2**20)
+    monkeypatch.setattr(matlab, "LARGEST_UNPACKED", 2**20)
     with pytest.raises(ValueError, match="packed.mat.*would unpack to more than"): import_pretrained(tmp_path/"packed.mat")
 
 

@@ -76,7 +76,7 @@ def _with_names(title, find):
 
 def _all_twins():
     from affect_nb.synth.twins import list_synthetic
-    return list_synthetic()
+    return [*list_synthetic(), *list_synthetic(boxes=True)]
 
 @app.command(cls=_with_names("Twins", _all_twins))
 def synth(
@@ -111,7 +111,7 @@ def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")-
 
 def _all_databases():
     from affect_nb.databases.base import list_databases
-    return list_databases()
+    return [*list_databases(), *list_databases(boxes=True)]
 
 @app.command(cls=_with_names("Databases", _all_databases))
 def check(

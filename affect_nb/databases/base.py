@@ -81,9 +81,9 @@ def has_sides(
 class Database:
     "Clips and labels of one database; the subclasses know the layout."
     name = ''         # of the manifest
-    au_names = ()     # FACS numbers of the columns au1, au2, ...
-    needed = ()       # annotations that go together: a clip has all of them or none
+    au_names = needed = () # FACS numbers of the columns au1, au2, ...; annotations of which a clip has all or none
     still = False     # are its clips sets of photographs?
+    boxes = False     # boxes of faces for a detector, and no label of affect?
     are_crops = False # are its pictures crops of one face each, with no room for a detector's box?
     sides = False     # are <video>_left and <video>_right two people in one video? Aff-Wild2 and its videos of Aff-Wild
     partly_coded = False # are labels given for some stretches of a sequence only?
@@ -260,21 +260,23 @@ def register_database(adapter):
     _DATABASES[adapter.name] = adapter
     return adapter
 
-def list_databases()->list[str]: # names, sorted
+def list_databases(
+    *, boxes:bool=False, # True: those of face boxes, for detectors, in place of those with labels of affect
+)->list[str]:            # names, sorted
     "The databases that can be opened."
-    return sorted(_DATABASES)
+    return sorted(name for name, adapter in _DATABASES.items() if adapter.boxes == boxes)
 
 def database_options(
-    name:str,    # one of `list_databases()`
+    name:str,    # of a database
 )->list[str]:    # names of arguments
     "What the adapter of a database takes beside the folder."
     if name not in _DATABASES:
-        raise ValueError(f"there is no database {name!r}, there are {', '.join(list_databases())}")
+        raise ValueError(f"there is no database {name!r}, there are {', '.join(sorted(_DATABASES))}")
     parameters = inspect.signature(_DATABASES[name].__init__).parameters
     return [option for option in parameters if option not in ('self', 'root')]
 
 def open_database(
-    name:str,             # one of `list_databases()`
+    name:str,             # one of `list_databases()`, or of `list_databases(boxes=True)`
     root:str|os.PathLike, # the folder of the release
     **options,            # on_fault, and what the adapter takes beside it
 )->Database:

@@ -21,6 +21,7 @@ import pandas as pd
 from .base import (SPLITS, WITHOUT_MEDIA, Clip, Database, database_options, is_au,
                                       open_database)
 from .copies import n_repeated, picture_digests, shared_copies
+from .check_boxes import check_boxes
 from .check_report import Report, count_of, first_names
 from .label_files import by_kind, kind_text
 from .manifests import Counts
@@ -591,7 +592,7 @@ def _note_copies(database, report, copies):
 
 # %% ../../nbs/25_databases/60_check.ipynb #c59244eb
 def check_database(
-    name:str,               # one of `list_databases()`
+    name:str,               # one of `list_databases()`, or of `list_databases(boxes=True)`
     folder:str|os.PathLike, # a copy of it, or a twin
     copies:bool=None,       # look for pictures that are there twice; None: where there are at most 50,000
     **options,              # of the adapter, such as active_from=1
@@ -604,6 +605,7 @@ def check_database(
     except (ValueError, OSError) as error:
         report.add('error', folder, str(error), 'files')
         return report
+    if database.boxes: return check_boxes(database, report)
     report.release, has_images = database.release, _is_of_images(database) and _holds_images(database)
     statistics = LabelStatistics(_class_names(database))
     annotated = _annotated_splits(database)

@@ -10,38 +10,35 @@ import math
 import os
 import pickle
 import re
-import struct
 import zipfile
-import zlib
 from collections import OrderedDict
 from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from ..files.matlab import LARGEST_UNPACKED, NotAdmitted, mat_variables
 
 # %% ../../nbs/40_models/21_weight_files.ipynb #a8f56a50
-class _Refused(ValueError): "Content of a file that is not admitted."
-
 class _DType:
     "Stands for `numpy.dtype` in a pickle: numbers only."
     def __init__(self, code, *_): self.code, self.order = str(code), '='
     def __setstate__(self, state):
-        if any(part is not None for part in state[2:5]): raise _Refused("an array of records, not of numbers")
+        if any(part is not None for part in state[2:5]): raise NotAdmitted("an array of records, not of numbers")
         self.order = state[1]
     def numpy(self):
         dtype = np.dtype(self.code)
         if dtype.kind not in 'fiub':
-            raise _Refused(f"an array of type {self.code}, not of numbers")
+            raise NotAdmitted(f"an array of type {self.code}, not of numbers")
         return dtype.newbyteorder(self.order)
 
 def _array_from_bytes(raw, dtype, shape, order='C'):
     "An array from its bytes; Python 2 kept them as text."
     raw = raw.encode('latin1') if isinstance(raw, str) else raw
     if not isinstance(raw, (bytes, bytearray)) or not isinstance(dtype, _DType):
-        raise _Refused("an array of objects, not of numbers")
+        raise NotAdmitted("an array of objects, not of numbers")
     dtype, shape = dtype.numpy(), tuple(map(int, shape))
     if min(shape, default=0) < 0 or math.prod(shape)*dtype.itemsize != len(raw):
-        raise _Refused(f"an array of shape {shape} with {len(raw)} bytes")
+        raise NotAdmitted(f"an array of shape {shape} with {len(raw)} bytes")
     return np.frombuffer(raw, dtype).reshape(shape, order=order)
 
 class _Array:
@@ -69,31 +66,29 @@ class _ArrayUnpickler(pickle.Unpickler):
     "Reads arrays and plain containers; any other name in the pickle is refused before it is looked up."
     def find_class(self, module, name):
         if (module, name) not in _ADMITTED:
-            raise _Refused(f"the pickle asks for {module}.{name}; only numpy arrays are admitted")
+            raise NotAdmitted(f"the pickle asks for {module}.{name}; only numpy arrays are admitted")
         return _ADMITTED[module, name]
 
 def _named_arrays(content):
     "The content of a pickle as a dictionary of arrays by name, without wrappings."
     if isinstance(content, dict) and 'state_dict' in content: content = content['state_dict']
     if not isinstance(content, dict) or not content:
-        raise _Refused(f"a {type(content).__name__} where a dictionary of arrays by name was expected")
+        raise NotAdmitted(f"a {type(content).__name__} where a dictionary of arrays by name was expected")
     arrays = {name: array.array if isinstance(array, _Array) else array for name, array in content.items()}
     for name, array in arrays.items():
         if not isinstance(name, str) or not isinstance(array, (np.ndarray, Tensor)):
-            raise _Refused(f"entry {name!r} is a {type(array).__name__}, not an array")
+            raise NotAdmitted(f"entry {name!r} is a {type(array).__name__}, not an array")
     return {name.removeprefix('module.'): array for name, array in arrays.items()}
 
 def _pickle_arrays(path):
     with open(path, 'rb') as file: return _named_arrays(_ArrayUnpickler(file, encoding='latin1').load())
 
 # %% ../../nbs/40_models/21_weight_files.ipynb #3a83c956
-_LARGEST = 2*2**30 # bytes; VGG-Face with its classifier has 0.6e9
-
 def _refuse_compressed(path):
     "Refuses a zip archive with compressed entries."
     packed = [entry.filename for entry in zipfile.ZipFile(path).infolist() if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
-        raise _Refused(f"entry {packed[0]} of the archive is compressed, PyTorch stores entries as they are")
+        raise NotAdmitted(f"entry {packed[0]} of the archive is compressed, PyTorch stores entries as they are")
 
 def _is_plain(tensor):
     "Is it a dense tensor of real numbers on the CPU?"
@@ -105,102 +100,18 @@ def _torch_arrays(path):
     try: arrays = _named_arrays(torch.load(path, map_location='cpu', weights_only=True))
     except pickle.UnpicklingError as error:
         name = re.search(r'GLOBAL (\w[\w.]+)', str(error))
-        raise _Refused(f"the pickle asks for {name[1] if name else 'more than tensors need'}; "
+        raise NotAdmitted(f"the pickle asks for {name[1] if name else 'more than tensors need'}; "
                        "only tensors are admitted") from None
     special = [name for name, array in arrays.items() if isinstance(array, Tensor) and not _is_plain(array)]
     if special:
-        raise _Refused(f"entry {special[0]} is no ordinary tensor")
+        raise NotAdmitted(f"entry {special[0]} is no ordinary tensor")
     return arrays
-
-# %% ../../nbs/40_models/21_weight_files.ipynb #68902e4b
-_MAT_NUMBERS = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 9: 'f8', 12: 'i8', 13: 'u8',
-                16: 'u1', 17: 'u2', 18: 'u4'}
-_MAT_CELL, _MAT_STRUCT, _MAT_TEXT, _MAT_MATRIX, _MAT_COMPRESSED = 1, 2, 4, 14, 15
-_MAT_REFUSED = {3: 'an object', 5: 'a sparse matrix', 16: 'a function handle', 17: 'an opaque object', 18: 'an object'}
-
-def _mat_elements(content, order):
-    "Type and content of each element in a stretch of a MATLAB file; four bytes and less lie inside the tag."
-    at = 0
-    while at + 8 <= len(content):
-        kind, size = struct.unpack_from(f'{order}II', content, at)
-        small = kind >> 16
-        start, kind, size = (at + 4, kind & 0xffff, small) if small else (at + 8, kind, size)
-        if small > 4 or start + size > len(content):
-            raise _Refused(f"an element has {size:,} bytes, {len(content) - start:,} are there: cut off?")
-        yield kind, content[start:start + size]
-        at = at + 8 if small else start + size + (0 if kind == _MAT_COMPRESSED else -size % 8)
-
-def _mat_numbers(element, order):
-    "An element of numbers as an array."
-    kind, content = element
-    if kind not in _MAT_NUMBERS:
-        raise _Refused(f"an element of type {kind} where numbers were expected")
-    return np.frombuffer(content, np.dtype(_MAT_NUMBERS[kind]).newbyteorder(order))
-
-# %% ../../nbs/40_models/21_weight_files.ipynb #e5816d53
-def _mat_matrix(element, order, wanted=None, depth=16):
-    "Name and value (dictionary, list, `str` or array) of a matrix; the value is None if its name is not `wanted`."
-    kind, content = element
-    if kind != _MAT_MATRIX or not depth:
-        raise _Refused(f"an element of type {kind} where a matrix was expected, or too many in one another")
-    if not len(content): return '', np.zeros((0, 0))
-    parts = _mat_elements(content, order)
-    flags, shape, name = (_mat_numbers(next(parts), order) for _ in range(3))
-    name, shape = name.tobytes().decode('latin1'), tuple(map(int, shape))
-    if wanted and name not in wanted: return name, None
-    return name, _mat_value(parts, int(flags[0]), shape, order=order, depth=depth)
-
-def _mat_value(parts, flags, shape, order, depth):
-    "A struct as a dictionary, a cell as a list, text as `str`, numbers as an array."
-    kind, count = flags & 0xff, math.prod(shape)
-    inner = lambda: _mat_matrix(next(parts), order, depth=depth - 1)[1]
-    if kind in _MAT_REFUSED or flags & 0x800:
-        raise _Refused(f"it holds {_MAT_REFUSED.get(kind, 'complex numbers')}; "
-                       "only numbers, texts, cells and structs are admitted")
-    if kind == _MAT_CELL: return [inner() for _ in range(count)]
-    if kind == _MAT_STRUCT:
-        width, names = int(_mat_numbers(next(parts), order)[0]), _mat_numbers(next(parts), order).tobytes()
-        return _mat_structs(width, names, count, inner)
-    values = _mat_numbers(next(parts), order)
-    if len(values) != count:
-        raise _Refused(f"an array of shape {shape} with {len(values)} numbers")
-    return ''.join(map(chr, values)) if kind == _MAT_TEXT else values.reshape(shape, order='F')
-
-def _mat_structs(width, names, count, inner):
-    "One dictionary, or a list where there are several; each name takes `width` bytes."
-    names = [names[start:start + width].split(b'\0')[0].decode('latin1') for start in range(0, len(names), width)]
-    structs = [{name: inner() for name in names} for _ in range(count if names else 1)]
-    return structs[0] if len(structs) == 1 else structs
-
-# %% ../../nbs/40_models/21_weight_files.ipynb #322230b7
-def _unpack(content, left):
-    "A compressed variable unpacked, up to `left` bytes."
-    stream = zlib.decompressobj()
-    unpacked = stream.decompress(content, left + 1)
-    if len(unpacked) > left:
-        raise _Refused(f"its variables would unpack to more than {_LARGEST:,} bytes")
-    if not stream.eof:
-        raise _Refused("a compressed variable is cut off")
-    return unpacked
-
-def _mat_variables(path, wanted):
-    "Those variables of a MATLAB file whose names are `wanted`."
-    raw, variables, left = path.read_bytes(), {}, _LARGEST
-    order = {b'IM': '<', b'MI': '>'}[raw[126:128]]
-    for element in _mat_elements(memoryview(raw)[128:], order):
-        if element[0] == _MAT_COMPRESSED:
-            unpacked = _unpack(element[1], left)
-            left -= len(unpacked)
-            element = next(_mat_elements(memoryview(unpacked), order))
-        name, value = _mat_matrix(element, order, wanted)
-        if value is not None: variables[name] = value
-    return variables
 
 # %% ../../nbs/40_models/21_weight_files.ipynb #6faabd45
 def _mat_arrays(path):
     "Filters and biases by layer, and `mean` where the file has an average image; both generations of MatConvNet."
-    variables = _mat_variables(path, ('layers', 'meta', 'normalization'))
-    if 'layers' not in variables: raise _Refused("it has no variable `layers`, so it is no network of MatConvNet")
+    variables = mat_variables(path, ('layers', 'meta', 'normalization'))
+    if 'layers' not in variables: raise NotAdmitted("it has no variable `layers`, so it is no network of MatConvNet")
     layers = variables['layers'] if isinstance(variables['layers'], list) else [variables['layers']]
     arrays = {}
     for layer in layers:
@@ -217,7 +128,7 @@ def _mat_arrays(path):
 def _import_h5py():
     "The library h5py, or a `ValueError` that tells how to install it."
     try: import h5py
-    except ImportError: raise _Refused("Keras' .h5 files need h5py: pip install h5py") from None
+    except ImportError: raise NotAdmitted("Keras' .h5 files need h5py: pip install h5py") from None
     return h5py
 
 def _is_inside(group, name):
@@ -228,14 +139,14 @@ def _hdf5_datasets(group, depth=8):
     "All arrays inside an HDF5 group."
     for name in group:
         if not _is_inside(group, name):
-            raise _Refused(f"{name} in {group.name} is a link; only arrays in the file itself are admitted")
+            raise NotAdmitted(f"{name} in {group.name} is a link; only arrays in the file itself are admitted")
         item = group[name]
         if isinstance(item, _import_h5py().Group):
             if not depth:
-                raise _Refused(f"{item.name} lies too deep")
+                raise NotAdmitted(f"{item.name} lies too deep")
             yield from _hdf5_datasets(item, depth - 1)
         elif item.is_virtual or item.external or item.dtype.kind not in 'fiu':
-            raise _Refused(f"{item.name} is not an array of numbers in the file itself")
+            raise NotAdmitted(f"{item.name} is not an array of numbers in the file itself")
         else: yield item
 
 # %% ../../nbs/40_models/21_weight_files.ipynb #ba483500
@@ -251,8 +162,8 @@ def _keras_arrays(path):
                 arrays[name] = np.broadcast_to(np.float32(0), dataset.shape)
                 continue
             total += dataset.nbytes
-            if total > _LARGEST:
-                raise _Refused(f"its arrays would unpack to more than {_LARGEST:,} bytes, "
+            if total > LARGEST_UNPACKED:
+                raise NotAdmitted(f"its arrays would unpack to more than {LARGEST_UNPACKED:,} bytes, "
                                f"{dataset.name} to {dataset.nbytes:,}")
             arrays[name] = dataset[()]
     return arrays
@@ -290,7 +201,7 @@ def read_arrays(
     path = Path(path)
     kind = _container(path)
     try: return kind, _READERS[kind](path)
-    except _Refused as error: raise ValueError(f"{path}: {error}") from None
+    except NotAdmitted as error: raise ValueError(f"{path}: {error}") from None
     except Exception as error: # of whatever kind a parser raises
         hint = f"; known are {', '.join(known)}" if known else ''
         expected = 'weights of a known kind' if kind == 'pickle' else f'a {kind} file'

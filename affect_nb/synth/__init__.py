@@ -1,10 +1,11 @@
 """The embedded world: importing this room makes the twin of every database known."""
 import lazy_loader
 
-from . import affwild_twins, action_unit_twins, ferplus_twins, own_twin, photo_twins, va_twins
+from . import affwild_twins, action_unit_twins, ferplus_twins, own_twin, photo_twins, va_twins, wider_twin
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "action_units": ["DRAWN_AUS", "au_vector"],
+    "crowds": ["CrowdScene", "draw_crowd"],
     "episodes": ["ACTIVE_FROM", "PROTOTYPES", "affect_aus", "emotion_probabilities", "make_episode"],
     "faces": ["Actor", "Identity", "Pose", "Scene", "expression_aus", "render_face", "render_frame"],
     "films": ["Person", "VideoPlan", "aligned_crop", "draw_video", "episode_of", "film_video", "sound_of"],

@@ -24,14 +24,20 @@ class Pose:
     x: float = 128.      # pixels, middle of the face
     y: float = 134.      # pixels, middle of the face
     height: float = 168. # pixels, hairline to chin
+    pitch: float = 0.    # degrees within ±25, positive looks down
 
     def __post_init__(self):
-        for name in ('yaw', 'roll'):
+        for name, most in self.limits().items():
             angle = getattr(self, name)
-            if not abs(angle) <= MAX_ANGLE:
-                raise ValueError(f"{name} {angle}: -{MAX_ANGLE:.0f} to {MAX_ANGLE:.0f} degrees are allowed")
+            if not abs(angle) <= most:
+                raise ValueError(f"{name} {angle}: -{most:.0f} to {most:.0f} degrees are allowed")
         if not (np.isfinite([self.x, self.y]).all() and 8 <= self.height < 1e5):
             raise ValueError(f"{self}: x and y must be finite and height at least 8 pixels")
+
+    @staticmethod
+    def limits()->dict: # name -> degrees
+        "How far a head may be turned."
+        return dict(yaw=MAX_ANGLE, roll=MAX_ANGLE, pitch=MAX_ANGLE)
 
     @classmethod
     def draw(cls, seed:int, difficulty:float=DEFAULT_DIFFICULTY, size:int=256):
@@ -54,6 +60,12 @@ _RIM[list(range(17)) + [POINTS[n + s] for n in ('ear_top', 'temple', 'hair_out')
 _AXIS = -.3   # depth of the axis about which the head turns
 _FRONT = .25  # depth of the front of the face
 
+def _pitched(y, z, pitch):
+    "y and z of points of a head that looks down by `pitch` radians: it turns about its middle, on the axis of yaw."
+    level, depth = y - (TOP + CHIN)/2, z - _AXIS
+    return ((TOP + CHIN)/2 + level*np.cos(pitch) + depth*np.sin(pitch),
+            _AXIS + depth*np.cos(pitch) - level*np.sin(pitch))
+
 def project(
     points:np.ndarray, # (n, 3) face coordinates
     pose:Pose,
@@ -63,6 +75,7 @@ def project(
     yaw, roll = pose.turned()
     rim = _RIM if rim is None else rim
     x, y, z = points.T
+    if pose.pitch: y, z = _pitched(y, z, np.radians(pose.pitch))
     flat = x*np.cos(yaw)
     edge = np.sign(x)*np.hypot(flat, (_FRONT - z)*np.sin(yaw))
     turned = np.where(rim & (x*np.sin(yaw) > 0), edge, flat) + (z - _AXIS)*np.sin(yaw)
@@ -75,7 +88,9 @@ def light_on_face(light, pose):
     yaw, roll = pose.turned()
     x, y, z = light
     x, y = x*np.cos(roll) + y*np.sin(roll), -x*np.sin(roll) + y*np.cos(roll)
-    return np.array([x*np.cos(yaw) - z*np.sin(yaw), y, x*np.sin(yaw) + z*np.cos(yaw)])
+    x, z, pitch = x*np.cos(yaw) - z*np.sin(yaw), x*np.sin(yaw) + z*np.cos(yaw), np.radians(pose.pitch)
+    if pitch: y, z = y*np.cos(pitch) - z*np.sin(pitch), y*np.sin(pitch) + z*np.cos(pitch)
+    return np.array([x, y, z])
 
 # %% ../../nbs/10_synth/05_features.ipynb #47111d32
 _HAIRLINE = ('temple_right', 'hair_out_right', 'hair_in_right', 'hair_top', 'hair_in', 'hair_out', 'temple')

@@ -56,6 +56,7 @@ class Twin:
     "One release of a database: what is drawn, where it is kept, how its labels are written."
     name = ""      # as `write_database` takes it: 'aff-wild2', 'affectnet-npy', ...
     database = ""  # whose layout it is: the name of the manifest
+    boxes = False  # is it a database of face boxes, without a label of affect?
     splits = ("train", "validation", "test") # that the release has
 
     def counts(self, size)->dict: # split -> videos or sets of images
@@ -90,16 +91,17 @@ def register_twin(twin):
 # %% ../../nbs/10_synth/30_twins.ipynb #3465b4b5
 def list_synthetic(
     database:str=None, # only twins of this database; None: all
+    *, boxes:bool=False, # True: twins of databases of face boxes, in place of those with labels of affect
 )->list[str]:          # names, sorted
     "The twins that can be written; some databases have one for each of their releases."
-    return sorted(name for name, twin in _TWINS.items() if database in (None, twin.database))
+    return sorted(name for name, twin in _TWINS.items() if database in (None, twin.database) and twin.boxes == boxes)
 
 def get_twin(
     name:str, # one of `list_synthetic()`
 )->Twin:
     "The twin called `name`."
     if name not in _TWINS:
-        raise ValueError(f"there is no synthetic database {name!r}, there are {', '.join(list_synthetic())}")
+        raise ValueError(f"there is no synthetic database {name!r}, there are {', '.join(sorted(_TWINS))}")
     return _TWINS[name]
 
 # %% ../../nbs/10_synth/30_twins.ipynb #04500731
