@@ -92,6 +92,7 @@ SEVERAL_MEANINGS = {
     "an object, and the words that make one": "precision relatedness pixel_scale settings modality valence folds",
     "what a network reads, and whose landmarks the faces of a release are cut by; pixels of films and of single pictures":
         "landmarks pixel_aspect",
+    "a detector as it was published, and as it is trained here": "trunk stem reads norm weight_decay",
     "a seed whose picture is meant to be looked at": "seed",
 }
 ALLOWED = {name for names in SEVERAL_MEANINGS.values() for name in names.split()}

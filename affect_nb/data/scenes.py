@@ -214,7 +214,8 @@ class ScenesDL(AffectDL):
     def __init__(self,
         dataset:ScenePictures,
         bs:int=16,         # pictures in a batch
-        reads:str='rgb',   # as of `SSH`
+        *,
+        reads:str,         # 'bgr' or 'rgb', as of `SSH`
         **kwargs,          # of `AffectDL`
     ):
         super().__init__(dataset, bs, after_batch=[ToScene(reads)], **kwargs)

@@ -116,7 +116,7 @@ class DetectionModule(nn.Module):
     def __init__(self,
         channels_in:int,
         channels:int,     # N of the published network: 128 for M1, 256 for M2 and M3
-        anchors:int=2,    # squares at each place
+        per_place:int=2,  # squares at each place
         *,
         norm:str|None=None, # None as published, or 'batch'
     ):
@@ -126,7 +126,7 @@ class DetectionModule(nn.Module):
         self.context = _conv(channels_in, half, norm=norm)
         self.wide = _conv(half, half, norm=norm, relu=False)
         self.wider = nn.Sequential(_conv(half, half, norm=norm), _conv(half, half, norm=norm, relu=False))
-        self.score, self.box = (nn.Conv2d(channels + 2*half, anchors*numbers, 1) for numbers in (2, 4))
+        self.score, self.box = (nn.Conv2d(channels + 2*half, per_place*numbers, 1) for numbers in (2, 4))
 
     def forward(self, x:Tensor)->tuple[Tensor, Tensor]: # (N, h*w*anchors, 2) logits, (N, h*w*anchors, 4)
         context = self.context(x)

@@ -115,11 +115,11 @@ def raw_faces(
 class SSHDetector(Detector):
     "SSH (Najibi et al. 2017; paper, Section IV) from a file of weights; score: probability of a face, 0-1."
     wants_colour = True
-    face_side = 64
+    face_side, small_side = 64, 0
 
     def __init__(self,
         file:str|os.PathLike|None=None, # weights of `affect_nb`; None: those that are installed
-        upsample:int|str=0,             # times that the image is doubled; 'auto': once where both sides are at most 500 px
+        upsample:int|str='auto',        # times that the image is doubled; 'auto': not at all
         max_side:int=1920,              # px; a larger image is reduced to it
         threshold:float=.5,             # least score
         *,

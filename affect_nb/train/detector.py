@@ -124,7 +124,7 @@ def detector_learner(
     held_out:Sequence, # of `databases.wider`, or what has its boxes and attributes
     *,
     device=None,       # None: the best there is
-    num_workers:int=0, # processes that read ahead
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
     cbs:Sequence=(),   # further callbacks
     path:str|os.PathLike='.',
 )->Learner:
@@ -132,7 +132,7 @@ def detector_learner(
     device = choose_device(device)
     sides = [[scene_of(picture) for picture in side] for side in (pictures, held_out)]
     scenes = [ScenePictures(side, recipe.size, seed, recipe.turn, recipe.changed) for side, seed in zip(sides, (recipe.seed, recipe.seed + 1))]
-    train, valid = (ScenesDL(of, recipe.batch_size, recipe.reads, num_workers=num_workers, shuffle=first, drop_last=first, seed=recipe.seed)
+    train, valid = (ScenesDL(of, recipe.batch_size, reads=recipe.reads, num_workers=num_workers, shuffle=first, drop_last=first, seed=recipe.seed)
                     for first, of in zip((True, False), scenes))
     if not len(train): raise ValueError(f"{len(pictures)} pictures do not fill one batch of {recipe.batch_size}")
     set_seed(recipe.seed)
@@ -157,7 +157,7 @@ def fit_detector(
     card:dict=None,    # data, licence, notes of the card
     *,
     device=None,       # None: the best there is
-    num_workers:int=0, # processes that read ahead
+    num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->Learner:            # with the best epoch's weights
     "Train a detector; the same call after a kill goes on after the last finished epoch."
     out, card = Path(out), card or {}
