@@ -20,6 +20,7 @@ from ..preprocess.face_store import FaceStoreWriter
 from ..synth.action_units import DRAWN_AUS
 from ..synth.episodes import ACTIVE_FROM
 from ..synth.films import aligned_crop
+from ..synth.identity import SKIN_TONES
 from ..synth.photo_twins import PhotoPlan, draw_photo, moment
 
 # %% ../../nbs/30_data/54_drawn.ipynb #a1f12053
@@ -39,10 +40,12 @@ class DrawnFaces:
         difficulty:float=.3, # 0-1, of pose, light and noise
         seed:int=0,
         au_names:tuple=AUS17,# columns of the AU labels; only those that are drawn can be active
+        *,
+        tones:bool=False,    # every skin tone as often as another; False: the identities' own, which are light to light brown
     ):
         plan = _photo_plan(size, difficulty, seed)
         photos = [moment(plan, number) for number in range(first, first + people)]
-        drawn = [draw_photo(plan, photo) for photo in photos]
+        drawn = [draw_photo(plan, photo, tone=photo.number % len(SKIN_TONES) if tones else None) for photo in photos]
         crops = np.stack([aligned_crop(face.image, face.landmarks, size) for face in drawn])
         intensities = np.array([[photo.aus[DRAWN_AUS.index(au)] if au in DRAWN_AUS else 0. for au in au_names]
                                 for photo in photos])
@@ -83,13 +86,16 @@ def drawn_photographs(
     first:int=0,            # number of the first person
     difficulty:float=.3,    # 0-1, of pose, light and noise
     seed:int=0,
+    *,
+    tones:bool=False,       # every skin tone as often as another
 )->SomePhotographs:
     "Drawn faces with all labels, from stores in a folder; each is a person of its own."
     stores = []
     for start in range(first, first + people, _A_STORE):
         count = min(_A_STORE, first + people - start)
-        stores.append(Path(folder)/f'drawn_{start}_{count}_{difficulty:g}_{seed}.arrow')
-        if not stores[-1].exists(): _write_drawn(stores[-1], DrawnFaces(count, start, difficulty=difficulty, seed=seed))
+        stores.append(Path(folder)/f"drawn_{start}_{count}_{difficulty:g}_{seed}{'_tones' if tones else ''}.arrow")
+        if stores[-1].exists(): continue
+        _write_drawn(stores[-1], DrawnFaces(count, start, difficulty=difficulty, seed=seed, tones=tones))
     labels = pd.concat([pd.read_parquet(path.with_suffix('.parquet')) for path in stores], ignore_index=True)
     dataset = SequenceDataset(stores, labels, length=1)
     return SomePhotographs(dataset, range(len(dataset)))

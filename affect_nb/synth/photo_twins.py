@@ -23,6 +23,7 @@ from .action_units import DRAWN_AUS, au_vector, displaced
 from .twins import Twin, as_written, register_twin
 from .episodes import ACTIVE_FROM, make_episode
 from .faces import Actor, DrawnFrame, Identity, Pose, Scene, render_frame, true_box
+from .identity import with_skin_tone
 from .features import project
 from .films import aligned_crop, plan_seed, write_image
 
@@ -79,9 +80,17 @@ def landmarks_of(plan:PhotoPlan, photo:Photo)->np.ndarray: # (68, 2) px
     points = displaced(Identity.draw(photo.seed), au_vector(photo.aus))
     return project(points, posed(plan, photo))[:68]
 
-def draw_photo(plan:PhotoPlan, photo:Photo, empty:bool=False)->DrawnFrame:
-    "The photograph; `empty` for one without anybody on it."
-    people = [] if empty else [Actor(Identity.draw(photo.seed), photo.aus, posed(plan, photo))]
+def draw_photo(
+    plan:PhotoPlan,
+    photo:Photo,
+    empty:bool=False,   # nobody is on it
+    *,
+    tone:int|None=None, # of SKIN_TONES; None: the person's own, which are light to light brown
+)->DrawnFrame:
+    "The photograph."
+    identity = Identity.draw(photo.seed)
+    if tone is not None: identity = with_skin_tone(identity, tone)
+    people = [] if empty else [Actor(identity, photo.aus, posed(plan, photo))]
     scene = Scene.draw(photo.seed, plan.difficulty)
     return render_frame(people, scene, width=plan.size, height=plan.size, seed=photo.seed)
 
