@@ -17,8 +17,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -28,6 +26,7 @@ from affect_nb.preprocess.detection import false_alarms, match_pictures, recall_
 from affect_nb.preprocess.detect import Detections, Detector, create_detector, list_detectors
 from affect_nb.preprocess.pictures import read_image
 from affect_nb.synth.faces import Actor, Identity, Pose, Scene, render_frame
+from affect_nb.synth.identity import SKIN_TONES, with_skin_tone
 from affect_nb.synth.scene import grain
 
 SLOW = ("dlib_mmod",) # seconds a picture: when named only
@@ -35,14 +34,6 @@ LOW = dict(dlib_hog=-.5, yunet=.02, ssh=.02, ssh_small=.02) # thresholds for ave
 ALIKE = .3 # overlap of different boxes around the same face
 BORNE = .1 # false alarms a picture, at which detectors with different thresholds are compared
 FRAME = (640, 480) # px
-
-
-@dataclass
-class Pictures:
-    """What is known of pictures: the part of `databases.wider.pictures` that is needed here."""
-    file: Path
-    boxes: np.ndarray # (n, 4) xyxy px
-    attributes: dict = field(default_factory=dict) # name -> (n,) int
 
 
 def detectors_named(names: str | list | None = None) -> list[str]:
@@ -62,32 +53,23 @@ def titled(name: str) -> str:
 COLUMNS = ("blur", "expression", "illumination", "invalid", "occlusion", "pose") # in the order of the release
 
 
-def read_wider(root: str | Path, split: str) -> list[Pictures]:
-    """Pictures of a part with boxes and attributes. To be replaced by `affect_nb.databases.wider.pictures`."""
-    part = dict(train="train", validation="val")
-    if split not in part: raise ValueError(f"split is {split!r}, allowed are {', '.join(part)}")
-    folder, table = Path(root)/f"WIDER_{part[split]}"/"images", Path(root)/"wider_face_split"/f"wider_face_{part[split]}_bbx_gt.txt"
-    if not table.is_file(): raise ValueError(f"{table}: no such file; wider must be a folder in WIDER FACE's layout")
-    lines, pictures = iter(table.read_text(encoding="utf-8").split("\n")), []
-    for name in lines:
-        if not name.strip(): continue
-        number = int(next(lines))
-        rows = np.array([next(lines).split() for _ in range(max(1, number))], int)[:number] # of no face there is a row of zeros
-        x, y, width, height = rows[:, :4].T
-        pictures.append(Pictures(folder/name.strip(), np.stack([x, y, x + width, y + height], 1), dict(zip(COLUMNS, rows[:, 4:].T))))
-    return pictures
+def read_pictures(root: str | Path, split: str) -> tuple[list, dict | None]:
+    """Pictures of a part with boxes and attributes, and the release's lists of the faces that count, where it has them."""
+    from affect_nb.databases.base import open_database
+    source = open_database("wider-face", root)
+    return source.pictures(split), source.evaluation_lists(split) if split == "validation" else None
 
 
-def chosen(pictures: list, count: int | None, events: str | list | None = None, seed: int = 0) -> list:
-    """Those of the named events (folders), and `count` of them by chance, always the same."""
+def chosen(pictures: list, count: int | None, events: str | list | None = None, seed: int = 0) -> list[int]:
+    """Places of those of the named events (folders), and `count` of them by chance, always the same."""
+    places = np.arange(len(pictures))
     if events:
         names = set(events.split(",") if isinstance(events, str) else events)
         unknown = names - {picture.file.parent.name for picture in pictures}
         if unknown: raise ValueError(f"no picture is of the events {', '.join(sorted(unknown))}")
-        pictures = [picture for picture in pictures if picture.file.parent.name in names]
-    if count is None or count >= len(pictures): return pictures
-    places = np.random.default_rng(seed).choice(len(pictures), count, replace=False)
-    return [pictures[place] for place in sorted(places)]
+        places = np.array([place for place in places if pictures[place].file.parent.name in names])
+    if count is not None and count < len(places): places = places[np.random.default_rng(seed).choice(len(places), count, replace=False)]
+    return sorted(places.tolist())
 
 
 def detected(name: str, pictures: list) -> tuple[list[Detections], float]:
@@ -99,7 +81,7 @@ def detected(name: str, pictures: list) -> tuple[list[Detections], float]:
 
 def on_photographs(names: list[str], pictures: list, lists: dict | None = None) -> dict:
     """The tables of photographs: by detector, and recall by attribute; `lists` as `wider_precision` takes them."""
-    valid = [picture.attributes["invalid"] == 0 for picture in pictures]
+    valid = [~picture.invalid for picture in pictures]
     known = {name: [picture.attributes[name] for picture in pictures] for name in COLUMNS if name != "invalid"}
     known["height, px from"] = [size_classes(picture.boxes) for picture in pictures]
     table, by_attribute, truth = [], [], None
@@ -122,31 +104,18 @@ def rows_by_attribute(title: str, table, column: str) -> list[dict]:
 
 # drawn faces
 
-@lru_cache
-def skins(n: int = 400) -> tuple[tuple, tuple]:
-    """The lightest and the darkest skin of `n` drawn people: what `Identity` has now; the axis grows with it."""
-    light = [(np.dot(Identity.draw(seed).skin, (.299, .587, .114)), Identity.draw(seed).skin) for seed in range(n)]
-    return max(light)[1], min(light)[1]
-
-
-def skin_between(share: float) -> tuple:
-    """A colour on the way from the lightest skin (0) to the darkest (1)."""
-    lightest, darkest = np.array(skins(), float)
-    return tuple(int(value) for value in np.round(lightest + share*(darkest - lightest)))
-
-
-def drawn(seed: int, height: float = 160., yaw: float = 0., blur: float = 0., skin: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def drawn(seed: int, height: float = 160., yaw: float = 0., blur: float = 0., tone: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A picture without noise, with one neutral person in its middle, and the true box."""
     who, (width, tall) = Identity.draw(seed), FRAME
-    if skin is not None: who = replace(who, skin=skin_between(skin))
+    if tone is not None: who = with_skin_tone(who, tone)
     actor = Actor(who, pose=Pose(yaw=yaw, x=width/2, y=tall/2, height=height))
     frame = render_frame([actor], Scene(background=seed, blur=blur, noise=0.), width=width, height=tall, seed=seed)
     return frame.image, frame.box.astype(float)
 
 
-def darkened(seed: int, light: float) -> tuple:
+def darkened(seed: int, light: float, tone: int | None = None) -> tuple:
     """Less light on everything."""
-    image, box = drawn(seed)
+    image, box = drawn(seed, tone=tone)
     return cv2.convertScaleAbs(image, alpha=light), box
 
 
@@ -169,11 +138,12 @@ def covered(seed: int, share: float) -> tuple:
 AXES = { # what changes -> its values, and the picture and the true box of a seed at one of them
     "light, share": ((1., .5, .25, .12, .06, .03), darkened),
     "roll, degrees": ((0, 15, 30, 45, 60, 90, 135, 180), rolled),
-    "yaw, degrees": ((0, 10, 20, 25), lambda seed, degrees: drawn(seed, yaw=degrees)), # what `Pose` can turn to
+    "yaw, degrees": ((0, 10, 20, 30, 40, 50), lambda seed, degrees: drawn(seed, yaw=degrees)), # what `Pose` can turn to
     "blur, px of 160": ((0, 1, 2, 4, 8, 12), lambda seed, spread: drawn(seed, blur=spread)),
     "hairline to chin, px": ((320, 160, 80, 40, 28, 20, 14, 10), lambda seed, height: drawn(seed, height=height)),
     "hidden from below, share": ((0, .2, .4, .6, .8), covered),
-    "skin, lightest to darkest": ((0., .25, .5, .75, 1.), lambda seed, share: drawn(seed, skin=share)),
+    "skin tone, light to very dark": (tuple(range(len(SKIN_TONES))), lambda seed, tone: drawn(seed, tone=tone)),
+    "skin tone, at .12 of the light": (tuple(range(len(SKIN_TONES))), lambda seed, tone: darkened(seed, .12, tone)),
 }
 
 
@@ -234,9 +204,13 @@ def run(detectors: str | list | None = None, wider: str | Path | None = None, sp
     names, figures = detectors_named(detectors), {}
     for name in names: create_detector(name) # a wrong name is told before anything is measured
     if wider:
-        pictures = chosen(read_wider(wider, split), count and int(count), events, int(seed))
-        figures |= dict(data=f"WIDER FACE's layout, {split}, {len(pictures)} pictures of {len({p.file.parent.name for p in pictures})} events", lists="by size and occlusion (ours)")
-        figures |= on_photographs(names, pictures)
+        everything, lists = read_pictures(wider, split)
+        places = chosen(everything, count and int(count), events, int(seed))
+        pictures = [everything[place] for place in places]
+        if lists: lists = {level: [masks[place] for place in places] for level, masks in lists.items()}
+        figures |= dict(data=f"WIDER FACE's layout, {split}, {len(pictures)} pictures of {len({p.event for p in pictures})} events",
+                        lists="of the release" if lists else "by size and occlusion (ours)")
+        figures |= on_photographs(names, pictures, lists)
     if faces: figures |= on_drawn_faces(names, int(faces))
     if rounds: figures |= timed(names, int(rounds))
     return figures

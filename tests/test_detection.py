@@ -445,20 +445,28 @@ def release(tmp_path_factory):
 
 def test_pictures_of_the_release_are_read(release):
     root, truth = release
-    pictures = detectors.read_wider(root, "train")
+    pictures, lists = detectors.read_pictures(root, "train")
+    assert lists is None
     assert [picture.file.is_file() for picture in pictures] == [True]*5 and [len(picture.boxes) for picture in pictures] == [2, 2, 1, 1, 0]
     assert [tuple(picture.boxes[0]) for picture in pictures[:4]] == truth[:4]
     assert pictures[1].attributes["invalid"].tolist() == [0, 1] and pictures[0].attributes["occlusion"].tolist() == [0, 2] and len(pictures[4].attributes["pose"]) == 0
     assert [picture.attributes["blur"][0] for picture in pictures[:4]] == [0, 1, 2, 0] and pictures[0].attributes["pose"].tolist() == [0, 1]
-    with pytest.raises(ValueError, match="wider_face_val_bbx_gt.txt: no such file"): detectors.read_wider(root, "validation")
-    with pytest.raises(ValueError, match="split is 'test'"): detectors.read_wider(root, "test")
+    for split in ("validation", "test"):
+        with pytest.raises(ValueError, match=f"split is '{split}'"): detectors.read_pictures(root, split)
+
+
+def test_the_lists_of_a_validation_part_are_the_release_s(tmp_path):
+    from affect_nb.synth.twins import write_database
+    root = write_database("wider-face", tmp_path/"twin", size="smoke", seed=1, progress=False)
+    figures = detectors.run("opencv_haar", wider=root, split="validation", count=3, faces=0, rounds=0)
+    assert figures["lists"] == "of the release" and 0 <= figures["photographs"][0]["AP easy"] <= 1
 
 
 def test_the_same_pictures_are_chosen_each_time(release):
-    pictures = detectors.read_wider(release[0], "train")
+    pictures = detectors.read_pictures(release[0], "train")[0]
     some = [detectors.chosen(pictures, 3) for _ in range(2)]
-    assert some[0] == some[1] and len(some[0]) == 3 and detectors.chosen(pictures, None) == pictures
-    assert {picture.file.parent.name for picture in detectors.chosen(pictures, None, "1--Event")} == {"1--Event"}
+    assert some[0] == some[1] and len(some[0]) == 3 and detectors.chosen(pictures, None) == list(range(len(pictures)))
+    assert {pictures[place].event for place in detectors.chosen(pictures, None, "1--Event")} == {"1--Event"}
     with pytest.raises(ValueError, match="2--Event"): detectors.chosen(pictures, 1, "2--Event")
 
 
@@ -497,8 +505,9 @@ def test_one_parameter_at_a_time():
     assert changed.sum() == pytest.approx(.4*(box[3] - box[1]), abs=2)
     small = detectors.drawn(1, height=40)[1]
     assert (small[3] - small[1])/(box[3] - box[1]) == pytest.approx(.25, abs=.01)
-    light, dark = (np.dot(detectors.skin_between(share), (.299, .587, .114)) for share in (0., 1.))
-    assert light > 190 and dark < 100 and detectors.skin_between(0.) == detectors.skins()[0]
+    tones = [detectors.drawn(1, tone=tone)[0][y - 20:y + 20, x - 20:x + 20].mean() for tone in range(6)]
+    assert all(lighter > darker + 5 for lighter, darker in zip(tones, tones[1:]))
+    assert detectors.darkened(1, .5, 5)[0].mean() < detectors.darkened(1, .5, 0)[0].mean()
 
 
 def test_benchmark_on_drawn_faces(monkeypatch):
