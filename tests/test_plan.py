@@ -92,3 +92,19 @@ def test_photographs_are_counted_one_by_one(tmp_path):
     training = Training("x", "x", dls and recipe.replace(batch_size=dls.train.bs), (Part("raf-db", source.select("train", "expression")),), "x")
     _, epoch = TrainingCounter({"raf-db": source}, {"raf-db": tmp_path/"faces"}).epoch(training)
     assert epoch.steps == len(dls.train) and epoch.found and np.isclose(epoch.images/epoch.steps, dls.train.bs)
+
+
+def test_a_detector_s_pictures_are_looked_at(tmp_path):
+    "Boxes of faces are no clips: they are counted as pictures, nothing is aligned, no training of affect is counted."
+    from affect_nb.apps.plan import plan_run
+    from affect_nb.apps.run import load_preset
+    from affect_nb.synth.twins import write_database
+    root = write_database("wider-face", tmp_path/"twin", size="smoke", seed=2, progress=False)
+    preset = load_preset("detector")
+    given = preset.model_copy(update=dict(notebooks={"92_detector": preset.notebooks["92_detector"] | dict(wider=str(root))}))
+    plan = plan_run(given, run_dir=tmp_path/"run")
+    finding, = plan.findings
+    assert finding.state == "ok" and "pictures are there" in finding.detail and not plan.work
+    next((root/"WIDER_train"/"images").rglob("*.jpg")).unlink()
+    before, after = (detail.split(": ")[1].split()[1] for detail in (finding.detail, plan_run(given, run_dir=tmp_path/"run").findings[0].detail))
+    assert int(after) == int(before) - 1

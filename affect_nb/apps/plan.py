@@ -53,6 +53,7 @@ def copies_of(
     if notebook == "90_real_faces":
         pictures = {"own": parameters["pictures"]} if parameters["pictures"] else {}
         return {"fer-plus": parameters["ferplus"]} | pictures
+    if notebook == "92_detector": return {"wider-face": parameters["wider"]}
     names = {"40_table4_multitask": ["aff-wild", "aff-wild2", *(parameters.get("databases") or study_databases())],
              "50_table5_relatedness": ["aff-wild2", "gft", parameters.get("annotate", "aff-wild2")],
              "60_table6_facebehaviornet": parameters.get("databases") or study_databases("VI"),
@@ -88,6 +89,12 @@ def _described(source:Database)->str:
               for split, clips in parts.items() if clips]
     return "; ".join(counts)
 
+def _described_boxes(source)->str:
+    "Pictures of each part with faces in boxes, and those of them that are there."
+    parts = {split: source.pictures(split) for split in source.lists}
+    return "; ".join(f"{split} {sum(picture.file.is_file() for picture in pictures)} of {len(pictures)} pictures are there, "
+                     f"with {sum(map(len, pictures))} faces" for split, pictures in parts.items())
+
 def _look_at_copy(notebook:str, name:str, folder:str, real:bool, reader:Mapping)->Finding:
     "A database as a notebook will find it."
     if folder in ("", "twin"):
@@ -96,6 +103,7 @@ def _look_at_copy(notebook:str, name:str, folder:str, real:bool, reader:Mapping)
         return Finding(notebook, name, "twin", "drawn into the run's folder")
     try: source = open_database(name, folder, **reader)
     except (ValueError, OSError) as error: return Finding(notebook, name, "wrong", str(error))
+    if not isinstance(source, Database): return Finding(notebook, name, "ok", f"{folder}: {_described_boxes(source)}")
     if not any(clip.annotated for clip in source.select("train")):
         return Finding(notebook, name, "wrong", f"{folder}: nothing in its training part is annotated")
     return Finding(notebook, name, "ok", f"{folder}: {_described(source)}{_measured_on(source)}")
@@ -157,8 +165,10 @@ def run_sources(
         for name, folder in copies_of(notebook, parameters, prepared).items():
             if name in sources or notebook == "70_compound": continue # its twins are others
             root = Path(folder) if folder not in ("", "twin") else run_dir/"data"/name
-            try: sources[name] = open_database(name, root, **reader_options(parameters, name))
+            try: opened = open_database(name, root, **reader_options(parameters, name))
             except (ValueError, OSError): continue
+            if not isinstance(opened, Database): continue # boxes of faces: nothing is aligned, no network of affect is trained
+            sources[name] = opened
             faces[name] = run_dir/("faces" if name == prepared else _FACES.get((notebook, name), f"faces_{name}"))
     return sources, faces
 

@@ -181,8 +181,7 @@ class WindowNetwork:
     @property
     def windows_a_pass(self)->int:
         "How many windows are predicted at a time."
-        if self.length == 1: return self.batch or SINGLE_FRAMES_A_PASS
-        return self.batch or max(1, FRAMES_A_PASS//self.length)
+        return self.batch or (SINGLE_FRAMES_A_PASS if self.length == 1 else max(1, FRAMES_A_PASS//self.length))
 
     @property
     def chosen_windows(self)->str: # of WINDOWS

@@ -117,6 +117,7 @@ def relit(
         image = (image*across[..., None].clip(.1, 2)).clip(0, 255).astype(np.uint8)
     return image
 
+# %% ../../nbs/30_data/56_scenes.ipynb #f934c762
 def less_sharp(
     rng:np.random.Generator,
     image:np.ndarray, # (h, w, 3) uint8
@@ -134,6 +135,7 @@ def less_sharp(
         image = (image + noise).clip(0, 255).astype(np.uint8)
     return image
 
+# %% ../../nbs/30_data/56_scenes.ipynb #78001221
 def covered(
     rng:np.random.Generator,
     image:np.ndarray, # (h, w, 3) uint8, is drawn on
