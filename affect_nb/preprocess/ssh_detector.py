@@ -18,7 +18,8 @@ from torch import Tensor
 from ..files.atomic import read_json
 from ..files.home import shipped_weights
 from ..files.processor import cpu_bfloat16_unit
-from .detect import Detections, Detector, _load_once, _three_channels, box_overlap, register_detector
+from .detect import (WIDER_SQUARE, Detections, Detector, _load_once, _three_channels, box_overlap,
+                                         register_detector)
 from .ssh import SSH, anchors_of, network_input
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #72f529d9
@@ -116,6 +117,7 @@ class SSHDetector(Detector):
     "SSH (Najibi et al. 2017; paper, Section IV) from a file of weights; score: probability of a face, 0-1."
     wants_colour = True
     face_side, small_side = 64, 0
+    square = WIDER_SQUARE
 
     def __init__(self,
         file:str|os.PathLike|None=None, # weights of `affect_nb`; None: those that are installed
