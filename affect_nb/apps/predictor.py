@@ -33,6 +33,7 @@ from ..models.outputs import tasks_of
 from ..models.weights import load_checkpoint
 from ..preprocess.face_store import FaceStore
 from ..preprocess.frames import FRAME_COLUMNS
+from ..preprocess.pose import QUALITY_COLUMNS
 from ..preprocess.pipeline import preprocess
 from ..preprocess.sound import sound_beside
 from ..train.precision import choose_device, choose_precision
@@ -206,7 +207,7 @@ def _shares(predictor:Predictor, store:FaceStore, table:pd.DataFrame, faces:list
 
 # %% ../../nbs/70_apps/04_predictor.ipynb #e5943c79
 _FRAME_COLUMNS = [name for name in FRAME_COLUMNS if "landmarks" not in name and not name.startswith("sound")
-                  and name != "aligned"]
+                  and name not in ("aligned", *QUALITY_COLUMNS)]
 
 def _empty_table(predictor:Predictor, store:FaceStore)->pd.DataFrame:
     "The rows of a store, with nothing predicted yet."

@@ -20,6 +20,7 @@ from .label_files import ReadingLog, column_names, column_numbers, read_table, r
 from ..files.atomic import sweep
 from ..preprocess.align import TRANSFORMS, align_frame
 from ..preprocess.frames import FRAME_SCHEMA, NO_SOUND, frames_dataframe, landmarks_array
+from ..preprocess.pose import QUALITY_COLUMNS
 from ..preprocess.pipeline import fingerprint
 from ..preprocess.face_store import FaceStore, FaceStoreWriter
 from ..preprocess.sources import open_clip
@@ -136,7 +137,7 @@ def _frame_table(columns, points, labels, clip, subject, tool, log):
     missing = (broken | (columns['status'] != 'ok'))[:, None, None]
     points = np.where(missing, np.float32('nan'), points).reshape(n, 136)
     columns |= dict(database='', clip=clip, subject=subject, **NO_SOUND, file='', aligned='', landmarks=list(points),
-                    crop_landmarks=[np.full(136, np.nan, np.float32)]*n)
+                    crop_landmarks=[np.full(136, np.nan, np.float32)]*n, **dict.fromkeys(QUALITY_COLUMNS, np.nan))
     kinds = frames_dataframe(FRAME_SCHEMA.empty_table()).dtypes.to_dict()
     kinds |= dict(landmarks=object, crop_landmarks=object)
     table = pd.DataFrame({name: pd.Series(columns[name], index=range(n)).astype(kind) for name, kind in kinds.items()})

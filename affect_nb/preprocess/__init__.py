@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={
     "frames": ["with_labels"],
     "landmarks": ["Landmarks68", "landmark_error"],
     "pipeline": ["Settings", "preprocess"],
+    "pose": ["face_size", "head_pose", "poor_quality"],
     "sound": ["SoundStore"],
     "spectrogram": ["Spectrogram", "columns_of"],
     "track": ["FaceTracker"],

@@ -14,6 +14,7 @@ import numpy as np
 
 from .align import CROP_PLACE, align_box, align_frame, place_of
 from .landmarks import Landmarks68, fit_face, fit_spread, interocular, predict_upright
+from .pose import face_quality
 from .track import TrackLimits
 from .video import VideoFrame
 
@@ -107,10 +108,11 @@ class CropAligner:
         frame:VideoFrame,           # a picture
         landmarks:np.ndarray=None,  # (68, 2) px that are known; None: they are predicted
     )->dict:
-        "What the frame table has of the face: box, crop, `aligned`, and the landmarks where they fit."
+        "What the frame table has of the face: box, crop, `aligned`, quality, and the landmarks where they fit."
         height, width = frame.gray.shape
         if landmarks is None: landmarks = fit_crop(self.model, frame.gray, self.limits)
         row = dict(face_id=0, status="ok", box=(0, 0, width, height)) | self._aligned(frame, landmarks)
+        row |= face_quality(row["crop"], row.get("landmarks"))
         self.counts[row["aligned"]] += 1
         return row
 

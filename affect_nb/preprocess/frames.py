@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from .pose import QUALITY_COLUMNS
+
 if TYPE_CHECKING: import pandas as pd # a third of a second to import
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #e2acebed
@@ -48,10 +50,11 @@ FRAME_SCHEMA = pa.schema([
     ("sound_channels", pa.int8()),      # of that track, before they became one
     ("file", pa.string()),              # what was read: the film, or the picture itself
     ("aligned", pa.string()),           # one of ALIGNED
+    *((name, pa.float32()) for name in QUALITY_COLUMNS), # degrees, px, 0-1, 0-1; NaN where unknown
 ])
 FRAME_COLUMNS = tuple(FRAME_SCHEMA.names)
 NO_SOUND = dict(sound="", sound_tracks=0, sound_channels=0) # where it was not wanted
-_LATER = NO_SOUND | dict(file="", aligned="") # columns that stores of before lack
+_LATER = NO_SOUND | dict(file="", aligned="") | dict.fromkeys(QUALITY_COLUMNS, np.nan) # columns that stores of before lack
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #3a5e0974
 LABEL_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26)
@@ -77,7 +80,7 @@ def frame_row(
     sound_channels=0,
     file="",         # what was read
     aligned="",      # one of ALIGNED
-    **names,         # database, clip, subject
+    **others,        # database, clip, subject; of QUALITY_COLUMNS
 )->dict:             # one value per column of FRAME_SCHEMA
     "One row of the frame table."
     if status not in STATUS:
@@ -86,12 +89,12 @@ def frame_row(
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}, allowed are {', '.join(map(repr, allowed))}")
     corners = np.full(4, np.nan, np.float32) if box is None else np.asarray(box, np.float32)
-    return dict(database=names.get("database", ""), clip=names.get("clip", ""), subject=names.get("subject", ""),
+    return dict(database=others.get("database", ""), clip=others.get("clip", ""), subject=others.get("subject", ""),
                 frame=frame, time=time, face_id=face_id, status=status,
                 **dict(zip(("box_x1", "box_y1", "box_x2", "box_y2"), corners)), score=score,
                 landmarks=_flat(landmarks), crop_landmarks=_flat(crop_landmarks),
                 sound=sound, sound_tracks=min(sound_tracks, 127), sound_channels=min(sound_channels, 127), file=file,
-                aligned=aligned)
+                aligned=aligned, **{name: others.get(name, np.nan) for name in QUALITY_COLUMNS})
 
 def _flat(points)->np.ndarray:
     "(68, 2) points as 136 numbers, NaN where there are none."

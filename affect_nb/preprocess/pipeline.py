@@ -32,6 +32,7 @@ from .crops import CropAligner
 from .detect import create_detector
 from .frames import ALIGNED, FRAME_SCHEMA, frames_dataframe
 from .landmarks import Landmarks68
+from .pose import face_quality
 from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
@@ -136,11 +137,11 @@ def crop_face(
     frame:VideoFrame,
     face:TrackedFace, # with landmarks
     transform:str,    # 'affine' or 'similarity'
-)->dict:              # crop and crop_landmarks, or the status 'degenerate'
+)->dict:              # crop, crop_landmarks and QUALITY_COLUMNS, or the status 'degenerate'
     "The aligned crop of a face, or the status that explains why there is none."
     try: crop, landmarks = align_frame(frame, face.landmarks, transform=transform)
     except ValueError: return dict(status="degenerate")
-    return dict(crop=crop, crop_landmarks=landmarks)
+    return dict(crop=crop, crop_landmarks=landmarks, **face_quality(crop, face.landmarks))
 
 def _face_rows(frame:VideoFrame, faces:list[TrackedFace], transform:str, about:dict)->Iterator[dict]:
     "The rows of one frame for the store, each with `about` the frame; always at least one."
