@@ -193,6 +193,8 @@ def predict_files(
     crops:bool=False,       # each picture is one face already: none is searched for, and each is predicted
     overwrite:bool=False,   # replace what another source or another program has written under the same name
     helper:Helper|None=None, # of `face_helper`, which finds the faces; None: one is started where it pays, see above
+    *,
+    reidentify:bool=False,  # of films: a face that comes back later, or after a cut, gets its number again
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
@@ -208,7 +210,7 @@ def predict_files(
             helper = opened.enter_context(face_helper())
         done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
                           film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
-                          helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))
+                          reidentify=reidentify, helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))
     products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:
