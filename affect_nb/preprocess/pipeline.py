@@ -271,8 +271,7 @@ def preprocessed_rows(
                        crop_landmarks=row.get("crop_landmarks"))
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
-        writer.about |= dict(fault=reader.fault, notes=reader.notes)
-        if not aligner: writer.about |= dict(cuts=worker.cuts)
+        writer.about |= dict(fault=reader.fault, notes=reader.notes, cuts=[] if aligner else worker.cuts)
         if aligner: writer.about |= dict(notes=[*reader.notes, *aligner.notes], crops=aligner.about)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -442,8 +441,7 @@ def preprocess(
     crops:bool=False,        # each picture is one face already: no search, and nothing is thrown away
     helper:Helper=None,      # of `face_helper`: its process does the work of a single worker
     watch:Callable=None,     # with a helper: gets the path of a store and some of its rows, as they are written
-    **options,               # further `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place,
-                             # reidentify
+    **options,               # `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place, reidentify
 )->Preprocessed:
     """Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError.
 

@@ -342,8 +342,22 @@ def _held_back(frames:Iterable, most:int)->Iterator[deque]:
         if len(held) > most: yield held
     while held: yield held
 
+# %% ../../nbs/20_preprocess/60_track.ipynb #c1a70e04
+class _Searching:
+    "The part of a tracker that searches: now and then, and at once where a scene begins."
+    def _begin_scene(self):
+        "Nobody is followed across a cut, and everybody is searched for at once."
+        self.cuts.append(self.n_frames)
+        self._faces.tracks, self._schedule.last = [], None
+
+    def _search_or_plan(self, views:_FrameViews):
+        unsure = self._faces.is_unsure()
+        due = self._schedule.is_due(self.n_frames, unsure)
+        if due: self._faces.join(views.gray, self._schedule.search(views, self.n_frames, unsure), self.n_frames)
+        if due or self.n_frames >= self._schedule.plan.frame: self._schedule.plan_next(self.n_frames, self._faces)
+
 # %% ../../nbs/20_preprocess/60_track.ipynb #b4ed0b74
-class FaceTracker:
+class FaceTracker(_Searching):
     "Faces of a clip, frame after frame, with stable identities."
     def __init__(self,
         detector:str|Detector="dlib_hog", # a name or a detector
@@ -389,17 +403,6 @@ class FaceTracker:
         for track in faces.tracks: track.lost_for += track.lost_for > 0
         self.n_frames += 1
         return reports
-
-    def _begin_scene(self):
-        "Nobody is followed across a cut, and everybody is searched for at once."
-        self.cuts.append(self.n_frames)
-        self._faces.tracks, self._schedule.last = [], None
-
-    def _search_or_plan(self, views:_FrameViews):
-        unsure = self._faces.is_unsure()
-        due = self._schedule.is_due(self.n_frames, unsure)
-        if due: self._faces.join(views.gray, self._schedule.search(views, self.n_frames, unsure), self.n_frames)
-        if due or self.n_frames >= self._schedule.plan.frame: self._schedule.plan_next(self.n_frames, self._faces)
 
     def follow(self,
         frames:Iterable,   # of one clip, as `update` takes them
