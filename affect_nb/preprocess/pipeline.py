@@ -441,7 +441,7 @@ def preprocess(
     crops:bool=False,        # each picture is one face already: no search, and nothing is thrown away
     helper:Helper=None,      # of `face_helper`: its process does the work of a single worker
     watch:Callable=None,     # with a helper: gets the path of a store and some of its rows, as they are written
-    **options,               # `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place, reidentify
+    **options,            # `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place, reidentify
 )->Preprocessed:
     """Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError.
 

@@ -36,7 +36,7 @@ def main_face(
     frames:"pd.DataFrame", # frame table of one clip: face_id, status, box_x1, box_x2
     share:float=.9,        # of the frames of the face seen most; a face that is seen in so many may be the main one
 )->int:                    # face_id
-    "The face that is seen longest; of those seen nearly as long, the one that is largest, by the mean width of its box."
+    "The face that is seen longest; of those seen nearly as long the largest, by the mean width of its box."
     counts = seen_most(frames)
     long = [face for face, count in counts.items() if count >= share*max(counts.values())]
     seen = frames[(frames["status"] == "ok") & frames["face_id"].isin(long)]
