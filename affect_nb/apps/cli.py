@@ -142,6 +142,10 @@ _Crops = Annotated[bool, typer.Option(
 _Overwrite = Annotated[bool, typer.Option(
     "--overwrite", help="Replace what was made of another source of the same name; without, a longer name is used.")]
 
+_Reidentify = Annotated[bool, typer.Option(
+    "--reidentify", help="Of films: a face that comes back after it was lost, or after a scene cut, gets its face_id "
+                         "again, by what it looks like; without, it is a new face.")]
+
 def _aligned_in_words(counts:dict)->str:
     "How many pictures were aligned by what."
     return f"aligned: {counts.get('landmarks', 0)} by their landmarks, {counts.get('box', 0)} by their box"
@@ -167,6 +171,7 @@ def preprocess(
     recursive: _Recursive = False,
     crops: _Crops = False,
     overwrite: _Overwrite = False,
+    reidentify: _Reidentify = False,
 ):
     """Find, follow, landmark and align faces; finished clips are not done again.
 
@@ -175,7 +180,8 @@ def preprocess(
     from affect_nb.preprocess.pipeline import preprocess as run_preprocess
     options = {} if detect_every is None else {"detect_every": detect_every}
     done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers,
-                          film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, **options)
+                          film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
+                          reidentify=reidentify, **options)
     rows = sum(map(len, done.stores))
     faces = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
     print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {faces/max(1, rows):.1%} with a face: {dest}")
@@ -569,7 +575,7 @@ def predict(
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None,
     recursive: _Recursive = False, crops: _Crops = False,
-    overwrite: _Overwrite = False,
+    overwrite: _Overwrite = False, reidentify: _Reidentify = False,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
     a table, an annotated film and a plot; pictures are predicted one by one.
@@ -585,7 +591,7 @@ def predict(
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
-            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper)
+            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper, reidentify=reidentify)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)

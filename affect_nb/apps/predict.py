@@ -193,22 +193,22 @@ def predict_files(
     crops:bool=False,       # each picture is one face already: none is searched for, and each is predicted
     overwrite:bool=False,   # replace what another source or another program has written under the same name
     helper:Helper|None=None, # of `face_helper`, which finds the faces; None: one is started where it pays, see above
+    *, reidentify:bool=False, # of films: a face that comes back later, or after a cut, gets its number again
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
     check_switches(film=film, progress=progress, recursive=recursive, crops=crops, overwrite=overwrite)
     predictor = Predictor.load(model, device=device, precision=precision, **options)
     if compound is not None: _check_compound(predictor, compound)
-    out, transform = Path(out), predictor.card.preprocessing.transform
-    clips, _ = find_sources(source, recursive, film_fps)
+    (clips, _), out = find_sources(source, recursive, film_fps), Path(out)
     for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
     products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
     with ExitStack() as opened:
         if helper is None and not crops and _is_worth_a_process(clips, detector):
             helper = opened.enter_context(face_helper())
-        done = preprocess(source, out/"faces", detector=detector, transform=transform, progress=progress,
-                          film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
-                          helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))
+        done = preprocess(source, out/"faces", detector=detector, transform=predictor.card.preprocessing.transform,
+                          progress=progress, film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
+                          reidentify=reidentify, helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))
     products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:

@@ -10,7 +10,7 @@ __all__ = ['LABEL_FIELDS', 'PIXEL_SCALE', 'REMAINDERS', 'choose_face', 'with_sha
 
 # %% ../../nbs/30_data/40_sequences.ipynb #26c102d2
 import os
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..databases.base import SIDES, Database, has_sides, matched_length, split_s
 from .index import LabelIndex, clip_labels, index_database
 from .store import CroppedAligned, list_faces, open_faces, overview, release_crops
 from ..files.atomic import Skipped
+from ..preprocess.sides import seen_most, sides
 from ..preprocess.sound import SoundStore
 from ..preprocess.spectrogram import N_BANDS, N_COLUMNS
 
@@ -35,16 +36,11 @@ def choose_face(
     sides_beside:tuple=(), # sides that other annotations of this video have
 )->int:                   # face_id
     "The face that an annotation is about."
-    seen = frames[(frames.face_id >= 0) & (frames.status == 'ok')]
-    counts = Counter(seen.face_id.tolist())
-    if not counts: raise ValueError("there is no frame with a face, so no window can be cut")
-    two = [face for face, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))][:2]
-    if len(two) == 1: return two[0]
-    if not side and not sides_beside: return two[0]
-    middle = (seen.box_x1 + seen.box_x2).groupby(seen.face_id).mean()
-    left, right = sorted(two, key=lambda face: middle[face])
-    if not side: return right if 'left' in sides_beside else left
-    return left if side == 'left' else right
+    if not side and not sides_beside: return next(iter(seen_most(frames)))
+    left, *right = sides(frames)
+    if not right: return left
+    if not side: side = 'right' if 'left' in sides_beside else 'left'
+    return left if side == 'left' else right[0]
 
 # %% ../../nbs/30_data/40_sequences.ipynb #2675a712
 LABEL_FIELDS = ('va', 'expression', 'aus')

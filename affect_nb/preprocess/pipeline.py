@@ -33,6 +33,7 @@ from .detect import create_detector
 from .frames import ALIGNED, FRAME_SCHEMA, frames_dataframe
 from .landmarks import Landmarks68
 from .pose import face_quality
+from .recognition import recognition_file
 from .sound import SoundStore, sound_path, write_sound
 from .spectrogram import Spectrogram
 from .face_store import FaceStore, FaceStoreWriter
@@ -110,10 +111,13 @@ class Settings:
     spectrogram: dict = field(default_factory=dict) # arguments of `Spectrogram`, where not the default
     crops: bool = False        # each picture is one face already: no search, see `CropAligner`
     crop_place: tuple = CROP_PLACE # x, y, side: where the template lies in such a picture where no landmarks fit
+    reidentify: bool = False   # of films: a face that comes back later, or after a cut, gets its number again
 
     def __post_init__(self):
         if self.transform not in TRANSFORMS:
             raise ValueError(f"transform is {self.transform!r}, allowed are {', '.join(TRANSFORMS)}")
+        check_switches(reidentify=self.reidentify)
+        if self.reidentify: recognition_file()
         create_detector(self.detector, **self.detector_options)
         Spectrogram(**self.spectrogram)
         check_place(self.crop_place)
@@ -123,8 +127,8 @@ class Settings:
     )->FaceTracker:
         "The tracker of one clip."
         limits = TrackLimits(**self.limits)
-        if stills: how = dict(detect_every=1, refine=True, limits=replace(limits, grace=0))
-        else: how = dict(detect_every=self.detect_every, limits=limits)
+        if stills: how = dict(detect_every=1, refine=True, limits=replace(limits, grace=0, cut=None))
+        else: how = dict(detect_every=self.detect_every, limits=limits, reidentify=self.reidentify)
         detector = create_detector(self.detector, **self.detector_options)
         return FaceTracker(detector, max_faces=self.max_faces, **how)
 
@@ -214,19 +218,19 @@ def decoded_frames(
         frame.gray
         yield frame
 
-def _rows_of(frames:Iterable, source, settings:Settings, facts:_ClipFacts, aligner:CropAligner|None)->Iterator[dict]:
+def _rows_of(frames:Iterable, source, settings:Settings, facts:_ClipFacts, worker:CropAligner|FaceTracker)->Iterator:
     "The rows of a clip: each frame is a face, or its faces are followed."
-    if aligner is None:
-        return _clip_rows(_tracked(frames, source, settings, facts.unrelated), settings.transform, facts)
+    if isinstance(worker, FaceTracker):
+        return _clip_rows(_tracked(frames, source, settings, worker), settings.transform, facts)
     known = getattr(source, "landmarks", None) or {}
-    return (facts.of(frame) | aligner(frame, known.get(frame.index)) for frame in frames)
+    return (facts.of(frame) | worker(frame, known.get(frame.index)) for frame in frames)
 
-def _tracked(frames:Iterable, source, settings:Settings, stills:bool)->Iterator[tuple]:
+def _tracked(frames:Iterable, source, settings:Settings, tracker:FaceTracker)->Iterator[tuple]:
     "Each frame and its faces; where landmarks are known, by them or held against them."
     known, cut_by = getattr(source, "landmarks", None), getattr(source, "cut_by", "detected")
     limits = TrackLimits(**settings.limits)
     if known is not None and cut_by == "known": return KnownLandmarks(known, limits).follow(frames)
-    tracked = settings.tracker(stills).follow(frames)
+    tracked = tracker.follow(frames)
     return tracked if known is None else checked_by(tracked, known)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #b1581833
@@ -258,16 +262,17 @@ def preprocessed_rows(
                  stills=unrelated, streams=reader.streams)
     frames = counted(ahead(decoded_frames(reader)), reader.n_frames, path.stem, progress)
     facts, aligner = _ClipFacts(unrelated, files, str(source)), settings.aligner()
+    worker = aligner or settings.tracker(unrelated)
     names, encoding = dict(clip=path.stem) | (names or {}), dict(encoding=settings.encoding, quality=settings.quality)
     with FaceStoreWriter(path, about=about, **encoding, **names) as writer:
-        rows = _rows_of(frames, source, settings, facts, aligner)
+        rows = _rows_of(frames, source, settings, facts, worker)
         for row in _with_sound(rows, sound, sound_about):
             crop = writer.add(**row)
             yield dict(frame=row["frame"], face_id=row.get("face_id", -1), crop=crop,
                        crop_landmarks=row.get("crop_landmarks"))
         if not writer.n_rows:
             raise ValueError(reader.fault or f"{source} holds no frame")
-        writer.about |= dict(fault=reader.fault, notes=reader.notes)
+        writer.about |= dict(fault=reader.fault, notes=reader.notes, cuts=[] if aligner else worker.cuts)
         if aligner: writer.about |= dict(notes=[*reader.notes, *aligner.notes], crops=aligner.about)
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
@@ -328,7 +333,7 @@ class Preprocessed:
         return counts.to_html(index=False) + skipped
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #9522533c
-_SETTINGS_OF_BEFORE = dict(crops=False, crop_place=list(CROP_PLACE)) # stores lack what came later
+_SETTINGS_OF_BEFORE = dict(crops=False, crop_place=list(CROP_PLACE), reidentify=False) # stores lack what came later
 
 @dataclass(frozen=True)
 class _ClipTask:
@@ -437,7 +442,7 @@ def preprocess(
     crops:bool=False,        # each picture is one face already: no search, and nothing is thrown away
     helper:Helper=None,      # of `face_helper`: its process does the work of a single worker
     watch:Callable=None,     # with a helper: gets the path of a store and some of its rows, as they are written
-    **options,               # further `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place
+    **options,            # `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place, reidentify
 )->Preprocessed:
     """Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError.
 

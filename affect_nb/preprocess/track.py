@@ -9,13 +9,15 @@ __all__ = ['TrackedFace', 'face_patch', 'TrackLimits', 'match_faces', 'FaceTrack
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
+from .cuts import CUT, CutDetector
 from .detect import Detector, Detections, box_overlap, create_detector
 from .landmarks import Landmarks68, fit_face, fit_spread, landmark_error, refine_landmarks
+from .recognition import SAME_PERSON, FaceGallery, FaceRecogniser
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #57d655ae
 @dataclass
@@ -59,6 +61,9 @@ class _FaceTrack:
     lost_for: int = 0        # frames; 0 while it is followed
     checked: int = 0         # frame of the last check
     doubtful: bool = False   # failed a check in this frame
+    named: bool = False      # held against the faces of before, since it was last found
+    quality: float = 0.      # of the best picture that was remembered of it
+    beside: set = field(default_factory=set) # face_ids seen at the same time, before it was named
 
     def report(self, limits)->TrackedFace:
         "The face as the tracker hands it out."
@@ -84,6 +89,8 @@ class TrackLimits:
     full_every: int = 4     # of the searches one is at full size; the others may be reduced to half
     strikes: int = 3        # checks in a row without confirmation that end a face
     grace: int = 30         # a face that was lost for longer comes back as a new one
+    cut: float|None = CUT   # change of the whole picture that ends all faces; None: cuts are not looked for
+    same_person: float = SAME_PERSON # with `reidentify`: distance from which it is somebody else
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #d437635a
 def match_faces(
@@ -114,9 +121,13 @@ def _best_pairs(worth:np.ndarray)->list[tuple[int,int]]:
 class _FrameViews:
     "The views of a frame that tracking needs; colours only for detectors that use them."
     def __init__(self, image, colour:bool):
-        array = isinstance(image, np.ndarray)
+        self.frame, array = image, isinstance(image, np.ndarray)
         self.gray = image.gray if not array else image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         self.detected = self.gray if not colour else image if array else image.image
+
+    @property
+    def colours(self)->np.ndarray: # (H, W, 3) uint8 RGB; (H, W) where the frames are grey
+        return self.frame if isinstance(self.frame, np.ndarray) else self.frame.image
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #5f0616b7
 class _FaceFollower:
@@ -228,6 +239,55 @@ class _KnownFaces:
             self.tracks.append(track)
             self.next_id += 1
 
+# %% ../../nbs/20_preprocess/60_track.ipynb #c1a70e02
+_BETTER = 1.3 # times the quality of the best picture so far: worth another one
+
+class _FaceNames:
+    "Gives faces that come back their numbers."
+    def __init__(self, limits:TrackLimits):
+        self.limits, self.next_id = limits, 0 # the first number that no row has
+        self.recogniser, self.gallery = FaceRecogniser(), FaceGallery(limits.same_person)
+
+    def update(self, views:_FrameViews, faces:_KnownFaces):
+        "Name new faces that are seen well, and keep better pictures of those that have a name."
+        seen = faces.followed()
+        for track in faces.tracks: track.named &= not track.lost_for
+        clear = [track for track in seen if track.report(self.limits).status == "ok"]
+        new = [track for track in clear if not track.named]
+        numbers = [self.recogniser(views.colours, track.landmarks) for track in new]
+        self._rename(new, numbers, seen, faces)
+        self._number(faces)
+        for track, picture in zip(new, numbers): self._remember(track, picture)
+        for track in clear:
+            if track not in new and self._quality(track) > _BETTER*track.quality:
+                self._remember(track, self.recogniser(views.colours, track.landmarks))
+        for track in seen:
+            if not track.named: track.beside |= {other.face_id for other in seen if other is not track}
+
+    def _rename(self, new:list, numbers:list, seen:list, faces:_KnownFaces):
+        "New faces that are known take over their numbers, and the place of a lost face of that number."
+        named = {track.face_id for track in seen if track.named}
+        for track, known in zip(new, self.gallery.name(numbers, [track.beside | named for track in new])):
+            track.named = True
+            if known in (None, track.face_id): continue
+            faces.tracks = [other for other in faces.tracks if other is track or other.face_id != known]
+            track.face_id, track.quality = known, 0.
+
+    def _number(self, faces:_KnownFaces):
+        "Faces that no row has yet are numbered without gaps."
+        fresh = [track for track in faces.tracks if track.face_id >= self.next_id]
+        for place, track in enumerate(sorted(fresh, key=lambda track: track.face_id)):
+            track.face_id = self.next_id + place
+        self.next_id = faces.next_id = self.next_id + len(fresh)
+
+    def _quality(self, track:_FaceTrack)->float:
+        "Large faces that fit well are seen well; px."
+        return float(track.box[2] - track.box[0])*(1 - track.misfit/self.limits.misfit)
+
+    def _remember(self, track:_FaceTrack, numbers:np.ndarray):
+        track.quality = max(track.quality, self._quality(track))
+        self.gallery.remember(track.face_id, numbers, self._quality(track))
+
 # %% ../../nbs/20_preprocess/60_track.ipynb #92aff51c
 @dataclass(frozen=True)
 class _SearchPlan:
@@ -282,8 +342,22 @@ def _held_back(frames:Iterable, most:int)->Iterator[deque]:
         if len(held) > most: yield held
     while held: yield held
 
+# %% ../../nbs/20_preprocess/60_track.ipynb #c1a70e04
+class _Searching:
+    "The part of a tracker that searches: now and then, and at once where a scene begins."
+    def _begin_scene(self):
+        "Nobody is followed across a cut, and everybody is searched for at once."
+        self.cuts.append(self.n_frames)
+        self._faces.tracks, self._schedule.last = [], None
+
+    def _search_or_plan(self, views:_FrameViews):
+        unsure = self._faces.is_unsure()
+        due = self._schedule.is_due(self.n_frames, unsure)
+        if due: self._faces.join(views.gray, self._schedule.search(views, self.n_frames, unsure), self.n_frames)
+        if due or self.n_frames >= self._schedule.plan.frame: self._schedule.plan_next(self.n_frames, self._faces)
+
 # %% ../../nbs/20_preprocess/60_track.ipynb #b4ed0b74
-class FaceTracker:
+class FaceTracker(_Searching):
     "Faces of a clip, frame after frame, with stable identities."
     def __init__(self,
         detector:str|Detector="dlib_hog", # a name or a detector
@@ -292,19 +366,24 @@ class FaceTracker:
         max_faces:int=None,               # at most so many at a time, the largest; None: all
         refine:bool=False,                # average several predictions where a face was detected: for stills
         limits:TrackLimits=TrackLimits(),
+        *,
+        reidentify:bool=False,            # a face that comes back later, or after a cut, gets its number again
     ):
         if detect_every < 1:
             raise ValueError(f"detect_every is {detect_every}, it must be at least 1 (every frame)")
         self.detector = create_detector(detector) if isinstance(detector, str) else detector
         self.model = landmarks or Landmarks68()
         self.detect_every, self.max_faces, self.refine, self.limits = detect_every, max_faces, refine, limits
+        self.reidentify = reidentify
         self.reset()
 
     def reset(self):
         "Start a new clip, without any face."
-        self.n_frames = 0
+        self.n_frames, self.cuts = 0, [] # numbers of the frames with which a new scene began
         self._faces = _KnownFaces(_FaceFollower(self.detector, self.model, self.refine, self.limits), self.max_faces)
         self._schedule = _SearchSchedule(self.detector, self.detect_every, self.limits)
+        self._is_cut = CutDetector(self.limits.cut) if self.limits.cut is not None else None
+        self._names = _FaceNames(self.limits) if self.reidentify else None
 
     n_searches = property(lambda self: self._schedule.n_searches, doc="Searches of the whole frame so far.")
 
@@ -313,21 +392,17 @@ class FaceTracker:
     )->list[TrackedFace]: # by face_id; empty where there is no face
         "The faces of the next frame."
         views, faces = _FrameViews(image, self.detector.wants_colour), self._faces
+        if self._is_cut and self._is_cut(views.gray): self._begin_scene()
         for track in faces.tracks: track.score, track.doubtful = np.nan, self.detect_every == 1
         if self.detect_every > 1: faces.carry(views, self.n_frames)
         self._search_or_plan(views)
         faces.tracks = [track for track in faces.tracks if track.lost_for <= self.limits.grace]
+        if self._names: self._names.update(views, faces)
         ordered = sorted(faces.tracks, key=lambda track: track.face_id)
         reports = [track.report(self.limits) for track in ordered]
         for track in faces.tracks: track.lost_for += track.lost_for > 0
         self.n_frames += 1
         return reports
-
-    def _search_or_plan(self, views:_FrameViews):
-        unsure = self._faces.is_unsure()
-        due = self._schedule.is_due(self.n_frames, unsure)
-        if due: self._faces.join(views.gray, self._schedule.search(views, self.n_frames, unsure), self.n_frames)
-        if due or self.n_frames >= self._schedule.plan.frame: self._schedule.plan_next(self.n_frames, self._faces)
 
     def follow(self,
         frames:Iterable,   # of one clip, as `update` takes them
