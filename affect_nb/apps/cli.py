@@ -591,7 +591,8 @@ def predict(
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
-            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper, reidentify=reidentify)
+            film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
+            reidentify=reidentify)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)

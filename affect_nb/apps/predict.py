@@ -208,7 +208,8 @@ def predict_files(
             helper = opened.enter_context(face_helper())
         done = preprocess(source, out/"faces", detector=detector, transform=predictor.card.preprocessing.transform,
                           progress=progress, film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
-                          reidentify=reidentify, helper=helper if _is_our_own(detector) else None, watch=_predicting(predictor))
+                          reidentify=reidentify, helper=helper if _is_our_own(detector) else None,
+                          watch=_predicting(predictor))
     products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:
