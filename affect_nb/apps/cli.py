@@ -573,8 +573,7 @@ def predict(
     compound: _Compound = None,
     precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
-    film_fps: _FilmFps = None,
-    recursive: _Recursive = False, crops: _Crops = False,
+    film_fps: _FilmFps = None, recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False, reidentify: _Reidentify = False,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:

@@ -213,8 +213,7 @@ def predict_files(
     products.note_earlier()
     written, skipped = [], list(done.skipped)
     for store in done.stores:
-        paths, failed = _predict_clip(
-            predictor, store, products, sources, film=film, progress=progress, compound=compound)
+        paths, failed = _predict_clip(predictor, store, products, sources, film=film, progress=progress, compound=compound)
         written += paths
         skipped += failed
     write_skipped(out/"skipped.json", skipped, [clip.path for clip in clips])

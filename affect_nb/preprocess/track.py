@@ -129,7 +129,7 @@ class _FrameViews:
     def colours(self)->np.ndarray: # (H, W, 3) uint8 RGB; (H, W) where the frames are grey
         return self.frame if isinstance(self.frame, np.ndarray) else self.frame.image
 
-# %% ../../nbs/20_preprocess/60_track.ipynb #5f0616b7
+# %% ../../nbs/20_preprocess/60_track.ipynb #d75f81cd
 def in_squares(
     detector:Detector,
     detected:Detections, # by it
@@ -137,6 +137,7 @@ def in_squares(
     "The same faces in the squares that dlib's landmarks expect."
     return Detections(dlib_squares(detected.boxes, detector.square), detected.scores)
 
+# %% ../../nbs/20_preprocess/60_track.ipynb #5f0616b7
 class _FaceFollower:
     "Carries a face from one frame to the next, and checks it."
     def __init__(self, detector:Detector, model:Landmarks68, refine:bool, limits:TrackLimits):
