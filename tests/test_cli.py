@@ -319,7 +319,7 @@ def test_preprocess_of_bad_clips_alone(media, tmp_path):
 
 
 def test_preprocess_refuses_options(media, tmp_path, model):
-    affect("preprocess", media/"good.mp4", tmp_path, "--detector", "magic").refuses("'magic'", "dlib_hog, dlib_mmod, opencv_haar, yunet:<file>")
+    affect("preprocess", media/"good.mp4", tmp_path, "--detector", "magic").refuses("'magic'", "dlib_hog, dlib_mmod, opencv_haar, ssh:<file>, yunet:<file>")
     affect("preprocess", media/"good.mp4", tmp_path, "--detector", "yunet:nowhere.onnx").refuses("yunet:", "nowhere.onnx", "no such file")
     affect("preprocess", media/"good.mp4", tmp_path, "--transform", "twist").refuses("'twist'", "affine, similarity")
     affect("preprocess", media/"good.mp4", model).refuses("is a file", code=2)

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from affect_nb.files.film import FilmWriter
-from affect_nb.preprocess.cuts import CutDetector
+from affect_nb.preprocess.cuts import CUT, CutDetector
 from affect_nb.preprocess.detect import box_overlap, create_detector
 from affect_nb.preprocess.landmarks import fit_face
 from affect_nb.preprocess.pipeline import Settings, preprocess
@@ -63,7 +63,7 @@ def test_people_keep_their_numbers(film, cuts, least):
     frames, truth = zip(*film())
     scores = {}
     for reidentify in (False, True):
-        tracker = FaceTracker(create_detector("dlib_hog", upsample=0), reidentify=reidentify)
+        tracker = FaceTracker(create_detector("dlib_hog", upsample=0), limits=TrackLimits(cut=CUT), reidentify=reidentify)
         tracked = [tracker.update(frame) for frame in frames]
         assert tracker.cuts == cuts
         assert all(len({face.face_id for face in faces}) == len(faces) for faces in tracked)
@@ -73,9 +73,10 @@ def test_people_keep_their_numbers(film, cuts, least):
 
 def test_without_a_limit_no_cut_is_looked_for():
     frames, _ = zip(*with_cuts()[6:18])
-    tracker = FaceTracker(create_detector("dlib_hog", upsample=0), limits=TrackLimits(cut=None))
-    for frame in frames: tracker.update(frame)
-    assert tracker.cuts == []
+    for options, cuts in ((dict(), []), (dict(limits=TrackLimits(cut=CUT)), [6]), (dict(reidentify=True), [6])):
+        tracker = FaceTracker(create_detector("dlib_hog", upsample=0), **options)
+        for frame in frames: tracker.update(frame)
+        assert tracker.cuts == cuts
 
 
 @pytest.mark.parametrize("name", ["WolfgangLanger_Pexels", "single_face", "street_crowd", "no_face"])
@@ -95,7 +96,7 @@ def test_real_films_spliced_together_have_a_cut_at_each_splice(real):
 
 def test_films_without_cuts_are_followed_as_without_looking_for_cuts(real):
     def followed(limits): return [[(face.face_id, face.status, face.box.tolist()) for face in faces] for _, faces in Settings(limits=limits).tracker(False).follow(VideoReader(real/"videos"/"single_face.mp4"))]
-    assert followed({}) == followed(dict(cut=None))
+    assert followed({}) == followed(dict(cut=CUT))
 
 
 WHO_IS_WHO = """0 710 604 red, 0 935 680 boy, 15 761 638 red, 15 998 714 boy, 30 670 638 red, 30 1012 736 boy, 45 634 671 red,
@@ -121,7 +122,7 @@ def test_nobody_in_a_crowd_takes_the_number_of_another(real, reidentify):
 def test_a_store_says_where_its_cuts_are_and_whom_it_saw_again(tmp_path):
     with FilmWriter(tmp_path/"talk.mp4", 320, 184, fps=25) as film:
         for image, _ in with_cuts()[:36]: film.add(image)
-    plain, joined = (preprocess(tmp_path/"talk.mp4", tmp_path/name, progress=False, detector_options=dict(upsample=0), reidentify=name == "joined") for name in ("plain", "joined"))
+    plain, joined = (preprocess(tmp_path/"talk.mp4", tmp_path/name, progress=False, detector_options=dict(upsample=0), limits=dict(cut=CUT), reidentify=name == "joined") for name in ("plain", "joined"))
     assert plain.stores[0].about["cuts"] == joined.stores[0].about["cuts"] == [12, 24]
     assert plain.stores[0].faces == [0, 1, 2, 3, 4, 5] and joined.stores[0].faces == [0, 1]
     frames = joined.frames

@@ -89,7 +89,7 @@ class TrackLimits:
     full_every: int = 4     # of the searches one is at full size; the others may be reduced to half
     strikes: int = 3        # checks in a row without confirmation that end a face
     grace: int = 30         # a face that was lost for longer comes back as a new one
-    cut: float|None = CUT   # change of the whole picture that ends all faces; None: cuts are not looked for
+    cut: float|None = None  # change of the whole picture that ends all faces, such as CUT; None: see `FaceTracker`
     same_person: float = SAME_PERSON # with `reidentify`: distance from which it is somebody else
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #d437635a
@@ -376,8 +376,8 @@ class FaceTracker(_Searching):
         refine:bool=False,                # average several predictions where a face was detected: for stills
         limits:TrackLimits=TrackLimits(),
         *,
-        reidentify:bool=False,            # a face that comes back later, or after a cut, gets its number again
-    ):
+        reidentify:bool=False,            # a face that comes back later, or after a cut, gets its number again;
+    ):                                    # cuts are looked for then, else only where `limits.cut` says so
         if detect_every < 1:
             raise ValueError(f"detect_every is {detect_every}, it must be at least 1 (every frame)")
         self.detector = create_detector(detector) if isinstance(detector, str) else detector
@@ -391,7 +391,8 @@ class FaceTracker(_Searching):
         self.n_frames, self.cuts = 0, [] # numbers of the frames with which a new scene began
         self._faces = _KnownFaces(_FaceFollower(self.detector, self.model, self.refine, self.limits), self.max_faces)
         self._schedule = _SearchSchedule(self.detector, self.detect_every, self.limits)
-        self._is_cut = CutDetector(self.limits.cut) if self.limits.cut is not None else None
+        cut = CUT if self.limits.cut is None and self.reidentify else self.limits.cut
+        self._is_cut = None if cut is None else CutDetector(cut)
         self._names = _FaceNames(self.limits) if self.reidentify else None
 
     n_searches = property(lambda self: self._schedule.n_searches, doc="Searches of the whole frame so far.")
