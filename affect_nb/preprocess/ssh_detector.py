@@ -18,7 +18,7 @@ from torch import Tensor
 from ..files.atomic import read_json
 from ..files.home import shipped_weights
 from ..files.processor import cpu_bfloat16_unit
-from .detect import (WIDER_SQUARE, Detections, Detector, _load_once, _three_channels, box_overlap,
+from .detect import (WIDER_SQUARE, Detections, Detector, load_once, three_channels, box_overlap,
                                          register_detector)
 from .ssh import SSH, anchors_of, network_input
 
@@ -135,10 +135,10 @@ class SSHDetector(Detector):
         self._model # an error of the file comes now
 
     @property
-    def _model(self)->SSH: return _load_once(_ready, self.file, self.dtype)
+    def _model(self)->SSH: return load_once(_ready, self.file, self.dtype)
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
-        image, boxes, scores = _three_channels(image), [], []
+        image, boxes, scores = three_channels(image), [], []
         for factor in self.pyramid:
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
             seen = image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)

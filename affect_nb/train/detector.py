@@ -86,7 +86,6 @@ class DetectionPrecision(Metric):
     "Average precision on whole pictures, the mean of easy, medium and hard."
     def __init__(self,
         pictures:Sequence, # of `databases.wider`, or with `boxes`, `attributes` and pixels as these
-        most:int=1024,     # px, of the longer side; a larger picture is refused
     ):
         self.pictures, self.levels = list(pictures), {}
 
@@ -138,15 +137,11 @@ def detector_learner(
     set_seed(recipe.seed)
     precision = choose_precision(device, recipe.precision)
     network = precision.lay_out(SSH(**recipe.network))
-    optimiser = affect_adam if not recipe.weight_decay else _with_decay(recipe.weight_decay)
-    learn = Learner(DataLoaders(train, valid, device=device), network, loss_func=SSHLoss(network, **recipe.loss), opt_func=optimiser, lr=recipe.lr,
-                    metrics=[DetectionPrecision(held_out)], cbs=[RunPrecision(precision), _NextPart(), *cbs], path=Path(path))
+    learn = Learner(DataLoaders(train, valid, device=device), network, loss_func=SSHLoss(network, **recipe.loss), opt_func=affect_adam,
+                    lr=recipe.lr, wd=recipe.weight_decay, metrics=[DetectionPrecision(held_out)],
+                    cbs=[RunPrecision(precision), _NextPart(), *cbs], path=Path(path))
     learn.precision = precision
     return learn
-
-def _with_decay(weight_decay:float):
-    from functools import partial
-    return partial(affect_adam, weight_decay=weight_decay)
 
 # %% ../../nbs/50_train/38_detector.ipynb #eba73a7b
 def fit_detector(

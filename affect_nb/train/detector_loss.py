@@ -16,23 +16,27 @@ from ..preprocess.ssh import SSH, STRIDES, anchors_of
 from ..preprocess.ssh_detector import encode_boxes
 
 # %% ../../nbs/50_train/36_detector_loss.ipynb #881d4d5d
+def _shared(boxes:Tensor, others:Tensor)->Tensor: # (n, m)
+    "The area that each box has in common with each other."
+    low, high = torch.maximum(boxes[:, None, :2], others[:, :2]), torch.minimum(boxes[:, None, 2:], others[:, 2:])
+    return (high - low).clamp(min=0).prod(-1)
+
+def _areas(boxes:Tensor)->Tensor: return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+
 def overlaps(
     boxes:Tensor,  # (n, 4) x1 y1 x2 y2
     others:Tensor, # (m, 4)
 )->Tensor:         # (n, m) intersection over union, 0-1
     "How much each box shares with each other."
-    sides = (torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])).clamp(min=0)
-    shared = sides.prod(-1)
-    areas = [(group[:, 2:] - group[:, :2]).prod(-1) for group in (boxes, others)]
-    return shared/(areas[0][:, None] + areas[1] - shared).clamp(min=1e-9)
+    shared = _shared(boxes, others)
+    return shared/(_areas(boxes)[:, None] + _areas(others) - shared).clamp(min=1e-9)
 
 def shares_inside(
     boxes:Tensor,  # (n, 4) x1 y1 x2 y2
     others:Tensor, # (m, 4)
 )->Tensor:         # (n, m) 0-1
     "How much of each box lies in each other."
-    sides = (torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])).clamp(min=0)
-    return sides.prod(-1)/(boxes[:, 2:] - boxes[:, :2]).prod(-1)[:, None]
+    return _shared(boxes, others)/_areas(boxes)[:, None]
 
 def matched_squares(
     squares:Tensor,  # (n, 4) x1 y1 x2 y2 px
