@@ -142,7 +142,8 @@ _Crops = Annotated[bool, typer.Option(
 _Overwrite = Annotated[bool, typer.Option(
     "--overwrite", help="Replace what was made of another source of the same name; without, a longer name is used.")]
 
-_Detector = Annotated[str, typer.Option(help="dlib_hog, dlib_mmod, opencv_haar, ssh:<file> or yunet:<file>.")]
+_Detector = Annotated[Optional[str], typer.Option(
+    help="dlib_hog, dlib_mmod, opencv_haar, ssh:<file> or yunet:<file>; none: dlib_hog.")]
 _Reidentify = Annotated[bool, typer.Option(
     "--reidentify", help="Of films: a face that comes back after it was lost, or after a scene cut, gets its face_id "
                          "again, by what it looks like; without, it is a new face.")]
@@ -163,7 +164,7 @@ def preprocess(
     source: Annotated[str, typer.Argument(
         help="A video, an image, a glob in quotes, a folder of clips, or a folder of images.")],
     dest: Annotated[Path, typer.Argument(file_okay=False, help="Where one .arrow file per clip goes.")],
-    detector: _Detector = "dlib_hog",
+    detector: _Detector = None,
     transform: Annotated[str, typer.Option(help="affine or similarity.")] = "affine",
     detect_every: Annotated[Optional[int], typer.Option(
         min=1, help="Frames from one detection to the next; none: the default.")] = None,
@@ -564,7 +565,7 @@ def predict(
     model: _Model = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
-    detector: _Detector = "dlib_hog",
+    detector: _Detector = None,
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
     windows: _Windows = None,
     carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False,

@@ -158,11 +158,11 @@ def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sour
 # %% ../../nbs/70_apps/06_predict.ipynb #4644064c
 _WORTH_A_PROCESS = 1000 # frames of films
 
-def _is_our_own(detector:str)->bool:
+def _is_our_own(detector:str|None)->bool:
     "Does another process know this detector?"
     return type(create_detector(detector)).__module__.partition(".")[0] == __name__.partition(".")[0]
 
-def _is_worth_a_process(clips:list[Source], detector:str)->bool:
+def _is_worth_a_process(clips:list[Source], detector:str|None)->bool:
     "Are there enough frames of films, and a detector that another process knows?"
     n_frames = 0
     for clip in clips if _is_our_own(detector) else ():
@@ -182,7 +182,7 @@ def predict_files(
     source:str|os.PathLike, # a video, a picture, a glob, a folder
     model:str|os.PathLike|None, # the card of a trained network; None: see `default_network`
     out:str|os.PathLike,    # where `<clip>.csv`, `.mp4`, `.png` and `skipped.json` go
-    detector:str="dlib_hog",
+    detector:str|None=None, # of `create_detector`; None: the default
     film:bool=True,         # write the annotated film
     device:str|None=None,   # 'cpu' or 'cuda'
     progress:bool=True,     # show bars

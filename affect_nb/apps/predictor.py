@@ -30,7 +30,7 @@ from ..files.home import default_network
 from ..files.switches import check_switches
 from ..models.inputs import sees
 from ..models.outputs import tasks_of
-from ..models.weights import load_checkpoint
+from ..models.weights import Card, load_checkpoint
 from ..preprocess.face_store import FaceStore
 from ..preprocess.frames import FRAME_COLUMNS
 from ..preprocess.pose import QUALITY_COLUMNS
@@ -76,6 +76,7 @@ class Predictor(WindowNetwork):
         faces:list=None,     # only these face_ids; None: all, and the frames without any
     )->pd.DataFrame:         # the frame table without the points, and the columns listed below
         "Predictions for every row of a store, valence and arousal after the card's chain of steps over frames."
+        _note_other_detector(self.card, store)
         table = _empty_table(self, store)
         for share in _shares(self, store, table, store.faces if faces is None else faces):
             _fill_table(table, share, store, progress)
@@ -84,7 +85,7 @@ class Predictor(WindowNetwork):
 
     def predict(self,
         video:str|os.PathLike,   # a video, a picture, or a folder or a pattern of them
-        detector:str="dlib_hog",
+        detector:str|None=None,  # of `create_detector`; None: the default
         **options,               # film_fps, recursive, crops and others of `preprocess`
     )->pd.DataFrame:             # as from `predict_store`
         "Predictions for every face in every frame of a video; pictures are predicted one by one, see `file`."
@@ -138,6 +139,14 @@ def _postprocessed(predictor:Predictor, table:pd.DataFrame)->pd.DataFrame: # its
     names = {f"{name}_pred": name for name in VA_COLUMNS}
     done = apply_chain(chain, table.rename(columns={name: pred for pred, name in names.items()}))
     return done.rename(columns=names)[list(VA_COLUMNS)].astype(np.float32)
+
+# %% ../../nbs/70_apps/04_predictor.ipynb #42a1ef80
+def _note_other_detector(card:Card, store:FaceStore):
+    "A warning where the faces were found by something else than those that the network learned from."
+    learned, found = card.preprocessing.detectors, getattr(store, "detector", "")
+    if not learned or not found or found in learned: return
+    warnings.warn(f"the faces were found by {found}, those that the network learned from by {' and '.join(learned)}: "
+                  "its predictions may be off a little")
 
 # %% ../../nbs/70_apps/04_predictor.ipynb #9cb5e880
 def _visual_network(predictor:Predictor, name:str)->tuple|None: # network, card, path; None: there is none

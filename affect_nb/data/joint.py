@@ -67,6 +67,11 @@ class LabelSet:
     @property
     def notes(self)->list[str]: return [note for dataset in self.datasets for note in dataset.notes]
 
+    @property
+    def detectors(self)->list[str]:
+        "What found the faces, as far as that is known."
+        return sorted({name for dataset in self.datasets for name in getattr(dataset, 'detectors', ())})
+
 def _common_length(datasets):
     "Frames of the windows of several datasets, which must be the same."
     lengths = sorted({dataset.length for dataset in datasets})
@@ -102,6 +107,7 @@ class _JointEpoch:
         self.order = {name: np.arange(len(data)) for name, data in sets.items()}
         self.has_sound = any(data.has_sound for data in sets.values())
 
+    detectors = property(lambda self: sorted({name for data in self.sets.values() for name in getattr(data, 'detectors', ())}))
     def __len__(self): return self.n
     def shuffle(self, rng): self.order = {name: rng.permutation(len(data)) for name, data in self.sets.items()}
 

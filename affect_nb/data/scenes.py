@@ -8,7 +8,7 @@ __all__ = ['SMALLEST', 'LARGEST_ENLARGEMENT', 'ScenePicture', 'scene_transform',
 
 # %% ../../nbs/30_data/56_scenes.ipynb #eb46c034
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -33,6 +33,10 @@ class ScenePicture:
         "The picture, upright."
         return read_image(self.file) if self.image is None else self.image
 
+    def in_memory(self)->'ScenePicture':
+        "The same with its pixels: read once, some MB each."
+        return replace(self, image=self.pixels())
+
     @property
     def left_out(self)->np.ndarray: # (n,) bool
         "The boxes that are ignored."
@@ -44,7 +48,7 @@ SMALLEST, LARGEST_ENLARGEMENT = 8., 2. # px of a face that is learned; times
 def _around_a_face(rng, shape:tuple, box:np.ndarray, size:int)->tuple[float, np.ndarray]:
     "Scale and centre of a part in which a face has a size of its own."
     side = max(box[2] - box[0], box[3] - box[1], 1.)
-    scale = min(np.exp(rng.uniform(np.log(SMALLEST), np.log(.8*size)))/side, LARGEST_ENLARGEMENT)
+    scale = min(np.exp(rng.uniform(np.log(SMALLEST), np.log(size)))/side, LARGEST_ENLARGEMENT)
     scale = max(scale, .6*size/max(shape[:2])) # else most of what is cut would be empty
     room = max(0., size/scale - side)/2
     return scale, (box[:2] + box[2:])/2 + rng.uniform(-room, room, 2)
@@ -176,15 +180,18 @@ class ScenePictures:
         seed:int=0,
         turn:float=20.,    # degrees, at most, to each side
         changed:bool=True, # False: light and sharpness stay, nothing lies in front
+        *,
+        parts:int=1,       # cut from each picture in an epoch
     ):
         if size % 32: raise ValueError(f"size is {size}, it must be a multiple of 32")
         if not len(pictures): raise ValueError("there are no pictures to learn from")
-        self.pictures, self.size, self.seed, self.turn, self.changed = pictures, size, seed, turn, changed
+        if parts < 1: raise ValueError(f"parts is {parts}, it must be at least 1")
+        self.pictures, self.size, self.seed, self.turn, self.changed, self.parts = pictures, size, seed, turn, changed, parts
 
-    def __len__(self)->int: return len(self.pictures)
+    def __len__(self)->int: return self.parts*len(self.pictures)
 
     def __getitem__(self, number:int)->tuple[np.ndarray, np.ndarray]:
-        rng, picture = np.random.default_rng([self.seed, number]), self.pictures[number % len(self)]
+        rng, picture = np.random.default_rng([self.seed, number]), self.pictures[number % len(self.pictures)]
         image, ignored = picture.pixels(), picture.left_out
         transform = scene_transform(rng, image.shape, picture.boxes[~ignored], self.size, self.turn)
         image, boxes = warped(image, transform, self.size), transformed_boxes(picture.boxes, transform)

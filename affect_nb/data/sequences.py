@@ -82,6 +82,7 @@ class FaceTrack:
     sound: object = None    # path of the clip's `.sound` file, None where it has none
     clock: object = None    # what places it: path of a face store that has the times of the frames, or Hz
     recording: str = ''     # name of the video that it is seen in, as far as that is known
+    found_by: str = ''      # detector; '' where none did or that is not known
 
     def __getstate__(self): return self.__dict__ | dict(frames=_runs_of(self.frames), seen=np.packbits(self.seen))
     def __setstate__(self, state):
@@ -240,7 +241,7 @@ def _make_track(name, labels, stores, other_sides=(), sound=False):
         subject=(labels.subject if labels else '') or store.subject or name,
         path=Path(store.path) if by_name else store, first_row=rows.start, frames=frames, seen=seen, n=n,
         labels=labels.along(n) if labels else {}, au_names=labels.au_names if labels else (),
-        landmarked=no_landmarks is None, sound=sound_file, clock=clock, recording=recording)
+        landmarked=no_landmarks is None, sound=sound_file, clock=clock, recording=recording, found_by=getattr(store, 'detector', ''))
     return track, [text for text in (note, no_landmarks, *sound_notes) if text]
 
 # %% ../../nbs/30_data/40_sequences.ipynb #342bf48a
@@ -535,7 +536,6 @@ class SequenceDataset:
         _check_has_tracks(self.tracks, self.skipped)
         self._open, self._open_sound, self._track_notes = _OpenStores(), _OpenStores(SoundStore.open), self.notes
         self._set_windows(length, step, remainder)
-
     def _set_windows(self, length, step, remainder):
         "Track and first frame of each window."
         self.length, self.step, self.remainder = length, step, remainder
@@ -574,6 +574,7 @@ class SequenceDataset:
         return [dict(database=track.database, clip=track.clip, subject=track.subject,
                      video=track.recording or track.clip) for track in self.tracks]
 
+    detectors = property(lambda self: sorted({track.found_by for track in self.tracks} - {''}), doc="What found the faces, if known.")
     subjects = property(lambda self: sorted({track.subject for track in self.tracks}), doc="Everybody in it, sorted.")
     sounding = property(lambda self: [track.clip for track in self.tracks if track.sound is not None],
                         doc="The clips whose sound was found.")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['N_THRESHOLDS', 'SIZES', 'pixel_overlap', 'Matches', 'match_pictures', 'precision_recall', 'voc_area',
            'average_precision', 'false_alarms', 'recall_at', 'size_classes', 'recall_by', 'lists_by_size',
-           'wider_precision']
+           'wider_precision', 'calibrated']
 
 # %% ../../nbs/20_preprocess/34_detection.ipynb #28a86e26
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 
 from .detect import box_overlap
 
@@ -244,3 +245,15 @@ def wider_precision(
     matches = match_pictures(detections, pictures, least_overlap)
     lists = lists_by_size(pictures) if lists is None else lists
     return {level: average_precision(matches, counts) for level, counts in lists.items()}
+
+# %% ../../nbs/20_preprocess/34_detection.ipynb #ffa70789
+def calibrated(
+    matches:Matches, # of low thresholds too, best with a `least_overlap` of .3
+    counts=None, # (M,) bool, or one array a picture: the faces that count; None: all
+)->tuple[float, float]: # slope and offset, as `Detector.calibration`
+    "The probability that a find is a face: the logistic function of slope times score plus offset."
+    verdict = matches.verdicts(counts)
+    right = verdict[verdict != 0] > 0
+    if right.all() or not right.any(): raise ValueError(f"{right.sum()} of {len(right)} finds are faces: both kinds are needed")
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(matches.scores[verdict != 0][:, None], right)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])

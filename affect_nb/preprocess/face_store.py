@@ -206,11 +206,11 @@ class FaceStore:
     clip = property(lambda self: self._description["clip"], doc="Name of the clip.")
     subject = property(lambda self: self._description["subject"], doc="Name of the subject, '' where unknown.")
     encoding = property(lambda self: self._description["encoding"], doc="'jpeg' or 'raw'.")
+    detector = property(lambda self: _detector_in(self.about), doc="What found the faces; '' where nothing did, or it is not known.")
     about = property(lambda self: self._description["about"], doc="What the writer noted: source, parameters.")
     faces = property(lambda self: _faces_in(self.face_ids), doc="The identities, ascending, without -1.")
     table = property(lambda self: self._table.drop_columns(["crop"]), doc="The frame table in Arrow, not copied.")
     frames = property(lambda self: frames_dataframe(self.table), doc="The frame table in pandas, without the crops.")
-
     @cached_property
     def face_ids(self)->np.ndarray:
         "(n,) int32, face of each row; -1 where there is no face."
@@ -244,6 +244,13 @@ class FaceStore:
         self._rows, self._description
         self.__dict__.pop("_table", None)
         return self
+
+# %% ../../nbs/20_preprocess/65_face_store.ipynb #18324861
+def _detector_in(about:dict)->str:
+    "What found the faces of a store, without the folder of its weights; '' where each picture was a face already."
+    settings = about.get("settings", {})
+    name, colon, file = settings.get("detector", "").partition(":")
+    return "" if settings.get("crops") else f"{name}{colon}{Path(file).name}"
 
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #b9e1a12b
 def _map_table(path:Path)->pa.Table:

@@ -29,7 +29,7 @@ from ..files.switches import check_switches
 from ..files.workers import Helper, in_parallel
 from .align import CROP_PLACE, TRANSFORMS, align_frame, check_place
 from .crops import CropAligner
-from .detect import create_detector
+from .detect import DEFAULT_DETECTOR, EARLIER_DEFAULTS, create_detector
 from .frames import ALIGNED, FRAME_SCHEMA, frames_dataframe
 from .landmarks import Landmarks68
 from .pose import face_quality
@@ -99,7 +99,7 @@ def ahead(
 @dataclass(frozen=True)
 class Settings:
     "How a clip is preprocessed."
-    detector: str = "dlib_hog"
+    detector: str = DEFAULT_DETECTOR
     detector_options: dict = field(default_factory=dict) # arguments of `create_detector`
     detect_every: int = 15     # frames
     transform: str = "affine"  # or 'similarity'
@@ -343,6 +343,7 @@ class _ClipTask:
     settings: Settings
     names: dict
     progress: bool
+    or_by: tuple = () # detectors whose store will do as well
 
     def is_done(self)->bool:
         "Is there a store of this source with these settings, and its sound?"
@@ -353,6 +354,7 @@ class _ClipTask:
             made_from = fingerprint(self.source)
         except (ValueError, OSError): return False # doing it again tells what is wrong
         about["settings"] = _SETTINGS_OF_BEFORE | about.get("settings", {})
+        if about["settings"].get("detector") in self.or_by: about["settings"]["detector"] = self.settings.detector
         # photographs of databases were stills before it was noted
         about.setdefault("stills", self.source.still and bool(self.source.frames))
         wanted = dict(source=made_from, settings=asdict(self.settings), stills=self.source.still)
@@ -427,7 +429,7 @@ def _in_processes(tasks:list[_ClipTask], workers:int)->Iterator[tuple[_ClipTask,
 def preprocess(
     source,                  # a file, a folder of clips, a folder of images, a pattern, or a list of them
     dest:str|os.PathLike,    # folder for <clip>.arrow, <clip>.sound, frames.parquet, sources.json and skipped.json
-    detector:str="dlib_hog", # see `list_detectors()`
+    detector:str|None=None,  # see `list_detectors()`; None: the default, and stores of earlier defaults stay
     detect_every:int=15,     # frames between searches of the whole frame; 1: the slow reference
     transform:str="affine",  # or 'similarity'
     workers:int=1,           # processes; each takes one clip at a time
@@ -449,14 +451,14 @@ def preprocess(
     `frames.parquet` is the table of all stores in `dest`, those of earlier calls too; `sources.json` says what each
     store was made from."""
     check_switches(progress=progress, sound=sound, recursive=recursive, overwrite=overwrite, crops=crops)
-    settings = Settings(detector=detector, detect_every=detect_every, transform=transform, max_faces=max_faces,
+    settings = Settings(detector=detector or DEFAULT_DETECTOR, detect_every=detect_every, transform=transform, max_faces=max_faces,
                         sound=sound, crops=crops, **options)
     (sources, left_out), dest = find_sources(source, recursive, film_fps), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
     sweep(dest)
     names = _store_names(dest, source, sources, overwrite)
     tasks = [_ClipTask(source=clip, path=dest/f"{name}.arrow", settings=settings, progress=progress,
-                       names=_clip_names(name, database, subjects)) for clip, name in zip(sources, names)]
+                       names=_clip_names(name, database, subjects), or_by=() if detector else EARLIER_DEFAULTS) for clip, name in zip(sources, names)]
     undone = [task for task in tasks if not task.is_done()]
     try: failed = _run_all(undone, workers, progress, helper=helper, watch=watch)
     except BaseException: sweep(dest); raise # workers that were stopped have left unfinished files

@@ -7,6 +7,7 @@ __all__ = ['ANCHORS', 'STRIDES', 'TRUNKS', 'BGR_MEAN', 'anchor_boxes', 'Detectio
 
 # %% ../../nbs/20_preprocess/30_ssh.ipynb #292349ef
 from collections import OrderedDict
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 ANCHORS = ((16, 32), (64, 128), (256, 512)) # px, sides of the squares of M1, M2, M3
 STRIDES = (8, 16, 32)                       # px between their places
 
+@lru_cache(64) # the squares of a size are asked for at every picture; do not write into them
 def anchor_boxes(
     height:int,   # of a module's map
     width:int,
@@ -197,6 +199,7 @@ def network_input(
     reads:str,                  # 'bgr' or 'rgb', as of `SSH`
 )->Tensor:                      # (N, 3, H, W) float32, channels innermost in memory
     "Pictures as a network reads them."
-    pixels = torch.as_tensor(pictures).permute(0, 3, 1, 2).float()
+    if isinstance(pictures, np.ndarray): pictures = torch.tensor(pictures) # a copy: pictures may be read-only
+    pixels = pictures.permute(0, 3, 1, 2).float()
     if reads == 'rgb': return (pixels - 127.5)/127.5
     return pixels.flip(1) - torch.tensor(BGR_MEAN).view(1, 3, 1, 1)

@@ -132,7 +132,8 @@ class SSHDetector(Detector):
         if not pyramid or min(pyramid) <= 0: raise ValueError(f"pyramid is {pyramid!r}: factors above 0 are needed")
         self.file = str(shipped_weights()/'ssh-small' if file is None else file)
         self.pyramid, self.dtype = tuple(pyramid), _dtype(precision)
-        self._model # an error of the file comes now
+        measured = self._model.card.get('notes', {}).get('calibration') # an error of the file comes now
+        if measured: self.calibration = tuple(measured)
 
     @property
     def _model(self)->SSH: return load_once(_ready, self.file, self.dtype)

@@ -369,7 +369,7 @@ class _Searching:
 class FaceTracker(_Searching):
     "Faces of a clip, frame after frame, with stable identities."
     def __init__(self,
-        detector:str|Detector="dlib_hog", # a name or a detector
+        detector:str|Detector|None=None,  # a name or a detector; None: `DEFAULT_DETECTOR`
         landmarks:Landmarks68=None,       # None: dlib's model
         detect_every:int=15,              # frames between searches of the whole frame; 1: detection on every frame
         max_faces:int=None,               # at most so many at a time, the largest; None: all
@@ -380,7 +380,7 @@ class FaceTracker(_Searching):
     ):                                    # cuts are looked for then, else only where `limits.cut` says so
         if detect_every < 1:
             raise ValueError(f"detect_every is {detect_every}, it must be at least 1 (every frame)")
-        self.detector = create_detector(detector) if isinstance(detector, str) else detector
+        self.detector = detector if isinstance(detector, Detector) else create_detector(detector)
         self.model = landmarks or Landmarks68()
         self.detect_every, self.max_faces, self.refine, self.limits = detect_every, max_faces, refine, limits
         self.reidentify = reidentify

@@ -142,6 +142,11 @@ def _fit_cnn_first(recipe, dls, out, weights, **options):
     return {**parts, 'cnn': counted_best(out/'cnn')}
 
 # %% ../../nbs/50_train/22_fit.ipynb #a5094929
+def _with_detectors(card:dict, dls:DataLoaders)->dict:
+    "A card that says what found the faces, where it does not yet."
+    found = getattr(getattr(dls.train, 'dataset', None), 'detectors', [])
+    return {**card, 'preprocessing': dict(detectors=found) | card.get('preprocessing', {})}
+
 def fit(
     recipe:Recipe,
     dls:DataLoaders,          # of sequences
@@ -158,7 +163,7 @@ def fit(
     `replaces`."""
     _check_batches(recipe, dls)
     _check_regime(recipe, weights)
-    out, card = Path(out), card or {}
+    out, card = Path(out), _with_detectors(card or {}, dls)
     if recipe.regime == 'cnn_first':
         weights = _fit_cnn_first(recipe, dls, out, weights, card=card, device=device, cbs=cbs)
     same = dict(dls=dls, weights=weights, device=device, cbs=cbs)
