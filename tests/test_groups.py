@@ -1,0 +1,175 @@
+"""Evaluation by group: the measures are those of core.metrics, resampling goes by people, a planted bias is found and no other."""
+import json
+import sys
+
+import matplotlib.pyplot as pyplot
+import numpy as np
+import pandas as pd
+import pytest
+
+from affect_nb.analysis.columns import EXPRESSION_COLUMNS
+from affect_nb.analysis.groups import EVERYBODY, GROUP_MEASURES, alarm_share, group_card, group_frame, group_scores, group_test, planted_table, plot_groups
+from affect_nb.core.metrics import accuracy, au_accuracy, au_f1, ccc, macro_f1
+
+BIAS = .8 # errors of group b are 1.8 times as large
+AUS = (12, 26)
+
+
+def measured(table):
+    "Each measure of a table, straight from core.metrics."
+    prob, aus = table[list(EXPRESSION_COLUMNS)].to_numpy(), [f"au{au}" for au in AUS]
+    lost = np.isnan(prob).any(1)
+    ids, pred = np.where(lost, -1, table.expression), table[[f"prob_{au}" for au in aus]].to_numpy()
+    targ = np.where(np.isnan(pred), np.nan, table[aus].to_numpy())
+    va = {f"ccc_{name}": ccc(table[f"{name}_pred"].to_numpy(), table[name].where(table[f"{name}_pred"].notna()).to_numpy()) for name in ("valence", "arousal")}
+    expression = {name: measure(np.nan_to_num(prob), ids) for name, measure in (("accuracy", accuracy), ("macro_f1", macro_f1))}
+    return va | expression | {name: measure(np.nan_to_num(pred), targ) for name, measure in (("au_f1", au_f1), ("au_accuracy", au_accuracy))}
+
+
+def holed(table, seed=0):
+    "The same with a tenth of labels and a tenth of predictions missing."
+    rng, table = np.random.default_rng(seed), table.copy()
+    for names, missing in ((["valence"], np.nan), (["arousal"], np.nan), (["expression"], -1), (["au12"], np.nan), (["au26"], np.nan),
+                           (["valence_pred", "arousal_pred", *EXPRESSION_COLUMNS, "prob_au12", "prob_au26"], np.nan)):
+        table.loc[rng.random(len(table)) < .1, names] = missing
+    return table
+
+
+@pytest.mark.parametrize("change", [lambda table: table, holed], ids=["whole", "holes"])
+def test_values_are_those_of_core_metrics(change):
+    "By fairlearn, and by the sums of people behind the test."
+    table = change(planted_table(12, .5))
+    frame, tested = group_frame(table, "group"), group_test(table, "group", draws=20).set_index(["measure", "group"])
+    for name, part in [*table.groupby("group"), (EVERYBODY, table)]:
+        for measure, value in measured(part).items():
+            mine = frame.overall[measure] if name == EVERYBODY else frame.by_group.loc[name, measure]
+            assert mine == pytest.approx(value, abs=1e-12)
+            if name != EVERYBODY: assert tested.value[measure, name] == pytest.approx(value, abs=1e-9)
+    assert tested.others["au_f1", "a"] == pytest.approx(tested.value["au_f1", "b"], abs=1e-12)
+
+
+def test_intervals_are_those_of_a_slow_bootstrap_of_people():
+    table = holed(planted_table(14, .4, seed=3))
+    scores = group_scores(table, "group", ["macro_f1", "ccc_valence"], draws=400, seed=5).set_index(["measure", "group"])
+    rng = np.random.default_rng(0)
+    people = dict(list(table[table.group == "b"].groupby("subject")))
+    drawn = pd.DataFrame([measured(pd.concat([people[name] for name in rng.choice(list(people), len(people))])) for _ in range(400)])
+    for measure in ("macro_f1", "ccc_valence"):
+        row = scores.loc[measure, "b"]
+        width = row.high - row.low
+        assert [row.low, row.high] == pytest.approx(drawn[measure].quantile([.025, .975]).tolist(), abs=.2*width)
+        assert row.people == 7 and row.low <= row.value <= row.high
+
+
+def test_the_same_seed_gives_the_same_and_another_one_nearly():
+    table = planted_table(12, .5)
+    for make in (group_scores, group_test):
+        first, again, other = (make(table, "group", seed=seed) for seed in (1, 1, 2))
+        pd.testing.assert_frame_equal(first, again)
+        assert not first.equals(other) and (first.value == other.value).all()
+
+
+def test_the_order_of_rows_and_the_names_of_groups_change_nothing():
+    table = planted_table(12, .5)
+    mixed = table.sample(frac=1, random_state=0).replace({"group": dict(a="z", b="c")})
+    first = group_test(table, "group").set_index(["measure", "group"])
+    second = group_test(mixed, "group").set_index(["measure", "group"]).rename(dict(z="a", c="b"), level=1).loc[first.index]
+    assert second.difference.to_numpy() == pytest.approx(first.difference.to_numpy(), abs=1e-9)
+    assert second.p_adjusted.to_numpy() == pytest.approx(first.p_adjusted.to_numpy(), abs=.06)
+
+
+def test_a_planted_bias_is_found_and_no_other():
+    "Of 40 people, over six measures: at least 95 % of seeds with the bias, at most 5 % without (`benchmarks/trust.py` has more)."
+    assert alarm_share(range(40), excess=BIAS, draws=100) >= .95
+    assert alarm_share(range(100), excess=0., draws=300) <= .05
+
+
+def test_many_measures_and_groups_do_not_cry_wolf():
+    "With eight groups of five alike people, uncorrected p would find something in most tables; corrected they do not."
+    plain = corrected = 0
+    for seed in range(30):
+        found = group_test(planted_table(40, 0., seed, groups=tuple("abcdefgh")), "group", draws=100)
+        plain, corrected = plain + (found.p < .05).any(), corrected + found.differs.any()
+        assert (found.p_adjusted >= found.p - 1e-12).all()
+    assert plain > 15 and corrected <= 2
+
+
+def test_frames_as_if_independent_would_cry_wolf():
+    "The same null tables, each frame a person of its own: most would be alarms, which is why people are exchanged."
+    tables = [planted_table(20, 0., seed).assign(subject=lambda table: table.subject + "/" + table.frame.astype(str)) for seed in range(5)]
+    assert sum(group_test(table, "group", ["accuracy", "au_accuracy"], draws=100).differs.any() for table in tables) >= 3
+
+
+def test_p_of_few_people_is_counted_by_hand():
+    "Two and three people, all frames right or none: of the 10 exchanges only the real one has a gap as large."
+    table = pd.DataFrame(dict(clip="c", subject=np.repeat(list("abcde"), 3), frame=np.tile(range(3), 5), group=np.repeat(list("xxyyy"), 3), expression=4))
+    table[list(EXPRESSION_COLUMNS)] = np.eye(7)[np.where(table.group == "x", 4, 0)]
+    found = group_test(table, "group", ["accuracy"], draws=3000)
+    assert found.p.tolist() == pytest.approx([.1, .1], abs=.02) and found.p_adjusted.tolist() == found.p.tolist() and not found.differs.any()
+    assert found.difference.tolist() == [1, -1] and found.people.tolist() == [2, 3]
+
+
+def test_groups_within_people_have_scores_and_no_test():
+    table = planted_table(10).assign(half=lambda table: np.where(table.frame < 30, "first", "second"))
+    scores = group_scores(table, "half", ["accuracy"], draws=50)
+    assert scores.people.tolist() == [10, 10, 10] and scores.frames.tolist()[2] == len(table)
+    with pytest.raises(ValueError, match="several groups of 'half'"): group_test(table, "half")
+
+
+def test_unknown_groups_unknown_people_and_other_bad_input():
+    table = planted_table(8, .5)
+    for blank in (None, np.nan, ""):
+        holes = table.assign(group=table.group.where(table.subject != "person2", blank))
+        scores = group_scores(holes, "group", ["accuracy"], draws=20)
+        assert scores.unknown.unique().tolist() == [(table.subject == "person2").sum()]
+        assert scores.people.tolist() == [3, 4, 7]
+        assert group_test(holes, "group", ["accuracy"], draws=20).people.tolist() == [3, 4]
+    for change, words in ((table.drop(columns="group"), "no column 'group'"), (table.assign(subject=""), "row 0 has no subject"), (table.assign(group="a"), "two groups"),
+                          (table[["clip", "subject", "group", "frame"]], "none of ccc_valence")):
+        for make in (group_scores, group_test):
+            with pytest.raises(ValueError, match=words): make(change, "group", draws=5)
+    with pytest.raises(ValueError, match="measured by kappa.*accuracy"): group_test(table, "group", ["kappa"])
+    assert group_scores(table.assign(subject=""), "group", ["accuracy"], subject_column="clip", draws=5).people.tolist() == [4, 4, 8]
+
+
+def test_a_task_that_only_some_people_have():
+    "Group b has no expressions: NaN there, and the other measures are tested all the same."
+    table = planted_table(16, BIAS)
+    table.loc[table.group == "b", "expression"] = -1
+    scores = group_scores(table, "group", draws=30).set_index(["measure", "group"])
+    assert np.isnan(scores.value["accuracy", "b"]) and scores.people["accuracy", "b"] == 0 and np.isfinite(scores.low["ccc_valence", "b"])
+    found = group_test(table, "group", draws=100).set_index(["measure", "group"])
+    assert found.p[["accuracy", "macro_f1"]].isna().all() and found.p[["au_f1", "ccc_valence"]].notna().all() and not found.differs["accuracy", "b"]
+    json.dumps(group_card(scores.reset_index(), found.reset_index()), allow_nan=False)
+
+
+def test_a_table_with_one_task():
+    table = planted_table(8)[["clip", "subject", "group", "frame", "valence", "arousal", "valence_pred", "arousal_pred"]]
+    assert list(group_frame(table, "group").by_group) == ["ccc_valence", "ccc_arousal"]
+
+
+def test_card_and_plot():
+    table = planted_table(24, 1.2)
+    scores, tested = group_scores(table, "group", draws=50), group_test(table, "group")
+    card = group_card(scores, tested)
+    assert json.loads(json.dumps(card, allow_nan=False)) == card and len(card["table"]) == 3*len(GROUP_MEASURES)
+    found = [sentence for sentence in card["sentences"] if "of all others" in sentence]
+    assert found and all(" group b is" in sentence for sentence in found)
+    everybody = [row for row in card["table"] if row["group"] == EVERYBODY]
+    assert {row["measure"]: row["value"] for row in everybody} == pytest.approx(measured(table), abs=1e-4) and everybody[0]["p_adjusted"] is None
+    alike = planted_table(24)
+    sentences = group_card(group_scores(alike, "group", draws=20), group_test(alike, "group"))["sentences"]
+    assert sentences == ["No measure differs by group more than people do; that is no proof that none does."]
+    axes = plot_groups(scores)
+    assert len(axes) == 6 and axes[0].get_xlabel() == "ccc_valence"
+    mine = pyplot.figure().subplots(1, 1)
+    plot_groups(group_scores(table, "group", ["accuracy"], draws=20), [mine])
+    assert [label.get_text() for label in mine.get_yticklabels()] == ["a (12)", "b (12)"]
+    with pytest.raises(ValueError): plot_groups(scores, [mine])
+    pyplot.close("all")
+
+
+def test_without_fairlearn_the_message_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fairlearn.metrics", None)
+    with pytest.raises(ValueError, match="pip install fairlearn"): group_frame(planted_table(4), "group")
+    assert len(group_test(planted_table(4), "group", draws=10)) == 12
