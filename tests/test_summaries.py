@@ -2,7 +2,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import kstest, pearsonr
+from scipy.stats import pearsonr
 
 from affect_nb.analysis.onsets import active_runs, find_events, predicted_frames
 from affect_nb.analysis.summaries import mixed_model, successive_difference, summarise, wide_summary
@@ -134,11 +134,11 @@ def test_predictions_without_time_or_twice_are_refused(tmp_path):
 def test_a_planted_lag_is_found(lag, holes):
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        source = slow_noise(rng, 900)
-        first, second = source[50:850].copy(), source[50 - lag:850 - lag] + .5*rng.standard_normal(800)
-        for trace in (first, second): trace[rng.random(800) < holes] = np.nan
-        found = synchrony(first, second, rate=25, draws=99, seed=seed)
-        assert found.lag == pytest.approx(lag/25) and found.p == .01
+        source = slow_noise(rng, 4100)
+        first, second = source[50:4050].copy(), source[50 - lag:4050 - lag] + .5*rng.standard_normal(4000)
+        for trace in (first, second): trace[rng.random(4000) < holes] = np.nan
+        found = synchrony(first, second, rate=25, draws=999, seed=seed)
+        assert found.lag == pytest.approx(lag/25) and found.p == pytest.approx(found.least_p, abs=.02) and found.least_p == 101/4000
         assert synchrony(second, first, rate=25, draws=9).lag == pytest.approx(-lag/25)
 
 
@@ -154,13 +154,13 @@ def test_correlation_and_concordance_are_those_of_others():
 
 @pytest.mark.parametrize("keep", (0., .9))
 def test_independent_noise_has_uniform_p(keep):
-    "Mean .5 with a standard error of .02, and no more below .05 than chance allows."
+    "Mean .5 with a standard error of .015; small values as rare as they say, also where they would be cheap: few frames, many lags."
     p = []
-    for seed in range(200):
+    for seed in range(400):
         rng = np.random.default_rng(1000 + seed)
-        p.append(synchrony(slow_noise(rng, 500, keep), slow_noise(rng, 500, keep), rate=25, longest=.2, draws=99, seed=seed).p)
+        p.append(synchrony(slow_noise(rng, 500, keep), slow_noise(rng, 500, keep), rate=25, longest=.4, draws=199, seed=seed).p)
     p = np.array(p)
-    assert abs(p.mean() - .5) < .08 and (p <= .05).mean() < .11 and kstest(p, "uniform").pvalue > .001
+    assert abs(p.mean() - .5) < .06 and (p <= .05).mean() < .09 and (p <= .01).mean() < .03
 
 
 def test_independent_viewers_have_uniform_p():
@@ -178,7 +178,7 @@ def test_shifting_keeps_values_and_autocorrelation():
     trace = slow_noise(rng, 800, .97)
     circular = lambda values, lag: np.corrcoef(values, np.roll(values, lag))[0, 1]
     neighbour = lambda values: np.corrcoef(values[1:], values[:-1])[0, 1]
-    for shift in circular_shifts(800, 20, least=50):
+    for shift in circular_shifts(800, 20):
         moved = np.roll(trace, shift)
         assert sorted(moved) == sorted(trace)
         assert all(circular(moved, lag) == pytest.approx(circular(trace, lag)) for lag in (1, 5, 50))
@@ -186,10 +186,10 @@ def test_shifting_keeps_values_and_autocorrelation():
     assert abs(neighbour(rng.permutation(trace))) < .1 # what shuffling frames would do
 
 
-def test_shifts_stay_away_from_none_and_are_seeded():
-    shifts = circular_shifts(100, 5000, least=20, seed=3)
-    assert shifts.min() == 21 and shifts.max() == 79 and (shifts == circular_shifts(100, 5000, 20, 3)).all()
-    assert (shifts != circular_shifts(100, 5000, 20, 4)).any()
+def test_shifts_are_all_alike_and_seeded():
+    shifts = circular_shifts(50, 20000, seed=3)
+    assert np.bincount(shifts, minlength=50).min() > 300 and shifts.max() == 49 and (shifts == circular_shifts(50, 20000, 3)).all()
+    assert (shifts != circular_shifts(50, 20000, 4)).any()
     rng = np.random.default_rng(0)
     first, second = slow_noise(rng, 300), slow_noise(rng, 300)
     assert synchrony(first, second, 25, seed=1).equals(synchrony(first, second, 25, seed=1))
@@ -225,7 +225,7 @@ def test_traces_of_predictions_side_by_side():
     expected = table[table.face_id == 1].set_index("frame").prob_au4.reindex(range(300))
     np.testing.assert_array_equal(traces["talk 1"], expected)
     found = synchrony(traces["talk 0"], traces["other 0"], traces.attrs["rate"], draws=99)
-    assert found.lag == 0 and found.ccc == pytest.approx(1) and found.p == .01
+    assert found.lag == 0 and found.ccc == pytest.approx(1)
     with pytest.raises(ValueError, match="more than one table"): output_traces([table, table], "valence")
 
 

@@ -100,12 +100,10 @@ def _circular_correlations(x:np.ndarray, y:np.ndarray)->np.ndarray:
 def circular_shifts(
     n:int,         # frames
     draws:int,     # number of shifts
-    least:int=0,   # frames, to both sides, that are no shift
     seed:int=0,    # same seed, same shifts
-)->np.ndarray:     # (draws,) frames, from least + 1 to n - least - 1
-    "Random circular shifts that take a trace away from where it was."
-    if n - 2*least < 2: raise ValueError(f"{n} frames leave no shift of more than {least} frames to both sides")
-    return np.random.default_rng(seed).integers(least + 1, n - least, draws)
+)->np.ndarray:     # (draws,) frames, from 0 to n - 1
+    "Random circular shifts, each as likely as any other; none at all is one of them."
+    return np.random.default_rng(seed).integers(0, n, draws)
 
 def shift_p(
     value:float,     # the statistic without a shift
@@ -129,17 +127,17 @@ def synchrony(
     longest:float=2., # s, of the lags to both sides
     draws:int=DRAWS,  # circular shifts of the null
     seed:int=0,       # same seed, same shifts
-)->pd.Series:         # r at lag 0, peak_r, lag (s; positive: the second follows), ccc, p, frames
+)->pd.Series:         # r at lag 0, peak_r, lag (s; positive: the second follows), ccc, p, least_p, frames
     "How two traces go together: correlation without and with a lag, concordance, and p by circular shifting."
     x, y = _paired(first, second)
     most = _lag_frames(longest, rate, len(x))
     curve = lagged_correlation(x, y, rate, longest)
     around = _largest(_circular_correlations(x, y), most)
-    null = around[circular_shifts(len(x), draws, 2*most, seed)]
+    null = around[circular_shifts(len(x), draws, seed)]
     both = np.isfinite(x) & np.isfinite(y)
     found = dict(r=curve.iloc[most], peak_r=curve.max(), lag=curve.idxmax() if curve.notna().any() else np.nan,
                  ccc=ccc(x[both], y[both]) if both.any() else np.nan,
-                 p=shift_p(around[0], null), frames=int(both.sum()))
+                 p=shift_p(around[0], null), least_p=min(1, (2*most + 1)/len(x)), frames=int(both.sum()))
     return pd.Series(found, dtype=object).infer_objects()
 
 # %% ../../nbs/60_analysis/08_synchrony.ipynb #6c7331ba
