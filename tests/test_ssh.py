@@ -210,13 +210,12 @@ def test_files_that_are_no_detector_are_named(trained, tmp_path):
 
 def test_it_is_a_detector_by_name(trained):
     from affect_nb.preprocess.detect import create_detector
-    assert type(create_detector(f"ssh:{trained}", precision="float32")) is SSHDetector
+    assert type(create_detector(f"ssh:{trained}")) is SSHDetector
     with pytest.raises(ValueError, match="nowhere.safetensors: no such weights file"): create_detector("ssh:nowhere")
-    with pytest.raises(ValueError, match="'float64', it must be one of auto, float32, bfloat16"): create_detector(f"ssh:{trained}", precision="float64")
 
 
 def test_boxes_stay_in_the_picture_whatever_its_size(trained):
-    detector = SSHDetector(trained, threshold=0., precision="float32")
+    detector = SSHDetector(trained, threshold=0.)
     for height, width in ((33, 65), (64, 64), (100, 37)):
         found = detector(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
         assert len(found) and (found.boxes[:, :2] >= 0).all() and (found.boxes[:, 2:] <= [width, height]).all()
@@ -226,12 +225,12 @@ def test_boxes_stay_in_the_picture_whatever_its_size(trained):
 def test_a_pyramid_looks_at_an_enlarged_picture_without_the_third_module(trained):
     image, network = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), load_ssh(trained)
     assert len(raw_faces(network, image, 0., modules=2)[0]) == 2*(64 + 16) and len(raw_faces(network, image, 0.)[0]) == 2*(64 + 16 + 4)
-    once, twice = (SSHDetector(trained, threshold=.0, pyramid=pyramid, precision="float32")(image) for pyramid in ((1.,), (1., 2.)))
+    once, twice = (SSHDetector(trained, threshold=.0, pyramid=pyramid)(image) for pyramid in ((1.,), (1., 2.)))
     assert len(twice) > len(once)
     with pytest.raises(ValueError, match="factors above 0"): SSHDetector(trained, pyramid=())
 
 
 def test_grey_pictures_are_read_too(trained):
     grey = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
-    detector = SSHDetector(trained, threshold=0., precision="float32")
+    detector = SSHDetector(trained, threshold=0.)
     np.testing.assert_array_equal(detector(grey).boxes, detector(np.stack([grey]*3, -1)).boxes)

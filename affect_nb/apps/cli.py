@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'run', 'bench', 'main']
+           'predict', 'summarise', 'export', 'run', 'bench', 'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -599,6 +599,63 @@ def predict(
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #5b9e20f4
+# the rule by which summarise and export find onsets
+_Threshold = Annotated[float, typer.Option(
+    min=.001, max=1, help="Probability from which an expression or an action unit is active.")]
+_Rise = Annotated[float, typer.Option(
+    min=.001, max=2, help="Valence and arousal are high or low so far from the median of their face.")]
+_Shortest = Annotated[float, typer.Option(min=0, help="Seconds; shorter events are left out.")]
+
+# %% ../../nbs/70_apps/40_cli.ipynb #c8f3615a
+@app.command()
+def summarise(
+    predictions: Annotated[list[Path], typer.Argument(dir_okay=False, help="CSV files that predict has written.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="The table to write.")] = Path("summary.csv"),
+    each: Annotated[Literal["face", "clip"], typer.Option(help="What has a row: each face, or each clip.")] = "face",
+    spans: Annotated[Optional[Path], typer.Option(
+        dir_okay=False, help="A row per span of time as well: an .eaf, a .boris, a BIDS events.tsv, or a table with "
+                             "start, end, label and, if wanted, clip.")] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="One row with all outputs, not one row per output.")] = False,
+    threshold: _Threshold = .5, rise: _Rise = .2, shortest: _Shortest = .2,
+):
+    """Means, variability, extremes and onsets of every output of many clips, and the share of frames that is missing.
+
+    What could not be used is listed; exit code 1 where there is any."""
+    from affect_nb.analysis.summaries import summarise_files, wide_summary
+    from affect_nb.files.atomic import whole
+    from affect_nb.files.exchange import read_spans
+    times = None if spans is None else read_spans(spans)
+    table, skipped = summarise_files(predictions, each, times, threshold=threshold, rise=rise, shortest=shortest)
+    if len(table):
+        clips, table = table["clip"].nunique(), wide_summary(table) if wide else table
+        with whole(out) as aside: table.to_csv(aside, index=False, float_format="%.6g")
+        print(f"{_count(clips, 'clip')}, {_count(len(table), 'row')}: {out}")
+    _report_skipped(skipped, out)
+    raise typer.Exit(_exit_code(skipped, [out]*bool(len(table))))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #e7042bd9
+@app.command()
+def export(
+    prediction: Annotated[Path, typer.Argument(dir_okay=False, help="A CSV file that predict has written.")],
+    to: Annotated[Literal["elan", "boris", "bids"], typer.Option(help="The program, or the form of the tables.")],
+    out: Annotated[Optional[Path], typer.Option(
+        help="The .eaf for elan; a .boris, .tsv or .csv for boris; what the names begin with for bids, as "
+             "sub-01_task-talk. None: runs/export/<name of the table>.")] = None,
+    film: Annotated[Optional[Path], typer.Option(
+        dir_okay=False, help="Opened with the spans by ELAN and BORIS; none: the one that the table names, if it is "
+                             "there.")] = None,
+    traces: Annotated[bool, typer.Option(help="Write the traces of each face as well.")] = True,
+    rate: Annotated[Optional[float], typer.Option(
+        min=.001, help="Hz, of the traces of bids; needed where the frames of the film are not even.")] = None,
+    threshold: _Threshold = .5, rise: _Rise = .2, shortest: _Shortest = .2,
+):
+    "Write when expressions, action units, valence and arousal are active, and their traces, for other programs."
+    from affect_nb.analysis.exports import export_predictions, film_of
+    if film is None and to != "bids": film = film_of(prediction)
+    for path in export_predictions(prediction, to, out or Path("runs/export")/prediction.stem, film, traces, rate,
+                                   threshold=threshold, rise=rise, shortest=shortest): print(path)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5bc25fd0
 @app.command()

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..files.atomic import read_json
 from ..files.home import shipped_weights
-from ..files.processor import cpu_bfloat16_unit
 from .detect import (WIDER_SQUARE, Detections, Detector, load_once, three_channels, box_overlap,
                                          register_detector)
 from .ssh import SSH, anchors_of, network_input
@@ -94,13 +93,12 @@ def raw_faces(
     image:np.ndarray,   # (H, W, 3) uint8 RGB
     threshold:float=.05,# least score, 0-1
     modules:int=3,      # 2: without M3
-    dtype:torch.dtype=torch.float32, # of the convolutions
 )->tuple[np.ndarray, np.ndarray]: # (n, 4) x1 y1 x2 y2 px, (n,) scores
     "Every square that is surer than a threshold, as a box; several a face."
     height, width = image.shape[:2]
     x = network_input(image[None], network.reads)
     x = torch.nn.functional.pad(x, (0, -width % 32, 0, -height % 32)).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(): found = network(x.to(dtype))[:modules]
+    with torch.inference_mode(): found = network(x)[:modules]
     boxes, scores = [], []
     for (logits, numbers), squares in zip(found, anchors_of(network, *x.shape[2:])):
         sure = logits[0].softmax(-1)[:, 1]
@@ -126,17 +124,16 @@ class SSHDetector(Detector):
         threshold:float=.5,             # least score
         *,
         pyramid:tuple=(1.,),            # factors; 2. finds faces of half the size, at four times the cost
-        precision:str='auto',           # 'auto' (by the processor), 'float32' or 'bfloat16'
     ):
         super().__init__(upsample, max_side, threshold)
         if not pyramid or min(pyramid) <= 0: raise ValueError(f"pyramid is {pyramid!r}: factors above 0 are needed")
         self.file = str(shipped_weights()/'ssh-small' if file is None else file)
-        self.pyramid, self.dtype = tuple(pyramid), _dtype(precision)
+        self.pyramid = tuple(pyramid)
         measured = self._model.card.get('notes', {}).get('calibration') # an error of the file comes now
         if measured: self.calibration = tuple(measured)
 
     @property
-    def _model(self)->SSH: return load_once(_ready, self.file, self.dtype)
+    def _model(self)->SSH: return load_once(_ready, self.file)
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         image, boxes, scores = three_channels(image), [], []
@@ -144,7 +141,7 @@ class SSHDetector(Detector):
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
             seen = image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
             modules = 2 if factor > 1 and factor == max(self.pyramid) and len(self.pyramid) > 1 else 3
-            found = raw_faces(self._model, seen, threshold, modules, self.dtype)
+            found = raw_faces(self._model, seen, threshold, modules)
             boxes.append(found[0]/factor)
             scores.append(found[1])
         boxes, scores = np.concatenate(boxes), np.concatenate(scores)
@@ -152,13 +149,6 @@ class SSHDetector(Detector):
         return Detections.of(boxes[kept], scores[kept])
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #7023b466
-def _dtype(precision:str)->torch.dtype:
-    "The number format of the convolutions."
-    allowed = dict(float32=torch.float32, bfloat16=torch.bfloat16)
-    if precision == 'auto': precision = 'bfloat16' if cpu_bfloat16_unit() else 'float32'
-    if precision not in allowed: raise ValueError(f"precision is {precision!r}, it must be one of auto, float32, bfloat16")
-    return allowed[precision]
-
-def _ready(file:str, dtype:torch.dtype)->SSH:
+def _ready(file:str)->SSH:
     "A network to predict with."
-    return folded(load_ssh(file)).to(dtype=dtype, memory_format=torch.channels_last)
+    return folded(load_ssh(file)).to(memory_format=torch.channels_last)
