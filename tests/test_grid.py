@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 from test_cli import affect
 
 from affect_nb.apps import run as book
@@ -239,9 +241,7 @@ def test_the_index_escapes_what_others_wrote(tmp_path):
     page = write_index(tmp_path)[0].read_text()
     assert page.count("<script") == page.count("</script") == 1 and "<img" not in page and "<i>" not in page
     assert "http" not in page.lower() and not re.search(r"(src|@import|url\()", page.replace("src=x", "")) # nothing from elsewhere
-    from bs4 import BeautifulSoup
     read = BeautifulSoup(page, "html.parser")
-    from urllib.parse import unquote
     assert sorted(unquote(a["href"]) for a in read("a")) == sorted(f"{folder.name}/report.html" for folder in odd)
     assert all(":" not in a["href"] for a in read("a")) and len(read.select("tbody tr")) == 3
 

@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -38,7 +38,7 @@ def load_grid(
     path = own_yaml(name, "grid")
     try: content = read_yaml(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no grid in YAML: {error}") from None
+        raise ValueError(f"{path} is no grid in YAML: {' '.join(str(error).split())}") from None
     try: return _blocks(content)
     except ValueError as error: raise ValueError(f"{path}: {error}") from None
 
@@ -244,8 +244,8 @@ class GridRun:
     folder: Path # of the grid
     table: Path  # grid.csv
     page: Path   # grid.html
-    done: dict = field(default_factory=dict)   # run -> `BookRun`, of those that ended well
-    failed: dict = field(default_factory=dict) # run -> error
+    done: dict   # run -> `BookRun`, of those that ended well
+    failed: dict # run -> error
 
     @property
     def kept(self)->list[str]:
@@ -286,7 +286,7 @@ def run_grid(
     folder, points = Path(folder).resolve(), grid_points(preset, grid, notebooks)
     shared = shared_notebooks(preset, points)
     if shared: run_book(preset, folder/COMMON, force, progress, notebooks, only=shared)
-    done = GridRun(folder, *write_grid_table(preset, points, folder))
+    done = GridRun(folder, *write_grid_table(preset, points, folder), {}, {})
     one_by_one = preset.workers == 1
     alone = preset if one_by_one else preset.model_copy(update=dict(workers=1, threads=1))
     named = {point.name: point for point in points}

@@ -9,7 +9,7 @@ __all__ = ['RUN_FILE', 'MAIN_WORDS', 'STATES', 'PAGE_STYLE', 'PAGE_HEAD', 'GRID_
 # %% ../../nbs/70_apps/22_runs.ipynb #862f80ad
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -97,16 +97,16 @@ class Run:
     "One run of the book, as its folder shows it."
     folder: Path
     state: str        # one of STATES; 'part': all that was asked for has ended well, some notebooks were not asked for
-    title: str = ""   # of its preset; '' of a run of before there was `run.json`
-    preset: str = ""  # the preset's name; '': it has none
-    date: str = ""    # when it was begun, or gone on with, such as '2026-11-29 10:30'
-    seconds: float|None = None # that it took
-    done: tuple = ()  # notebooks that have ended well
-    total: int = 0    # notebooks of the preset
-    data: tuple = ()  # what its numbers were measured on
-    networks: tuple = ()       # that it trained
-    metrics: dict = field(default_factory=dict) # notebook -> name -> number
-    failed: dict = field(default_factory=dict)  # notebook -> error
+    title: str       # of its preset; '' of a run of before there was `run.json`
+    preset: str      # the preset's name; '': it has none
+    date: str        # when it was begun, or gone on with, such as '2026-11-29 10:30'
+    seconds: float|None # that it took
+    done: tuple      # notebooks that have ended well
+    total: int       # notebooks of the preset
+    data: tuple      # what its numbers were measured on
+    networks: tuple  # that it trained
+    metrics: dict    # notebook -> name -> number
+    failed: dict     # notebook -> error
 
     @property
     def report(self)->Path|None:
