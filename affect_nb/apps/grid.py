@@ -27,7 +27,7 @@ from .plan import DryRun, Plan, dry_run, plan_run
 from .run import (BookRun, Preset, book_steps, check_parameters, experiment_path, meant, on_one_thread,
                                 own_yaml, read_yaml, run_book)
 from .runs import GRID_PAGE, RUN_FILE, Run, duration, is_run, link, page_template, read_run
-from ..files.atomic import read_json, whole, write_text
+from ..files.atomic import whole, write_text
 from ..files.workers import in_parallel
 
 # %% ../../nbs/70_apps/33_grid.ipynb #eb193332
@@ -150,10 +150,15 @@ def _link_file(source:Path, dest:Path):
         try: os.link(source, aside)
         except OSError: shutil.copy2(source, aside)
 
+def _are_one(*paths)->bool:
+    "Are these names of one file, or of a copy that was made since it was written?"
+    try: return len({path.stat().st_mtime_ns for path in paths}) == 1
+    except OSError: return False
+
 def _share(common:Path, run_dir:Path, shared:list):
     "Put what is shared into a run's folder, unless it is there."
     states = [Path("state")/f"{name}.json" for name in shared]
-    if all(read_json(run_dir/state, ()) == read_json(common/state) for state in states): return
+    if all(_are_one(common/state, run_dir/state) for state in states): return
     for folder, _, names in os.walk(common):
         inner = Path(folder).relative_to(common)
         if inner.parts[:1] == ("state",): continue

@@ -240,7 +240,7 @@ class Step:
     seconds: float|None   # that it took when it last ended well
 
 STEP_STATES = {"done": "done", "new": "to run", "changed": "to run again: it or what it needs has changed",
-               "failed": "to run again: it failed", "as it is": "not asked for: taken as it is",
+               "failed": "to run again: it failed or was stopped", "as it is": "not asked for: taken as it is",
                "stale": "not asked for: taken as it is, though it or what it needs has changed since",
                "absent": "not asked for"}
 

@@ -96,17 +96,17 @@ STATES = ("finished", "part", "running", "stopped", "failed")
 class Run:
     "One run of the book, as its folder shows it."
     folder: Path
-    state: str        # one of STATES; 'part': all that was asked for has ended well, some notebooks were not asked for
-    title: str       # of its preset; '' of a run of before there was `run.json`
-    preset: str      # the preset's name; '': it has none
-    date: str        # when it was begun, or gone on with, such as '2026-11-29 10:30'
+    state: str          # one of STATES; 'part': all that was asked for has ended well, some notebooks were not asked for
+    title: str          # of its preset; '' of a run of before there was `run.json`
+    preset: str         # the preset's name; '': it has none
+    date: str           # when it was begun, or gone on with, such as '2026-11-29 10:30'
     seconds: float|None # that it took
-    done: tuple      # notebooks that have ended well
-    total: int       # notebooks of the preset
-    data: tuple      # what its numbers were measured on
-    networks: tuple  # that it trained
-    metrics: dict    # notebook -> name -> number
-    failed: dict     # notebook -> error
+    done: tuple         # notebooks that have ended well
+    total: int          # notebooks of the preset
+    data: tuple         # what its numbers were measured on
+    networks: tuple     # that it trained
+    metrics: dict       # notebook -> name -> number
+    failed: dict        # notebook -> error
 
     @property
     def report(self)->Path|None:
@@ -163,7 +163,7 @@ def read_run(
     total = len(_mapping(log.get("parameters"))) or len(seconds)
     failed = _mapping(log.get("failed"))
     if not log:
-        failed = {path.name.removesuffix(".failed.ipynb"): "its notebook has the traceback"
+        failed = {path.name.removesuffix(".failed.ipynb"): "its notebook shows how far it came"
                   for path in sorted((folder/"notebooks").glob("*.failed.ipynb"))}
     metrics = {name: dict(_mapping(one)) for name, one in _mapping(read_json(folder/"metrics.json")).items()}
     data = dict.fromkeys(str(one.pop("data")) for one in metrics.values() if one.get("data"))
