@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
     "apps.predict": ["predict_files"],
     "apps.explore": ["AU_NAMES", "AUStudio", "emotion_scores"],
     "apps.run": ["load_preset", "run_book"],
+    "apps.grid": ["load_grid", "run_grid"],
+    "apps.runs": ["find_runs", "write_index"],
     "apps.report": ["write_report"],
     "apps.bench": ["run_benchmarks"],
     # of the room below: what one looks at

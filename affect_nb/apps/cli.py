@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'summarise', 'export', 'run', 'bench', 'main']
+           'predict', 'summarise', 'export', 'run', 'runs', 'bench', 'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -657,37 +657,106 @@ def export(
     for path in export_predictions(prediction, to, out or Path("runs/export")/prediction.stem, film, traces, rate,
                                    threshold=threshold, rise=rise, shortest=shortest): print(path)
 
+# %% ../../nbs/70_apps/40_cli.ipynb #001d2e66
+_Grid = Annotated[Optional[str], typer.Option(
+    "--grid", help="A YAML file of values for notebook.parameter, such as configs/grid.yaml: a run of each "
+                   "combination, and a table of all of them.")]
+_Only = Annotated[list[str], typer.Option(
+    "--only", help="Run this notebook alone; what it needs must have run, of a grid it is run as well. May be given "
+                   "many times.")]
+_From = Annotated[Optional[str], typer.Option(
+    "--from", help="Run this notebook and those after it; what they need must have run, of a grid it is run as well.")]
+_DryRun = Annotated[bool, typer.Option(
+    "--dry-run", help="Only say which notebooks would run, in which order, with which parameters, what is done "
+                      "already, and what the rest costs by a measured rate; exit code 1 where something is missing.")]
+
+def _check_choice(**given):
+    "A `ValueError` for options of `run` that contradict each other."
+    names = dict(grid="--grid", only="--only", start="--from", check="--check", dry_run="--dry-run")
+    for one, other in (("only", "start"), ("grid", "check"), ("check", "dry_run")):
+        if given[one] and given[other]:
+            hint = "; --dry-run shows what a grid needs and costs" if (one, other) == ("grid", "check") else ""
+            raise ValueError(f"{names[one]} and {names[other]}: give one of them{hint}")
+
+# %% ../../nbs/70_apps/40_cli.ipynb #552aad87
+def _run_book(preset, out:Path, part:list|None, check:bool, dry:bool, measure:bool, force:bool):
+    "Run a preset, or say what that needs and does."
+    from affect_nb.apps.plan import check_run, dry_run, plan_run
+    from affect_nb.apps.run import run_book
+    if check or dry:
+        ahead = (dry_run(preset, out, None, measure, only=part, force=force) if dry else
+                 plan_run(preset, run_dir=out, measure=measure, only=part))
+        print(ahead)
+        raise typer.Exit(1 if (ahead.plan if dry else ahead).faults else 0)
+    check_run(preset, only=part)
+    done = run_book(preset, out, force=force, **({} if part is None else {"only": part}))
+    if done.stale: print(f"note: changed since, or what they need has, but taken as they are: {', '.join(done.stale)}")
+    kept = f", {len(done.kept)} kept from before" if done.kept else ""
+    print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")
+
+def _run_grid(preset, grid:str, out:Path, part:list|None, dry:bool, measure:bool, force:bool):
+    "Run a grid, or say what that does; exit code 1 where a run has failed or something is missing."
+    from affect_nb.apps.grid import dry_run_grid, grid_points, load_grid, run_grid
+    from affect_nb.apps.plan import check_run
+    from affect_nb.apps.run import with_needed
+    combinations, looked_at, preset = load_grid(grid), {}, preset if part is None else with_needed(preset, part)
+    if dry:
+        ahead = dry_run_grid(preset, combinations, out, measure=measure, force=force)
+        print(ahead)
+        raise typer.Exit(1 if ahead.faults else 0)
+    for point in grid_points(preset, combinations): check_run(point.preset(preset), looked_at=looked_at)
+    done = run_grid(preset, combinations, out, force=force)
+    for name, error in done.failed.items(): print(f"failed: {name}: {error}", file=sys.stderr)
+    kept = f", {len(done.kept)} kept from before" if done.kept else ""
+    print(f"{_count(len(done.done) - len(done.kept), 'run')} done{kept}, {len(done.failed)} failed")
+    print(f"{done.table}\n{done.page}")
+    raise typer.Exit(1 if done.failed else 0)
+
 # %% ../../nbs/70_apps/40_cli.ipynb #5bc25fd0
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="smoke, demo, paper, or a YAML file of your own.")],
-    out: Annotated[Optional[Path], typer.Option(file_okay=False, help="The run's folder; none: runs/<preset>.")] = None,
+    out: Annotated[Optional[Path], typer.Option(
+        file_okay=False, help="The run's folder; none: runs/<preset>, of a grid runs/<preset>-<grid>.")] = None,
     set: Annotated[list[str], typer.Option(
         "--set", "-s", help="notebook.parameter=value; may be given many times.")] = [],
+    grid: _Grid = None,
+    only: _Only = [],
+    start: _From = None,
+    dry_run: _DryRun = False,
     check: Annotated[bool, typer.Option(
         "--check", help="Only say what the notebooks need, what they would train, and how long that takes by a "
                         "measured rate; exit code 1 where something is missing.")] = False,
     measure: Annotated[bool, typer.Option(
-        "--measure", help="With --check: time a few steps of each network, find a few faces, and keep the "
-                          "figures.")] = False,
+        "--measure", help="With --check or --dry-run: time a few steps of each network, find a few faces, and keep "
+                          "the figures.")] = False,
     force: Annotated[bool, typer.Option(help="Run finished notebooks again.")] = False,
-    workers: Annotated[Optional[int], typer.Option(min=1, help="Notebooks at a time; none: the preset's.")] = None,
+    workers: Annotated[Optional[int], typer.Option(
+        min=1, help="Notebooks at a time, of a grid runs; none: the preset's.")] = None,
     num_workers: _NumWorkers = None,
 ):
     "Run the experiment notebooks of a preset through papermill and write report.html."
-    from affect_nb.apps.plan import check_run, plan_run
-    from affect_nb.apps.run import load_preset, override, run_book
-    chosen = override(load_preset(preset), set)
-    if check:
-        plan = plan_run(chosen, run_dir=out or Path("runs")/Path(preset).stem, measure=measure)
-        print(plan)
-        raise typer.Exit(1 if plan.faults else 0)
-    check_run(chosen)
+    from affect_nb.apps.run import load_preset, notebooks_from, override
+    _check_choice(grid=grid, only=only, start=start, check=check, dry_run=dry_run)
     asked = dict(workers=workers, num_workers=num_workers)
+    chosen = override(load_preset(preset), set)
     chosen = chosen.model_copy(update={name: value for name, value in asked.items() if value is not None})
-    done = run_book(chosen, out or Path("runs")/Path(preset).stem, force=force)
-    kept = f", {len(done.kept)} kept from before" if done.kept else ""
-    print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")
+    part = only or (notebooks_from(chosen, start) if start else None)
+    out = out or Path("runs")/(f"{Path(preset).stem}-{Path(grid).stem}" if grid else Path(preset).stem)
+    if grid: return _run_grid(chosen, grid, out, part, dry_run, measure, force)
+    _run_book(chosen, out, part, check, dry_run, measure, force)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #37eb3931
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(
+        file_okay=False, help="Where the runs are, in it and below.")] = Path("runs"),
+):
+    "List all runs below a folder in one HTML page: what each was, how it stands, its main measures, its report."
+    from affect_nb.apps.runs import write_index
+    index, found = write_index(folder)
+    for run in found: print(f"{run.state:8} {run.date} {run.folder}")
+    print(index)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #12d545d8
 @app.command()

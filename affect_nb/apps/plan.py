@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'parameters_of', 'copies_of', 'reader_options', 'Finding', 'Work', 'run_sources', 'Disk', 'Plan',
-           'plan_run', 'check_run']
+           'plan_run', 'check_run', 'DryRun', 'dry_run']
 
 # %% ../../nbs/70_apps/32_plan.ipynb #ae1e85a4
 import ast
@@ -18,12 +18,12 @@ import pandas as pd
 
 from ..analysis.crossdb import study_databases, study_division
 from ..analysis.tables import counted
-from .run import Preset, check_parameters
+from .run import STEP_STATES, Preset, book_steps, check_parameters, experiment_path
+from .runs import duration
 from .trainings import trainings_of
 from .workload import (TrainingCounter, checkpoint_bytes, measure_bytes, measure_rate, missing_frames,
                                      store_bytes, training_key)
 from ..databases.base import SPLITS, Database, open_database
-from ..files.home import find_file
 from ..models.starting import tensors_file
 from ..train.pace import device_name, known_rate, read_paces
 from ..train.precision import choose_device
@@ -35,8 +35,7 @@ def parameters_of(
     folder:Path|None=None, # where the notebooks are; None: the project's own
 )->dict:              # parameter -> value
     "The values that a notebook will be run with."
-    path = find_file("nbs/80_experiments", notebook, ".ipynb") if folder is None else Path(folder)/f"{notebook}.ipynb"
-    known = check_parameters(path, preset.notebooks[notebook])
+    known = check_parameters(experiment_path(notebook, folder), preset.notebooks[notebook])
     return {name: ast.literal_eval(about["default"]) for name, about in known.items()} | preset.notebooks[notebook]
 
 def copies_of(
@@ -292,12 +291,17 @@ def plan_run(
     folder:Path|None=None, # where the notebooks are; None: the project's own
     run_dir:Path|None=None,# the run's folder; None: it is not counted what is trained
     measure:bool=False,    # True: time a few steps of each network and find a few faces of each database, if not done
+    *,
+    only:list|None=None,   # names of the notebooks that are looked at; None: all
+    rates:Path|None=None,  # folder below which measured rates are looked for; None: `run_dir`
+    looked_at:dict|None=None, # (database, folder) -> `Finding`, of other plans: opening a large copy takes its time
 )->Plan:
     "Look at everything that the notebooks of a preset will need, and count what they will do."
     given = {name: parameters_of(preset, name, folder) for name in preset.notebooks}
     prepared, findings = given.get("05_faces", {}).get("database", ""), []
-    looked_at = {} # (database, folder) -> `Finding`: opening a large copy takes its time
-    for name, parameters in given.items():
+    looked_at = {} if looked_at is None else looked_at
+    given_now = {name: one for name, one in given.items() if only is None or name in only}
+    for name, parameters in given_now.items():
         for copy in copies_of(name, parameters, prepared).items():
             if copy not in looked_at:
                 looked_at[copy] = _look_at_copy(name, *copy, preset.real, reader_options(parameters, copy[0]))
@@ -306,19 +310,22 @@ def plan_run(
         if name == "30_table3_multi_rnn" and not parameters["pretrain_on"]: needed = [] # it starts from Table II's
         findings += [_look_at_weights(name, weights, parameters[weights], preset.real) for weights in needed]
     plan = Plan(preset.title, findings)
-    return plan if run_dir is None else _with_work(plan, given, prepared, Path(run_dir), measure)
+    if run_dir is None: return plan
+    rates = Path(run_dir if rates is None else rates)
+    return _with_work(plan, given, given_now, prepared, Path(run_dir), measure, rates)
 
+# %% ../../nbs/70_apps/32_plan.ipynb #e04a840b
 def _read_by_networks(source):
     "The clips with a label that a network predicts."
     return [clip for clip in source.clips if {"va", "expression", "aus"} & {*clip.splits}]
 
-def _with_work(plan, given, prepared, run_dir, measure)->Plan:
+def _with_work(plan, given, given_now, prepared, run_dir, measure, rates)->Plan:
     "The plan with what is trained, and what that takes."
     sources, faces = run_sources(given, prepared, run_dir)
-    counter, paces = TrainingCounter(sources, faces), read_paces(run_dir) if run_dir.is_dir() else []
+    counter, paces = TrainingCounter(sources, faces), read_paces(rates) if rates.is_dir() else []
     device = next((one["device"] for one in given.values() if one.get("device")), None)
     rate_of = lambda recipe: _rate_of(recipe, run_dir, paces, device, measure)
-    work = [part for name, one in given.items() for part in _counted(name, one, prepared, counter, rate_of)]
+    work = [part for name, one in given_now.items() for part in _counted(name, one, prepared, counter, rate_of)]
     disk = [Disk(name, frames, _frame_bytes(run_dir, source, faces[name], measure)) for name, source in sources.items()
             if (frames := missing_frames(source, _read_by_networks(source), faces[name]))]
     return replace(plan, work=work, disk=disk, device=device_name(choose_device(device)))
@@ -327,11 +334,61 @@ def _with_work(plan, given, prepared, run_dir, measure)->Plan:
 def check_run(
     preset:Preset,
     folder:Path|None=None, # as in `plan_run`
+    *,
+    only:list|None=None,   # as in `plan_run`
+    looked_at:dict|None=None, # as in `plan_run`
 ):
     "A ValueError with everything that a real run lacks, before its first notebook starts."
     if not preset.real: return
-    faults = plan_run(preset, folder).faults
+    faults = plan_run(preset, folder, only=only, looked_at=looked_at).faults
     if not faults: return
     lines = "\n".join(f"  {line}" for line in _lines(faults))
     title = preset.title.removeprefix("affect_nb: ") # the command puts its name before every error
     raise ValueError(f"{title}: {len(faults)} things are not as they must be\n{lines}")
+
+# %% ../../nbs/70_apps/32_plan.ipynb #dcf1c28a
+@dataclass(frozen=True)
+class DryRun:
+    "What a run would do now."
+    steps: list # of `Step`, in order
+    plan: Plan  # of the notebooks that would run
+    force: bool = False # are finished notebooks run again?
+
+    @property
+    def to_run(self)->list[str]:
+        "Notebooks that would run, in order."
+        return [step.notebook for step in self.steps if step.chosen and (self.force or step.state != "done")]
+
+    def _of(self, number, step)->list[str]:
+        "The lines about one notebook."
+        again = step.chosen and step.state == "done" and self.force
+        took = f"; it took {duration(step.seconds)}" if step.seconds is not None else ""
+        state = "to run again: asked for by force" if again else STEP_STATES[step.state]
+        given = ", ".join(f"{name}={value}" for name, value in step.parameters.items())
+        work = [f"     {str(part).removeprefix(f'{step.notebook}: ')}" for part in self.plan.work
+                if part.notebook == step.notebook]
+        return [f"{number:3}. {step.notebook}: {state}{took}", f"     {given or 'parameters: its defaults'}", *work]
+
+    def __str__(self):
+        lines = [line for number, step in enumerate(self.steps, 1) for line in self._of(number, step)]
+        done = sum(step.state == "done" for step in self.steps if step.notebook not in self.to_run)
+        totals = [f"  {line}" for line in self.plan.totals()] if self.plan.work else []
+        faults = [f"  {finding.state} {finding.what}: {finding.detail}" for finding in self.plan.faults]
+        lines.append(f"{counted(len(self.to_run), 'notebook')} to run, {done} done")
+        return "\n".join([self.plan.title, *lines, *totals, *(["to be mended:", *faults] if faults else [])])
+
+# %% ../../nbs/70_apps/32_plan.ipynb #b28680a1
+def dry_run(
+    preset:Preset,
+    run_dir:Path,          # the run's folder; it need not exist
+    folder:Path|None=None, # where the notebooks are; None: the project's own
+    measure:bool=False,    # as in `plan_run`
+    *,
+    only:list|None=None,   # names of the notebooks to run; what they need must have run. None: all
+    force:bool=False,      # run finished notebooks again
+)->DryRun:
+    "Which notebooks a run would execute, with which parameters, at what cost by the measured rate; nothing is run."
+    steps = book_steps(preset, run_dir, folder, only=only)
+    ahead = DryRun(steps, Plan(preset.title), force)
+    plan = plan_run(preset, folder, Path(run_dir), measure, only=ahead.to_run)
+    return replace(ahead, plan=plan)
