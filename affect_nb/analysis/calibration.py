@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax
 
 from .scores import DIMENSIONS, PREDICTED_DIMENSIONS
 from ..core.labels import AffectOutput, AffectTargets

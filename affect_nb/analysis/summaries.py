@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .columns import VA_COLUMNS
 from .onsets import find_events, predicted_frames, predicted_outputs
 from ..files.atomic import Skipped
 from ..files.exchange import spans_table

@@ -22,7 +22,6 @@ from pydantic import BaseModel, ConfigDict
 from ..data.devices import choose_device
 from ..data.loaders import close_workers
 from ..data.scenes import ScenePicture, ScenePictures, ScenesDL
-from ..models.weights import load_weights
 from ..preprocess.detect import Detections
 from ..preprocess.detection import wider_precision
 from ..preprocess.ssh import ANCHORS, SSH

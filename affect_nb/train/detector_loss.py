@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import distance_box_iou_loss, sigmoid_focal_loss
 
 from ..preprocess.ssh import SSH, STRIDES, anchors_of
