@@ -49,14 +49,14 @@ class DetectorRecipe(BaseModel):
     parts: int = 1              # cut from each picture in an epoch
     turn: float = 20.           # degrees, at most
     changed: bool = True        # light, sharpness, things in front
-    face: float = .5            # as of `SSHLoss`, to `quality`
+    face: float = .5            # as of `SSHLoss`, to `overlap`
     none: float = .3
     most: int = 256
     share: float = .25
     least: int = 0
     focal: bool = False
     box: float = 1.
-    quality: bool = False
+    overlap: bool = False
     precision: str = 'auto'     # 'auto', 'float32' or 'bfloat16'
     seed: int = 0
 
@@ -72,7 +72,7 @@ class DetectorRecipe(BaseModel):
     @property
     def loss(self)->dict: # arguments of `SSHLoss`
         "What is learned from."
-        return {name: getattr(self, name) for name in ('face', 'none', 'most', 'share', 'least', 'focal', 'box', 'quality')}
+        return {name: getattr(self, name) for name in ('face', 'none', 'most', 'share', 'least', 'focal', 'box', 'overlap')}
 
 PUBLISHED = dict(trunk='vgg16', width=1., norm=None, stem=7, reads='bgr', lr=.004, weight_decay=5e-4, changed=False, turn=0.)
 
