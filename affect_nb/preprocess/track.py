@@ -58,6 +58,7 @@ class _FaceTrack:
     misfit: float = 0.
     spread: float = 0.       # of the last `fit_spread`: with each confirmation, and while it is too large
     likeness: float = 1.     # correlation of the last patch with `patch`
+    speed: np.ndarray = field(default_factory=lambda: np.zeros(4)) # px that the box moves a frame, slowly following
     strikes: int = 0         # checks in a row that did not confirm it
     lost_for: int = 0        # frames; 0 while it is followed
     checked: int = 0         # frame of the last check
@@ -65,6 +66,11 @@ class _FaceTrack:
     named: bool = False      # held against the faces of before, since it was last found
     quality: float = 0.      # of the best picture that was remembered of it
     beside: set = field(default_factory=set) # face_ids seen at the same time, before it was named
+
+    @property
+    def expected(self)->np.ndarray: # (4,) px
+        "Where the face should be: a lost one goes on as it went."
+        return self.box + self.speed*self.lost_for
 
     def report(self, limits)->TrackedFace:
         "The face as the tracker hands it out."
@@ -151,6 +157,7 @@ class _FaceFollower:
         limits, before = self.limits, track.box
         track.landmarks = self.model(gray, before)[0]
         track.box, track.misfit = fit_face(track.landmarks)
+        track.speed = .9*track.speed + .05*np.tile((track.box - before).reshape(2, 2).sum(0), 2)
         patch = face_patch(gray, track.box)
         track.likeness = float((patch*track.patch).mean())
         unlike = track.misfit > limits.misfit or track.likeness < limits.likeness
@@ -239,7 +246,7 @@ class _KnownFaces:
     def join(self, gray:np.ndarray, detected:Detections, frame:int):
         "The detections of a whole frame: confirm known faces, bring lost ones back, add new ones."
         detected = in_squares(self.follower.detector, detected)
-        boxes = np.array([track.box for track in self.tracks]).reshape(-1, 4)
+        boxes = np.array([track.expected for track in self.tracks]).reshape(-1, 4)
         reach = np.array([self.limits.reach if track.lost_for else 0. for track in self.tracks])
         pairs = dict(match_faces(boxes, detected.boxes, self.limits.overlap, reach))
         for known, place in pairs.items():
