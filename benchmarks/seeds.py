@@ -2,8 +2,9 @@
 
 `python benchmarks/seeds.py [RUN] --out WORK` trains what is not yet done and prints the summary; `run()` does the same. RUN is the
 folder of a run of the book (`affect_nb run demo`), whose twins and faces are used; sizes, epochs and rates are those of
-`configs/demo.yaml`. Networks that start from others (the first look, Table II, the chain of Section VI.A) start from those of
-the same seed. One process, one thread, float32: the same numbers on every machine, but for the last digits.
+`configs/demo.yaml`. Networks that start from others (Table II, the chain of Section VI.A) start from those of the same seed,
+and what the paper starts from VGG-FACE starts from the installed network's CNN. One process, one thread, float32: the same numbers
+on every machine, but for the last digits.
 
 One JSON a training in WORK/results: score (CCC, or the mean over tasks) and chance of each epoch on held-out people, the score on the
 test part, the kept epoch, the share of the RNNs' gates beyond 3 (`train.gates`), precision, threads, seconds of processor time.
@@ -34,19 +35,20 @@ class Network:
     table: str             # of the paper; '' of none
     method: str            # its row, for people
     starts: tuple = ()     # names of the trainings whose weights it needs
+    known: bool = False    # does it start from the CNN of the installed network?
     seconds: float = 10.   # of processor time, about
     vital: int = 2         # 0: first of all
 
 
 NETWORKS = {
     "first_look": Network("", "first look", seconds=12, vital=0),
-    "fbn": Network("VI", "FaceBehaviorNet, no coupling", ("first_look",), 12, 0),
-    "fbn_cognitive": Network("VI", "FaceBehaviorNet, coupled", ("first_look",), 13, 0),
-    "visual_va": Network("IV", "VGG on Aff-Wild", ("first_look",), 8, 0),
+    "fbn": Network("VI", "FaceBehaviorNet, no coupling", seconds=12, vital=0, known=True),
+    "fbn_cognitive": Network("VI", "FaceBehaviorNet, coupled", seconds=13, vital=0, known=True),
+    "visual_va": Network("IV", "VGG on Aff-Wild", seconds=8, vital=0, known=True),
     "mt_vgg": Network("IV", "MT-VGG", ("visual_va",), 6, 0),
     "mt_vgg_gru": Network("IV", "MT-VGG-GRU (visual)", ("mt_vgg",), 8, 0),
-    "vgg_face_lstm": Network("II", "VGG-FACE-LSTM", ("first_look",), 75, 0),
-    "affwildnet_vgg": Network("II", "AffWildNet", ("first_look",), 75, 0),
+    "vgg_face_lstm": Network("II", "VGG-FACE-LSTM", seconds=75, vital=0, known=True),
+    "affwildnet_vgg": Network("II", "AffWildNet", seconds=75, vital=0, known=True),
     "audio_va": Network("IV", "VGG of sound on Aff-Wild", (), 8, 1),
     "mt_vgg_audio": Network("IV", "MT-VGG of sound", ("audio_va",), 6, 1),
     "mt_vgg_gru_audio": Network("IV", "MT-VGG-GRU (audio)", ("mt_vgg_audio",), 8, 1),
@@ -56,11 +58,11 @@ NETWORKS = {
     "fusion_fc": Network("III", "fusion, FC", ("cnn_1rnn", "cnn_3rnn"), 10, 1),
     "fusion_rnn": Network("III", "fusion, RNN", ("cnn_1rnn", "cnn_3rnn"), 10, 1),
     "detector": Network("V", "AU detector", (), 12, 2),
-    "fbn_va": Network("VI", "one task: valence, arousal", ("first_look",), 5, 2),
-    "fbn_aus": Network("VI", "one task: AUs", ("first_look",), 5, 2),
-    "fbn_expression": Network("VI", "one task: expressions", ("first_look",), 5, 2),
-    "fbn_printed": Network("VI", "FaceBehaviorNet, as printed", ("first_look",), 13, 2),
-    "vgg_face": Network("II", "VGG-FACE", ("first_look",), 70, 2),
+    "fbn_va": Network("VI", "one task: valence, arousal", seconds=5, vital=2, known=True),
+    "fbn_aus": Network("VI", "one task: AUs", seconds=5, vital=2, known=True),
+    "fbn_expression": Network("VI", "one task: expressions", seconds=5, vital=2, known=True),
+    "fbn_printed": Network("VI", "FaceBehaviorNet, as printed", seconds=13, vital=2, known=True),
+    "vgg_face": Network("II", "VGG-FACE", seconds=70, vital=2, known=True),
     "vgg16": Network("II", "VGG-16", (), 100, 2),
     "resnet50": Network("II", "ResNet-50", (), 110, 2),
     "omg_resnet50": Network("III", "ResNet-50 on OMG", ("resnet50",), 8, 2),
@@ -88,6 +90,11 @@ class Demo:
     "Makes every training of the demo from the twins and faces of a run."
     def __init__(self, run: Path, work: Path):
         self.run, self.work = run, work
+
+    def known(self, name: str) -> dict | None:
+        """Weights of the installed network, for a training that starts from its CNN."""
+        from affect_nb.models.shipped import weights_path
+        return {"cnn": weights_path("facebehaviornet-small")} if NETWORKS[name].known else None
 
     def card(self, name: str, seed: int) -> Path:
         """The weights of a finished training at the demo's rate."""
@@ -146,23 +153,23 @@ class Demo:
     def table2(self, name: str, seed: int, times: float) -> Training:
         """`20_table2_affwildnet`."""
         from affect_nb.train import affwildnet_recipe, fitting_arguments
+        from affect_nb.train.recipes import shape_arguments
         given = demo()["20"]
-        starts = "first_look" in NETWORKS[name].starts
-        passes = given["known_epochs"] if starts else given["epochs"]
+        passes = given["known_epochs"] if NETWORKS[name].known else given["epochs"]
         shared = {entry: given[entry] for entry in ("width", "length", "batch_size")}
         lr = given["rnn_lr"] if name in ("vgg_face_lstm", "affwildnet_vgg") else given["lr"]
         recipe = affwildnet_recipe(given["recipe"], **shared, arch=name, epochs=passes, lr=lr*times, seed=seed, precision=PRECISION,
-                                   arguments=fitting_arguments(name, dict(dropout=.5, norm=given["norm"])))
-        weights = {"cnn": self.card("first_look", seed)} if starts else None
-        return self.study(recipe, "aff-wild", self.division("aff-wild", SPLIT_SEED, 5, ("va",)), weights=weights)
+                                   arguments=fitting_arguments(name, dict(dropout=.5, **shape_arguments(given["norm"], given["size"]))))
+        return self.study(recipe, "aff-wild", self.division("aff-wild", SPLIT_SEED, 5, ("va",)), weights=self.known(name))
 
     def table3(self, name: str, seed: int, times: float) -> Training:
         """`30_table3_multi_rnn`."""
         from affect_nb.databases.splits import official_split
         from affect_nb.train import database_loaders, fitting_arguments, omg_recipe
+        from affect_nb.train.recipes import shape_arguments
         given, arch, source = demo()["30"], name.removeprefix("omg_"), self.source("omg-emotion")
         shared = {entry: given[entry] for entry in ("width", "length", "batch_size", "epochs", "regime", "pool")}
-        arguments = dict(dropout=.5, rnn_dropout=.2, norm=given["norm"])
+        arguments = dict(dropout=.5, rnn_dropout=.2, **shape_arguments(given["norm"], given["size"]))
         fused = arch.startswith("fusion")
         arguments = dict(share_cnn=True, **arguments) if fused else fitting_arguments(arch, arguments)
         recipe = omg_recipe(given["recipe"], **shared, arch=arch, lr=given["lr"]*times, seed=seed, precision=PRECISION, arguments=arguments)
@@ -176,14 +183,14 @@ class Demo:
     def table4(self, name: str, seed: int, times: float) -> Training:
         """`40_table4_multitask`: a stage of the chain."""
         from affect_nb.train import mt_chain
+        from affect_nb.train.recipes import shape_arguments
         given = demo()["40"]
         frame_batch = dict(batch_size=given["frames_a_batch"])
         first = frame_batch | dict(epochs=given["pretrain_epochs"])
         each = dict(visual_va=first, audio_va=first, mt_vgg=frame_batch, mt_vgg_audio=frame_batch)
         shared = {entry: given[entry] for entry in ("width", "length", "batch_size", "epochs")}
-        cnn = {"cnn": self.card("first_look", seed)} if name == "visual_va" else None
-        chain = mt_chain(given["recipe"], each=each, weights=cnn, seed=seed, lr=given["lr"]*times, precision=PRECISION,
-                         arguments=dict(norm=given["norm"]), **shared)
+        chain = mt_chain(given["recipe"], each=each, weights=self.known(name), seed=seed, lr=given["lr"]*times, precision=PRECISION,
+                         arguments=shape_arguments(given["norm"], given["size"]), **shared)
         stage, = [stage for stage in chain if stage.name == name]
         weights = [self.card(other, seed) for other in stage.start] if not isinstance(stage.start, dict) else {
             **{part: self.card(other, seed) for part, other in stage.start.items()}, **stage.weights}
@@ -207,11 +214,12 @@ class Demo:
         from affect_nb.train import mt_vgg_recipe
         from affect_nb.train.jobs_database import clips_of
         from affect_nb.train.jobs_joint import joint_sides
+        from affect_nb.train.recipes import shape_arguments
         given, names = demo()["50"], ("aff-wild2", "gft")
         aus = sorted({au for name in names for au in self.source(name).au_names} & {*AUS17, *AUS17_TABLE5})
         recipe = mt_vgg_recipe(given["recipe"], width=given["width"], batch_size=given["batch_size"], epochs=given["epochs"],
                                lr=given["lr"]*times, precision=PRECISION, coupling="none", seed=seed)
-        recipe = recipe.replace(arguments=recipe.arguments | dict(tasks=["aus"], au_names=aus, norm=given["norm"]))
+        recipe = recipe.replace(arguments=recipe.arguments | dict(tasks=["aus"], au_names=aus) | shape_arguments(given["norm"], given["size"]))
         split = recipe.replace(seed=SPLIT_SEED)
         parts = [(name, "aus", *joint_sides(split, self.source(name), self.faces(name), "aus")) for name in names]
         return self.joint(recipe, parts, [("aff-wild2", "aus", clips_of(self.source("aff-wild2"), "validation", ("aus",)))], None)
@@ -221,10 +229,11 @@ class Demo:
         from affect_nb.analysis.crossdb import database_tasks, study_databases
         from affect_nb.train import facebehaviornet_recipe
         from affect_nb.train.jobs_joint import joint_loaders, joint_sides
+        from affect_nb.train.recipes import shape_arguments
         given, task = demo()["60"], name.removeprefix("fbn_")
         recipe = facebehaviornet_recipe(given["recipe"], width=given["width"], batch_size=given["batch_size"], epochs=given["epochs"],
                                         lr=given["lr"]*times, precision=PRECISION, seed=seed, coupling="none")
-        recipe = recipe.replace(arguments=recipe.arguments | dict(norm=given["norm"]))
+        recipe = recipe.replace(arguments=recipe.arguments | shape_arguments(given["norm"], given["size"]))
         parts, tests, split = [], [], recipe.replace(seed=SPLIT_SEED)
         for database in study_databases("VI"):
             division, source = self.division(database, 7), self.source(database)
@@ -240,7 +249,7 @@ class Demo:
             size = joint_loaders(recipe, parts, "cpu").train.plan["size"][task]
             recipe = recipe.replace(arguments=recipe.arguments | dict(tasks=[task]), batch_size=int(size), set_sizes=None)
             tests = [test for test in tests if test[1] == task]
-        return self.joint(recipe, parts, tests, {"cnn": self.card("first_look", seed)})
+        return self.joint(recipe, parts, tests, self.known(name))
 
     def training(self, name: str, seed: int, times: float) -> Training:
         """Everything of one training."""

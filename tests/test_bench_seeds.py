@@ -47,8 +47,8 @@ def test_each_training_comes_after_what_it_starts_from_and_the_vital_ones_first(
     assert len(order) == len(set(order)) == 2*len(seeds.NETWORKS)
     for place, (name, seed, _) in enumerate(order): assert all((start, seed, 1.) in order[:place] for start in seeds.NETWORKS[name].starts)
     assert {name for name, *_ in order[:4]} <= {name for name, network in seeds.NETWORKS.items() if network.vital == 0}
-    lower = seeds.ordered(["vgg_face_lstm"], [3], [.5])
-    assert lower == [("first_look", 3, 1.), ("vgg_face_lstm", 3, .5)] # what it starts from keeps the demo's rate
+    lower = seeds.ordered(["mt_vgg"], [3], [.5])
+    assert lower == [("visual_va", 3, 1.), ("mt_vgg", 3, .5)] # what it starts from keeps the demo's rate
 
 
 def test_it_trains_by_the_demos_own_numbers(root):
