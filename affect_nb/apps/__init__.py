@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
     "apps.explore": ["AU_NAMES", "AUStudio", "emotion_scores"],
     "apps.annotate": ["annotate"],
     "apps.annotation_tables": ["agreement_view", "annotation_tables", "collect_annotations", "export_annotations"],
+    "apps.live": ["live"],
     "apps.run": ["load_preset", "run_book"],
     "apps.grid": ["load_grid", "run_grid"],
     "apps.runs": ["find_runs", "write_index"],
