@@ -151,8 +151,8 @@ def _write_own(labels, out, films, split):
     parts = []
     for clip, table in labels.items():
         part = table.drop(columns="time", errors="ignore")
-        names = pd.Series([*EXPRESSIONS, ""], dtype=object)
-        if "expression" in part: part = part.assign(expression=names[part["expression"].astype(int)].to_numpy())
+        names = np.array([*EXPRESSIONS, ""], object) # -1 is the last: nothing
+        if "expression" in part: part = part.assign(expression=names[part["expression"].astype(int)])
         given = part.drop(columns="frame").replace("", np.nan).notna().any(axis=1)
         film = films.get(clip, f"{clip}.mp4")
         way = os.path.relpath(film, out) if clip in films else film

@@ -94,9 +94,9 @@ class Pad {
     this.drawn = make("canvas", {height: 60, "aria-hidden": "true"});
     this.title = make("strong");
     this.choice = make("select", {"aria-label": "clip", onchange: () => this.model.send({type: "open", number: Number(this.choice.value)})});
-    const speed = make("select", {"aria-label": "speed", onchange: () => { this.video.playbackRate = Number(speed.value); }},
+    const speed = make("select", {"aria-label": "speed", title: "speed", onchange: () => { this.video.playbackRate = Number(speed.value); }},
       ...[.5, .75, 1, 1.5, 2].map((rate) => make("option", {value: rate, text: `${rate} ×`, selected: rate === 1})));
-    const volume = make("input", {type: "range", min: 0, max: 1, step: .05, value: 1, "aria-label": "volume",
+    const volume = make("input", {type: "range", min: 0, max: 1, step: .05, value: 1, "aria-label": "volume", title: "volume",
       oninput: () => { this.video.volume = Number(volume.value); }});
     this.root = make("div", {class: "affect-annotate", tabindex: "0", role: "group", "data-lm-suppress-shortcuts": "true",
       "aria-label": `annotation of ${task.name} by ${task.annotator}`},
@@ -132,7 +132,7 @@ class Pad {
   }
 
   choices() {
-    this.buttons = this.task.choices.map((choice) => make("button", {type: "button", text: `${choice.key.toUpperCase()}  ${choice.label}`, title: choice.title,
+    this.buttons = this.task.choices.map((choice) => make("button", {type: "button", text: `${choice.key.toUpperCase()}  ${choice.label}${choice.title === choice.label ? "" : ` ${choice.title}`}`, title: choice.title,
       "aria-pressed": "false", "aria-keyshortcuts": choice.key, onclick: () => this.choose(choice)}));
     this.markText = make("span", {class: "numbers"});
     return make("div", {class: "row choices"}, ...this.buttons,
@@ -506,6 +506,7 @@ class Pad {
         before = {time, value: values[name]};
       }
       pen.stroke();
+      if (name.startsWith("au") && lane >= 12) pen.fillText(name.toUpperCase(), 6, lane*place + 11);
     });
     pen.setLineDash([]);
     if (columns.length === 2 && !this.task.held) pen.fillText("valence: line, arousal: dashes", 6, 12);
