@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 
 from affect_nb.apps.annotation_log import MOST_GAP, AnnotatedFilm, AnnotationLog, fill_labels, log_table
-from affect_nb.apps.annotation_tables import annotation_tables, collect_annotations, export_annotations
+from affect_nb.apps.annotation_tables import annotator_tables, collect_annotations, export_annotations
 from affect_nb.apps.live import LivePredictor
 from affect_nb.apps.stream import FilmStream, film_url
 from affect_nb.databases.base import open_database
@@ -102,7 +102,7 @@ def test_partial_labels_come_back_from_both_layouts(tmp_path):
     va = rng.uniform(-1, 1, (80, 2)).round(3)
     log.append([dict(take="a", at=times[10:60].tolist(), valence=va[10:60, 0].tolist(), arousal=va[10:60, 1].tolist()),
                 dict(take="b", at=[times[20], times[30]], expression=[5, 5], span=True)])
-    table = annotation_tables(tmp_path/"notes")["1-30-64x48", "Zoë"]
+    table = annotator_tables(tmp_path/"notes")["1-30-64x48", "Zoë"]
     assert table.valence.notna().sum() in range(50, 53) and (table.expression == 5).sum() in range(11, 14)
     export_annotations({film.clip: table}, "aff-wild2", tmp_path/"affwild2", split="validation")
     export_annotations({film.clip: table}, "own", tmp_path/"own")

@@ -29,7 +29,7 @@ PROMISED = { # module -> names
     "apps.explore": "AUStudio",
     "apps.stream": "FilmStream film_url",
     "apps.annotate": "annotate AnnotationPad",
-    "apps.annotation_tables": "annotation_tables collect_annotations agreement_view export_annotations",
+    "apps.annotation_tables": "annotator_tables collect_annotations agreement_view export_annotations",
     "apps.live": "live LivePredictor",
     "train.precision": "choose_precision choose_device",
 }

@@ -92,6 +92,9 @@ class AnnotationPad(anywidget.AnyWidget):
         "This annotator's labels of a clip so far, see `annotation_table`."
         return log_table(self.logs[self.film["clip"] if clip is None else clip])
 
+    def __repr__(self):
+        return f"AnnotationPad({len(self.films)} films, {self.task['name']} by {self.annotator})"
+
     def _received(self, widget, content, buffers):
         kind = content.get("type") if isinstance(content, dict) else None
         if kind == "entries": self.send(take_in(self, content))

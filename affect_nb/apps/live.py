@@ -193,6 +193,9 @@ class LiveView(anywidget.AnyWidget):
         super().__init__(about=dict(width=width, aus=aus, keeps="" if keep is None else str(keep)))
         self.on_msg(self._received)
 
+    def __repr__(self):
+        return f"LiveView({self.about['keeps'] or 'nothing is kept'})"
+
     def _received(self, widget, content, buffers):
         kind = content.get("type") if isinstance(content, dict) else None
         if kind == "stop": self.predictor.reset()
