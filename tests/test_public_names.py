@@ -27,6 +27,10 @@ PROMISED = { # module -> names
     "files.exchange": "read_spans write_elan read_elan write_boris read_boris write_bids_events read_bids_events write_bids_traces read_bids_traces",
     "apps.predict": "Predictor predict_files",
     "apps.explore": "AUStudio",
+    "apps.stream": "FilmStream film_url",
+    "apps.annotate": "annotate AnnotationPad",
+    "apps.annotation_tables": "annotator_tables collect_annotations agreement_view export_annotations",
+    "apps.live": "live LivePredictor",
     "train.precision": "choose_precision choose_device",
 }
 DOORS = { # room -> names
