@@ -41,6 +41,7 @@ class Module:
     notebook: Path
     public: tuple   # its `__all__`
     cells: list     # of the notebook
+    classes: dict = field(default_factory=dict, repr=False) # what `classes_of` finds in all notebooks
 
     @property
     def full_name(self): return f"affect_nb.{self.name}"
@@ -93,6 +94,9 @@ def find_modules(root):
             if not exports: continue
             file = root/"affect_nb"/f"{exports[1].replace('.', '/')}.py"
             rooms.setdefault(folder.name, []).append(Module(exports[1], notebook, all_of(file), cells))
+    modules = [module for found in rooms.values() for module in found]
+    classes = classes_of(modules)
+    for module in modules: module.classes = classes
     return rooms
 
 
@@ -154,47 +158,62 @@ def describe_function(node, comments, kind="py:function", prefix=""):
     return Name(prefix + node.name, kind, signature, doc, parameters, returns, flags)
 
 
-def fields_of(node, comments):
-    "The signature and the explained fields of a dataclass or a pydantic model."
-    listed, parameters, given = [], {}, False
-    late = any("kw_only=True" in ast.unparse(item) for item in node.decorator_list)
+def bases_of(node, classes):
+    "(definition, comments) of the bases that a notebook of ours defines."
+    return [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
+
+
+def fields_of(node, comments, classes):
+    "Name -> (definition, comment) of the fields of a dataclass or a model, those of its bases first."
+    found = {}
+    for base, of_base in reversed(bases_of(node, classes)): found.update(fields_of(base, of_base, classes))
     for item in node.body:
         if not isinstance(item, ast.AnnAssign) or item.target.id.startswith("_"): continue
-        text = f"{item.target.id}: {ast.unparse(item.annotation)}"
-        if "ClassVar" in text: continue
-        if isinstance(item.value, ast.Call): text += " = ..."
-        elif item.value is not None: text += f" = {ast.unparse(item.value)}"
-        late = late or (given and item.value is None) # without a default behind one with: models allow it by keyword
-        given = given or item.value is not None
-        listed.append(text)
-        parameters[item.target.id] = comments.get(item.lineno, comments.get(item.end_lineno, ""))
-    return f"({', '.join(['*', *listed] if late and listed else listed)})", parameters
+        if "ClassVar" in ast.unparse(item.annotation): continue
+        found[item.target.id] = item, comments.get(item.lineno, comments.get(item.end_lineno, ""))
+    return found
+
+
+def field_text(item):
+    "A field as an argument."
+    text = f"{item.target.id}: {ast.unparse(item.annotation)}"
+    if item.value is None: return text
+    return f"{text} = {'...' if isinstance(item.value, ast.Call) else ast.unparse(item.value)}"
+
+
+def constructor_of(node, comments, classes):
+    "The signature of a class and its explained arguments: its own, its fields, or those of its first base of ours."
+    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
+    if init: return signature_of(init, True), explained(init, comments, True)[0]
+    is_data = any("dataclass" in word for word in decorators_of(node))
+    if is_data or any(isinstance(item, ast.AnnAssign) for item in node.body):
+        fields = fields_of(node, comments, classes)
+        given = [item.value is not None for item, _ in fields.values()]
+        by_name = any("kw_only=True" in ast.unparse(item) for item in node.decorator_list) or given != sorted(given)
+        listed = ["*"]*(by_name and bool(fields)) + [field_text(item) for item, _ in fields.values()]
+        return f"({', '.join(listed)})", {name: comment for name, (_, comment) in fields.items()}
+    inherited = (constructor_of(base, of_base, classes) for base, of_base in bases_of(node, classes))
+    return next((found for found in inherited if found[0]), ("", {}))
 
 
 def members_of(node, comments, classes):
-    "The methods and properties with a docstring, those of private bases in the same notebook among them."
-    found, seen = [], set()
-    bases = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
-    for owner, of_owner in [(node, comments), *bases]:
+    "The methods and properties with a docstring, those of private bases among them."
+    found, private = {}, [place for place in bases_of(node, classes) if place[0].name.startswith("_")]
+    for owner, of_owner in [(node, comments), *private]:
         for item in owner.body:
-            if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or item.name in seen: continue
+            if not isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)) or item.name in found: continue
             if (item.name.startswith("_") and item.name != "__call__") or not ast.get_docstring(item): continue
             if any(word.endswith((".setter", "overload")) for word in decorators_of(item)): continue
-            seen.add(item.name)
-            found.append(describe_function(item, of_owner, "py:method"))
-    return found
+            found[item.name] = describe_function(item, of_owner, "py:method")
+    return list(found.values())
 
 
 def describe_class(node, comments, classes):
     "A class with its constructor and its documented members."
-    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
-    name = Name(node.name, "py:class", doc=ast.get_docstring(node) or "")
-    if init: name.signature, (name.parameters, _) = signature_of(init, True), explained(init, comments, True)
-    elif any(isinstance(item, ast.AnnAssign) for item in node.body):
-        name.signature, name.parameters = fields_of(node, comments)
-    if init and not name.doc: name.doc = ast.get_docstring(init) or ""
-    name.members = members_of(node, comments, classes)
-    return name
+    signature, parameters = constructor_of(node, comments, classes)
+    inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+    doc = next(filter(None, map(ast.get_docstring, [node, *inits])), "")
+    return Name(node.name, "py:class", signature, doc, parameters, members=members_of(node, comments, classes))
 
 
 def describe_values(node, comments):
@@ -208,14 +227,15 @@ def describe_values(node, comments):
             yield Name(item.id, "py:data", shown, comments.get(node.end_lineno, comments.get(node.lineno, "")))
 
 
-def private_classes(module):
-    "The private classes of a notebook: name -> (definition, comments of its cell)."
+def classes_of(modules):
+    "Name -> (definition, comments of its cell) of every class that the notebooks define."
     found = {}
-    for cell in filter(is_exported, module.cells):
-        source = text_of(cell)
-        for node in ast.parse(source).body:
-            private = isinstance(node, ast.ClassDef) and node.name.startswith("_")
-            if private: found[node.name] = node, comments_of(source)
+    for module in modules:
+        for cell in filter(is_exported, module.cells):
+            source = text_of(cell)
+            comments = comments_of(source) if "class " in source else {}
+            definitions = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+            found.update((node.name, (node, comments)) for node in definitions)
     return found
 
 
@@ -229,7 +249,7 @@ def public_names(module, source):
                 found.append(describe_function(node, comments, "py:method", f"{owner}."))
             elif node.name in module.public: found.append(describe_function(node, comments))
         elif isinstance(node, ast.ClassDef) and node.name in module.public:
-            found.append(describe_class(node, comments, private_classes(module)))
+            found.append(describe_class(node, comments, module.classes))
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             found += [name for name in describe_values(node, comments) if name.name in module.public]
     return found

@@ -61,6 +61,11 @@ class Linker:
         return places[0] if len(places) == 1 and telling else None
 
 
+def quoted(text):
+    "The value of an option, which is read as YAML."
+    return "'" + text.replace("'", "''") + "'"
+
+
 def fenced(kind, argument, lines, depth):
     "A directive; `depth`: how many others it may hold."
     fence = "`"*(4 + 2*depth)
@@ -80,7 +85,7 @@ def shown(name, module, linker, depth=1):
     "A public name as a directive."
     options = [f":{flag}:" for flag in name.flags]
     signature = name.signature
-    if name.kind == "py:data": options, signature = [f":value: {cut(signature, 300)}"] if signature else [], ""
+    if name.kind == "py:data": options, signature = [f":value: {quoted(cut(signature, 300))}"] if signature else [], ""
     members = [line for member in name.members for line in ("", shown(member, module, linker, depth - 1))]
     return fenced(name.kind, name.name + signature, [*options, *body_of(name, module, linker), *members], depth)
 

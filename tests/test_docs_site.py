@@ -119,6 +119,27 @@ def test_a_definition_is_shown_with_what_its_comments_say(tmp_path):
     assert [cell["cell_type"] for cell in page] == ["markdown"]*5 + ["code"] and page[-1]["prose"] == "By hand:"
 
 
+def test_a_class_has_the_fields_and_the_constructor_of_its_bases(tmp_path):
+    source = """#| export
+@dataclass
+class _Base:
+    first: int  # px
+    last: int=3 # s
+    def size(self): "How large."
+
+@dataclass
+class Child(_Base):
+    last: float=4.
+    more: list = field(default_factory=list) # of names
+
+class Heir(Child):
+    "Has what Child has."
+"""
+    child, heir = planted(tmp_path, source, "['Child', 'Heir']").names
+    assert child.signature == heir.signature == "(first: int, last: float = 4.0, more: list = ...)"
+    assert child.parameters == {"first": "px", "last": "", "more": "of names"} and [member.name for member in child.members] == ["size"]
+
+
 def test_every_public_name_has_a_sentence():
     assert [name for module in MODULES for name in names.unexplained(module)[0]] == []
     assert [name for module in MODULES for name in names.undescribed(module)] == []
@@ -127,6 +148,7 @@ def test_every_public_name_has_a_sentence():
 def test_text_is_shown_as_it_is_written():
     assert rooms.escaped("in [-1, 1], `a_b*` of <clip>") == r"in \[-1, 1\], `a_b*` of \<clip\>"
     assert rooms.escaped("- 3 of *them*") == r"\- 3 of \*them\*"
+    assert rooms.quoted("a 'b' # c") == "'a ''b'' # c'"
 
 
 def test_names_in_backticks_are_links_where_they_are_ours():
