@@ -1,6 +1,7 @@
 # make demo     the book on the embedded world: a predicted clip within a minute, then runs/demo/report.html
 # make test     notebooks and package agree, every notebook runs, every test passes
 # make test-all the rest too: killed runs, lessons twice in a row, the demo, an install with the newest of everything
+# make docs     the site in build/docs/html, for any static host
 # make bench    the figures of benchmarks/, as ratios in one run
 # PYTHON=python3.12 make demo   to choose the interpreter (3.11 or newer)
 
@@ -8,11 +9,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs
 
 # One thread a worker in the tests: two workers on two cores, and the same figures on every machine.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo smoke test test-all notebooks figures bench readme export clean
+.PHONY: setup demo smoke test test-all notebooks figures bench readme docs export clean
 
 setup: $(READY)
 
@@ -33,7 +35,7 @@ test: $(READY) figures notebooks
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not full"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "alone and not full"
 
-test-all: test
+test-all: test $(DOCS_READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "full and not alone"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "full and alone"
 
@@ -50,6 +52,13 @@ bench: $(READY)
 readme: $(READY)
 	$(BIN)/python tests/readme.py
 	$(BIN)/python docs/tables.py
+
+docs: $(DOCS_READY)
+	$(BIN)/python docs/make.py
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $(DOCS_READY)
 
 export: $(READY)
 	$(BIN)/nbdev_clean
