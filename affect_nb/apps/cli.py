@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'bench', 'main']
+           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'bench', 'doctor', 'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -807,6 +807,20 @@ def bench(
     "Measure speed and memory as ratios in one run, and write the figures with the machine's name."
     from affect_nb.apps.bench import run_benchmarks
     print(run_benchmarks(names or [], out, _settings(set, "data=fer-plus")).to_string(index=False))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #9fd9f6f5
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+):
+    "Say what is installed and what works here, with a prediction of a drawn face; exit code 1 where something fails."
+    from json import dumps
+    from affect_nb.apps.doctor import diagnose
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore") # what matters is among the findings
+        found = diagnose()
+    print(dumps(found.to_dict(), indent=2, ensure_ascii=False) if json else found)
+    raise typer.Exit(0 if found.ok else 1)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #1a76ebd4
 _INTERRUPTED = 130 # the exit code of a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt

@@ -62,8 +62,7 @@ class Predictor(WindowNetwork):
         path:str|os.PathLike|None=None, # the card (.json), the weights beside it, or an .onnx; None: see `default_network`
         device:str|None=None,  # 'cpu', 'cuda'; a missing one is an error
         precision:str="auto",  # 'auto' (by the processor), 'float32' or 'bfloat16'
-        *,
-        runtime:str="torch",   # of RUNTIMES; an .onnx is always run by onnxruntime
+        *, runtime:str="torch",# of RUNTIMES; an .onnx is always run by onnxruntime
         **options,             # batch, windows, carry, postprocess, sound, sound_face
     )->"Predictor":
         "A predictor from a checkpoint, or from an ONNX file of `export_onnx`."
