@@ -31,6 +31,7 @@ PROMISED = { # module -> names
     "apps.predict": "Predictor predict_files",
     "apps.doctor": "diagnose",
     "apps.explore": "AUStudio",
+    "train.rerun": "rerun",
     "train.precision": "choose_precision choose_device",
 }
 DOORS = { # room -> names
@@ -43,7 +44,7 @@ DOORS = { # room -> names
 }
 NETWORKS = """vgg16 vgg_face resnet50 vgg_face_lstm resnet_rnn affwildnet_vgg affwildnet_resnet cnn_1rnn cnn_3rnn fusion_fc fusion_rnn
               mt_vgg mt_vgg_gru mt_vgg_gru_audio av_mt_vgg_gru facebehaviornet""".split()
-COMMANDS = "synth check preprocess train train-joint train-chain import-weights predict summarise export export-model run bench doctor".split()
+COMMANDS = "synth check preprocess train train-joint train-chain import-weights predict summarise export export-model run rerun bench doctor".split()
 
 
 @pytest.mark.parametrize("module, names", PROMISED.items(), ids=PROMISED)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'bench', 'doctor', 'main']
+           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'rerun', 'bench', 'doctor', 'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -792,6 +792,19 @@ def runs(
     index, found = write_index(folder)
     for run in found: print(f"{run.state:8} {run.date} {run.folder}")
     print(index)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #c32665df
+@app.command()
+def rerun(
+    record: Annotated[Path, typer.Argument(help="A record.json of train or train-joint, or the folder that holds it.")],
+    out: Annotated[Optional[Path], typer.Option(
+        file_okay=False, help="A new folder; none: that of the record, with -rerun.")] = None,
+):
+    "Make the training of a record once more and compare every number; exit code 1 where one differs."
+    from affect_nb.train.rerun import rerun as make_again
+    done = make_again(record, out)
+    print(done)
+    raise typer.Exit(0 if done.same else 1)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #12d545d8
 @app.command()
