@@ -562,7 +562,8 @@ def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)
     "How the network runs."
     from affect_nb.apps.predictor import runs_onnx
     from affect_nb.train.precision import choose_device, choose_precision
-    return "float32, onnxruntime" if runs_onnx(model, runtime) else choose_precision(choose_device(device), precision).name
+    if runs_onnx(model, runtime): return "float32, onnxruntime"
+    return choose_precision(choose_device(device), precision).name
 
 _Precision = Annotated[str, typer.Option(
     help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
@@ -668,7 +669,8 @@ def export(
 # %% ../../nbs/70_apps/40_cli.ipynb #c5dd715c
 @app.command("export-model")
 def export_model(
-    network: Annotated[str, typer.Argument(help="The name of a network that is installed with the package, or the JSON card of one.")],
+    network: Annotated[str, typer.Argument(
+        help="The name of a network that is installed with the package, or the JSON card of one.")],
     out: Annotated[Path, typer.Argument(
         dir_okay=False, help="What to write: an .onnx for onnxruntime, or a .pt2 for torch.export.load.")],
     int8: Annotated[bool, typer.Option(

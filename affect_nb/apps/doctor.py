@@ -93,7 +93,8 @@ def _extras()->Iterator[Finding]:
     "Libraries that only some commands need."
     for module, extra in _EXTRAS.items():
         there = find_spec(module) is not None
-        yield Finding(module, "ok" if there else "note", _version(module) if there else "not installed, only some commands need it",
+        words = _version(module) if there else "not installed, only some commands need it"
+        yield Finding(module, "ok" if there else "note", words,
                       "" if there else f"pip install 'affect_nb[{extra}]'")
 
 # %% ../../nbs/70_apps/38_doctor.ipynb #ff43437d
@@ -118,12 +119,15 @@ def _codecs()->Iterator[Finding]:
     import av
     from affect_nb.files.film import video_encoder
     unknown = [name for name in _CODECS if name not in av.codecs_available]
-    yield Finding("FFmpeg", "ok", ", ".join(f"{name} {'.'.join(map(str, number))}" for name, number in av.library_versions.items()))
+    versions = (f"{name} {'.'.join(map(str, number))}" for name, number in av.library_versions.items())
+    yield Finding("FFmpeg", "ok", ", ".join(versions))
     yield Finding("read", "wrong" if "h264" in unknown else "note" if unknown else "ok",
-                  f"{', '.join(name for name in _CODECS if name not in unknown)}" + (f"; not {', '.join(unknown)}" if unknown else ""),
+                  ", ".join(name for name in _CODECS if name not in unknown)
+                  + (f"; not {', '.join(unknown)}" if unknown else ""),
                   "pip install --force-reinstall av" if unknown else "")
     yield Finding("written", "ok", video_encoder())
 
+# %% ../../nbs/70_apps/38_doctor.ipynb #2b1d154b
 _LITTLE = 2*2**30 # bytes: a short film needs less, a training more
 
 def _room()->Iterator[Finding]:
@@ -132,7 +136,8 @@ def _room()->Iterator[Finding]:
                        ("disk, temporary", shutil.disk_usage(tempfile.gettempdir()).free)):
         little = free < _LITTLE
         yield Finding(what, "note" if little else "ok", f"{free/2**30:.1f} GB free", "make room" if little else "")
-    for what, folder in (("temporary files", Path(tempfile.gettempdir())), ("your networks", user_folder()), ("here", Path.cwd())):
+    places = {"temporary files": Path(tempfile.gettempdir()), "your networks": user_folder(), "here": Path.cwd()}
+    for what, folder in places.items():
         yield _writability(what, folder, "wrong" if what == "temporary files" else "note")
 
 def _writability(what:str, folder:Path, state:str)->Finding:
@@ -141,7 +146,8 @@ def _writability(what:str, folder:Path, state:str)->Finding:
     try:
         with tempfile.TemporaryFile(dir=place): return Finding(f"folder, {what}", "ok", f"{folder} can be written")
     except OSError as error:
-        return Finding(f"folder, {what}", state, f"{folder}: {error.strerror}", "choose another by --out, or TMPDIR, or change its rights")
+        return Finding(f"folder, {what}", state, f"{folder}: {error.strerror}",
+                       "choose another by --out, or TMPDIR, or change its rights")
 
 # %% ../../nbs/70_apps/38_doctor.ipynb #c112ed5c
 def _networks()->Iterator[Finding]:
@@ -171,10 +177,12 @@ def _prediction()->Iterator[Finding]:
     row, (left, top, right, bottom) = table.iloc[0], drawn.box
     x, y = (row.box_x1 + row.box_x2)/2, (row.box_y1 + row.box_y2)/2
     found = len(table) == 1 and row.status == "ok" and left < x < right and top < y < bottom
-    yield Finding("a face is found", "ok" if found else "wrong", f"{row.status}, {len(table)} face, around ({x:.0f}, {y:.0f})",
+    yield Finding("a face is found", "ok" if found else "wrong",
+                  f"{row.status}, {len(table)} face, around ({x:.0f}, {y:.0f})",
                   "" if found else "report it: the detector finds a drawn face elsewhere or not at all")
     happy = found and row.expression == "Happiness" and row.valence > .2
-    yield Finding("and is happy", "ok" if happy else "wrong", f"{row.expression}, valence {row.valence:.2f}, arousal {row.arousal:.2f}",
+    yield Finding("and is happy", "ok" if happy else "wrong",
+                  f"{row.expression}, valence {row.valence:.2f}, arousal {row.arousal:.2f}",
                   "" if happy else "report it: the network predicts something else than where it was made")
 
 # %% ../../nbs/70_apps/38_doctor.ipynb #e8cdfddf

@@ -79,7 +79,8 @@ class TensorNetwork(nn.Module):
         frames:int, # of each sequence
     )->tuple:       # of tensors
         "Inputs of these sizes, with the state at the start of a clip."
-        state = [tensor.new_zeros(tensor.shape[0], batch, tensor.shape[2]) for tensor in state_tensors(self.state).values()]
+        state = [tensor.new_zeros(tensor.shape[0], batch, tensor.shape[2])
+                 for tensor in state_tensors(self.state).values()]
         return *_inputs_of(self.model, batch, frames).values(), *state
 
     def _continued(self, read, state):

@@ -74,11 +74,13 @@ class OnnxNetwork(nn.Module):
         layers, _, units = self.inputs[name]
         return torch.zeros(layers, batch, units)
 
-    def continued(self, faces:Tensor, landmarks:Tensor=None, state:list=None, audio:Tensor=None)->tuple[AffectOutput, list]:
+    def continued(self, faces:Tensor, landmarks:Tensor=None, state:list=None,
+                  audio:Tensor=None)->tuple[AffectOutput, list]:
         "Predictions for the next frames, and the state after them; `state` is that before, None at the start."
         check_inputs(faces, landmarks, audio, with_landmarks=self.landmarks, with_audio='audio' in self.inputs)
         state = state or [self._start(name, len(faces)) for name in self.states]
-        given = dict(faces=scale_pixels(faces), landmarks=landmarks, audio=None if audio is None else scale_pixels(audio))
+        sound = None if audio is None else scale_pixels(audio)
+        given = dict(faces=scale_pixels(faces), landmarks=landmarks, audio=sound)
         given |= dict(zip(self.states, state))
         feed = {name: given[name].float().cpu().numpy() for name in self.inputs}
         values = dict(zip(self.outputs, map(torch.from_numpy, self.session.run(self.outputs, feed))))

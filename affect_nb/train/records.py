@@ -39,7 +39,8 @@ def _git(*arguments):
 def code_state()->dict:
     "Version and commit of this package, whether files differ from the commit, and the hash of its modules."
     folder, digest = Path(affect_nb.__file__).resolve().parent, hashlib.sha256()
-    for path in sorted(folder.rglob('*.py')): digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for path in sorted(folder.rglob('*.py')):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     changed = _git('status', '--porcelain', '--', 'affect_nb')
     return dict(version=affect_nb.__version__, commit=_git('rev-parse', 'HEAD') or '',
                 dirty=None if changed is None else bool(changed), modules=digest.hexdigest()[:16])
@@ -101,7 +102,8 @@ def keeps_record(
         given, start = inspect.signature(job).bind(*args, **kwargs), time.perf_counter()
         card, skipped = job(*args, **kwargs)
         given.apply_defaults()
-        made, path = _record(job.__name__, given.arguments, card, time.perf_counter() - start), Path(given.arguments['out'])/RECORD
+        made = _record(job.__name__, given.arguments, card, time.perf_counter() - start)
+        path = Path(given.arguments['out'])/RECORD
         same = ('job', 'arguments', 'weights', 'measures')
         before = read_json(path, {})
         if any(before.get(name) != made[name] for name in same): write_json(path, made)

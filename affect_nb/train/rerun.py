@@ -24,8 +24,8 @@ def differing(
     second:dict,
 )->list[str]: # a sentence each
     "What two dictionaries do not have in common; numbers are equal only if every bit is."
-    names = [name for name in [*first, *(set(second) - set(first))] if first.get(name, _MISSING) != second.get(name, _MISSING)]
-    return [f'{name} was {first.get(name, _MISSING)}, now {second.get(name, _MISSING)}' for name in names]
+    pairs = {name: (first.get(name, _MISSING), second.get(name, _MISSING)) for name in {**first, **second}}
+    return [f'{name} was {before}, now {now}' for name, (before, now) in pairs.items() if before != now]
 
 _OUTCOME = ('split_hash', 'precision', 'device', 'threads', 'weights')
 
@@ -63,11 +63,13 @@ def _read_record(path):
     path = Path(path)/RECORD if Path(path).is_dir() else Path(path)
     record = read_json(path)
     if not isinstance(record, dict) or not {'job', 'arguments', 'weights'} <= set(record):
-        raise ValueError(f"{path} is no record of a training: allowed is a {RECORD} of `affect_nb train` or `train-joint`")
+        raise ValueError(f"{path} is no record of a training: "
+                         f"allowed is a {RECORD} of `affect_nb train` or `train-joint`")
     if record['job'] not in _JOBS:
         raise ValueError(f"{path}: job is {record['job']!r}, allowed are {', '.join(_JOBS)}")
     if record.get('callbacks'):
-        raise ValueError(f"{path}: the training had callbacks that a record does not hold: {', '.join(record['callbacks'])}")
+        raise ValueError(f"{path}: the training had callbacks that a record does not hold: "
+                         f"{', '.join(record['callbacks'])}")
     if weights_record(record['arguments'].get('weights')) != record.get('started_from', []):
         raise ValueError(f"{path}: the checkpoints that the training started from are others now")
     return path, record
