@@ -36,7 +36,7 @@ from affect_nb.preprocess.video import VideoReader
 from affect_nb.synth.twins import write_database
 from affect_nb.synth.faces import Identity, Scene, draw_face, expression_aus, render_face, render_frame
 
-COMMANDS = ("synth", "check", "check-media", "preprocess", "import-weights", "train", "train-chain", "train-joint", "predict", "summarise", "export", "run", "runs", "bench")
+COMMANDS = ("synth", "check", "check-media", "preprocess", "import-weights", "train", "train-chain", "train-joint", "predict", "summarise", "export", "export-model", "run", "runs", "bench", "doctor", "rerun")
 AFFECT_NB = Path(sys.executable).parent/"affect_nb"
 
 

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 import torch
 from fastai.callback.core import Callback
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from affect_nb.analysis.tables import TRAININGS, learned_words, learning_warnings, record, training_table
@@ -14,7 +16,7 @@ from affect_nb.core.labels import AffectOutput, AffectTargets
 from affect_nb.models import create_model
 from affect_nb.models.weights import read_card, save_checkpoint
 from affect_nb.train import affwildnet_recipe, av_mt_vgg_gru_recipe, facebehaviornet_recipe, mt_vgg_gru_recipe, mt_vgg_recipe, omg_recipe, train_on
-from affect_nb.train.callbacks import ResumeCallback
+from affect_nb.train.callbacks import ResumeCallback, StopAtNaN
 from affect_nb.train.fastai_metrics import AUMetric
 from affect_nb.train.fit import RETRY_SEED, fit
 from affect_nb.train.gates import GateSaturation, gate_inputs, saturated_share
@@ -221,3 +223,29 @@ def test_the_score_of_several_tasks_is_their_mean_not_the_concordance(tmp_path):
     "A card of before, with measures of three tasks: the concordance alone was judged."
     save_checkpoint(tmp_path/"net", create_model("mt_vgg", 1/16), dict(data="x", licence="free", measures=dict(ccc_mean=.02, task_mean=.4), notes=dict(epoch=2, recipe=dict(epochs=3))))
     assert learning_warnings({"MT-VGG": tmp_path/"net"}) == [] and training_table({"MT-VGG": tmp_path/"net"}).score.iloc[0] == .4
+
+
+class PlantNaN(Callback):
+    "Faces that are no numbers, in one batch."
+    def __init__(self, epoch=1, batch=0): self.where = epoch, batch
+    def before_batch(self):
+        if self.training and (self.epoch, self.iter) == self.where: self.learn.xb = (self.xb[0].float()*torch.nan, *self.xb[1:])
+
+
+def test_a_loss_of_nan_stops_at_its_batch_which_is_kept_and_the_training_can_go_on(tmp_path):
+    with pytest.raises(ValueError, match=r"epoch 1, batch 0: the loss of va is nan; not finite are faces, prediction; the batch is kept in .*nan_epoch1_batch0.safetensors"):
+        fit(recipe(), toy(), tmp_path/"cut", cbs=PlantNaN())
+    with safe_open(tmp_path/"cut"/"nan_epoch1_batch0.safetensors", framework="pt") as file:
+        assert file.metadata() == dict(epoch="1", batch="0", loss="nan")
+        assert file.get_tensor("faces").isnan().all() and file.get_tensor("target").isfinite().all()
+    fit(recipe(), toy(), tmp_path/"cut") # goes on after the last whole epoch
+    fit(recipe(), toy(), tmp_path/"whole")
+    cut, whole = (load_file(tmp_path/name/"best.safetensors") for name in ("cut", "whole"))
+    assert cut.keys() == whole.keys() and all(torch.equal(tensor, whole[name]) for name, tensor in cut.items())
+
+
+def test_a_rate_that_is_looked_for_may_end_in_nan(tmp_path):
+    "lr_find raises the rate until the loss is anything: that is no fault."
+    learn = affect_learner(toy(), width=1/16, size=32, precision="float32", path=tmp_path, cbs=[StopAtNaN(), PlantNaN(0, 1)])
+    with learn.no_bar(): learn.lr_find(num_it=8, show_plot=False)
+    assert not list(tmp_path.glob("nan_*"))

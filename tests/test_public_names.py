@@ -25,12 +25,17 @@ PROMISED = { # module -> names
     "analysis.synchrony": "synchrony windowed_synchrony intersubject_correlation output_traces",
     "analysis.exports": "export_predictions events_as_spans",
     "files.exchange": "read_spans write_elan read_elan write_boris read_boris write_bids_events read_bids_events write_bids_traces read_bids_traces",
+    "models.export": "export_onnx export_program describe_network",
+    "models.onnx_network": "OnnxNetwork open_onnx",
+    "models.int8": "quantise_onnx",
     "apps.predict": "Predictor predict_files",
+    "apps.doctor": "diagnose",
     "apps.explore": "AUStudio",
     "apps.stream": "FilmStream film_url",
     "apps.annotate": "annotate AnnotationPad",
     "apps.annotation_tables": "annotator_tables collect_annotations agreement_view export_annotations",
     "apps.live": "live LivePredictor",
+    "train.rerun": "rerun",
     "train.precision": "choose_precision choose_device",
 }
 DOORS = { # room -> names
@@ -43,7 +48,7 @@ DOORS = { # room -> names
 }
 NETWORKS = """vgg16 vgg_face resnet50 vgg_face_lstm resnet_rnn affwildnet_vgg affwildnet_resnet cnn_1rnn cnn_3rnn fusion_fc fusion_rnn
               mt_vgg mt_vgg_gru mt_vgg_gru_audio av_mt_vgg_gru facebehaviornet""".split()
-COMMANDS = "synth check preprocess train train-joint train-chain import-weights predict summarise export run bench".split()
+COMMANDS = "synth check preprocess train train-joint train-chain import-weights predict summarise export export-model run rerun bench doctor".split()
 
 
 @pytest.mark.parametrize("module, names", PROMISED.items(), ids=PROMISED)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'summarise', 'export', 'run', 'runs', 'bench', 'main']
+           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'rerun', 'bench', 'doctor', 'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -555,6 +555,16 @@ _SoundFace = Annotated[Optional[str], typer.Option(
 _Compound = Annotated[Optional[str], typer.Option(
     help="raf-db or emotionet: columns with the compound expression among its classes, and the terms of its "
          "score; for a network of all tasks.")]
+_Runtime = Annotated[Literal["torch", "onnx"], typer.Option(
+    help="What runs the network: torch, or onnxruntime, on the CPU; an .onnx as --model is always run by that.")]
+
+def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)->str:
+    "How the network runs."
+    from affect_nb.apps.predictor import runs_onnx
+    from affect_nb.train.precision import choose_device, choose_precision
+    if runs_onnx(model, runtime): return "float32, onnxruntime"
+    return choose_precision(choose_device(device), precision).name
+
 _Precision = Annotated[str, typer.Option(
     help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
 
@@ -576,7 +586,7 @@ def predict(
     precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None, recursive: _Recursive = False, crops: _Crops = False,
-    overwrite: _Overwrite = False, reidentify: _Reidentify = False,
+    overwrite: _Overwrite = False, reidentify: _Reidentify = False, runtime: _Runtime = "torch",
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
     a table, an annotated film and a plot; pictures are predicted one by one.
@@ -587,13 +597,12 @@ def predict(
     if (sound_face or "").isdigit(): sound_face = int(sound_face)
     with _helper_for(video, crops) as helper, warnings.catch_warnings(record=True) as notes:
         from affect_nb.apps.predict import predict_files
-        from affect_nb.train.precision import choose_device, choose_precision
-        print(f"precision: {choose_precision(choose_device(device), precision).name}", file=sys.stderr)
+        print(f"precision: {_precision_in_words(model, runtime, device, precision)}", file=sys.stderr)
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
-            reidentify=reidentify)
+            reidentify=reidentify, runtime=runtime)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
@@ -656,6 +665,34 @@ def export(
     if film is None and to != "bids": film = film_of(prediction)
     for path in export_predictions(prediction, to, out or Path("runs/export")/prediction.stem, film, traces, rate,
                                    threshold=threshold, rise=rise, shortest=shortest): print(path)
+
+# %% ../../nbs/70_apps/40_cli.ipynb #c5dd715c
+@app.command("export-model")
+def export_model(
+    network: Annotated[str, typer.Argument(
+        help="The name of a network that is installed with the package, or the JSON card of one.")],
+    out: Annotated[Path, typer.Argument(
+        dir_okay=False, help="What to write: an .onnx for onnxruntime, or a .pt2 for torch.export.load.")],
+    int8: Annotated[bool, typer.Option(
+        "--int8", help="An .onnx of a quarter of the size, for networks on single faces; refused where it costs more "
+                       "than .01 of the concordance on drawn faces.")] = False,
+):
+    "Write a network for other people's programs; batch and length are free, and the file describes itself."
+    from affect_nb.models.shipped import list_weights, weights_path
+    path = weights_path(network) if network in list_weights() else _model_card(Path(network))
+    if out.suffix not in (".onnx", ".pt2") or int8 and out.suffix != ".onnx":
+        raise ValueError(f"{out} should end in .onnx{'' if int8 else ' or .pt2'}")
+    if out.suffix == ".pt2":
+        from affect_nb.models.export import export_program
+        return print(export_program(path, out))
+    from affect_nb.models.export import export_onnx
+    if not int8: return print(export_onnx(path, out))
+    import tempfile
+    from affect_nb.models.int8 import quantise_onnx
+    with tempfile.TemporaryDirectory() as folder: found = quantise_onnx(export_onnx(path, Path(folder)/"net.onnx"), out)
+    for name, before in found["before"].items():
+        print(f"concordance of {name} on drawn faces: {before:.4f}, in int8 {found['after'][name]:.4f}")
+    print(out)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #001d2e66
 _Grid = Annotated[Optional[str], typer.Option(
@@ -758,6 +795,19 @@ def runs(
     for run in found: print(f"{run.state:8} {run.date} {run.folder}")
     print(index)
 
+# %% ../../nbs/70_apps/40_cli.ipynb #c32665df
+@app.command()
+def rerun(
+    record: Annotated[Path, typer.Argument(help="A record.json of train or train-joint, or the folder that holds it.")],
+    out: Annotated[Optional[Path], typer.Option(
+        file_okay=False, help="A new folder; none: that of the record, with -rerun.")] = None,
+):
+    "Make the training of a record once more and compare every number; exit code 1 where one differs."
+    from affect_nb.train.rerun import rerun as make_again
+    done = make_again(record, out)
+    print(done)
+    raise typer.Exit(0 if done.same else 1)
+
 # %% ../../nbs/70_apps/40_cli.ipynb #12d545d8
 @app.command()
 def bench(
@@ -772,6 +822,20 @@ def bench(
     "Measure speed and memory as ratios in one run, and write the figures with the machine's name."
     from affect_nb.apps.bench import run_benchmarks
     print(run_benchmarks(names or [], out, _settings(set, "data=fer-plus")).to_string(index=False))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #9fd9f6f5
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+):
+    "Say what is installed and what works here, with a prediction of a drawn face; exit code 1 where something fails."
+    from json import dumps
+    from affect_nb.apps.doctor import diagnose
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore") # what matters is among the findings
+        found = diagnose()
+    print(dumps(found.to_dict(), indent=2, ensure_ascii=False) if json else found)
+    raise typer.Exit(0 if found.ok else 1)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #1a76ebd4
 _INTERRUPTED = 130 # the exit code of a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt

@@ -45,12 +45,24 @@ def he_init(module:nn.Module)->None:
         nn.init.zeros_(module.bias)
 
 # %% ../../nbs/40_models/10_backbones.ipynb #597e3843
+def _means(
+    side:int,
+    size:int, # below `side`
+)->Tensor:    # (size, side), rows with sum 1
+    "What `F.interpolate(mode='area')` does to each row and each column, as a matrix."
+    matrix = torch.zeros(size, side)
+    for row in range(size): matrix[row, row*side//size:-(-(row + 1)*side//size)] = 1
+    return matrix/matrix.sum(1, keepdim=True)
+
 def reduced(
     faces:Tensor,  # (N, C, H, W)
     size:int|None, # px; None: as they are
 )->Tensor:         # (N, C, size, size), or `faces` where they are not larger
     "Faces of fewer pixels, each the mean of the area that it stands for."
     if size is None or max(faces.shape[-2:]) <= size: return faces
+    if torch.jit.is_tracing(): # for ONNX, which has no pooling to a size
+        down, across = (_means(int(side), size).to(faces) for side in faces.shape[-2:])
+        return down @ faces @ across.T
     return F.interpolate(faces, size=(size, size), mode='area')
 
 # %% ../../nbs/40_models/10_backbones.ipynb #d9c679ba

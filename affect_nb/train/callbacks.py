@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'ResumeCallback', 'va_of', 'ValenceArousal',
-           'complete_targets', 'Multitask', 'adapter_of_tasks', 'MatchAfter', 'fit_callbacks', 'FrozenCNN',
+           'complete_targets', 'Multitask', 'adapter_of_tasks', 'MatchAfter', 'StopAtNaN', 'fit_callbacks', 'FrozenCNN',
            'keep_freed_memory', 'RunPrecision']
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from ..core.labels import AffectOutput, AffectTargets
 from ..files.atomic import sweep, whole
+from ..models.outputs import tasks_of
 from ..models.starting import cnn_parts
 from ..models.weights import load_weights, save_checkpoint
 from .augment import Augment, InGrey
@@ -296,6 +297,52 @@ class MatchAfter(Callback):
 
     def after_fit(self): self.learn.loss_func.step = None
 
+# %% ../../nbs/50_train/10_callbacks.ipynb #7fe279c2
+def _named_tensors(name, value):
+    "The tensors of an input, a target or a prediction, by name; none for None."
+    if value is None: return {}
+    if isinstance(value, Tensor): return {name: value}
+    fields = [*value.present, *(extra for extra in ('expression_shares', 'au_weights') if hasattr(value, extra))]
+    return {f'{name}.{field}': getattr(value, field) for field in fields if getattr(value, field) is not None}
+
+def _not_finite(tensors):
+    "Names of the tensors that hold NaN or infinity."
+    return [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+
+class StopAtNaN(Callback):
+    "End a training at a batch whose loss is not finite, before its step: name it, and keep it as safetensors."
+    order = 20
+    def __init__(self,
+        folder:str|os.PathLike|None=None, # where the batch is kept; None: the learner's path
+    ): self.folder = folder
+
+    def before_fit(self): self.run = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'))
+
+    def after_loss(self):
+        if self.training and not self.loss.isfinite().all(): self._stop()
+
+    def _stop(self):
+        given = dict(zip(('faces', 'landmarks', 'audio'), self.xb)) | dict(prediction=self.pred)
+        given = {key: tensor for name, value in given.items() for key, tensor in _named_tensors(name, value).items()}
+        targets = _named_tensors('target', self.yb[0] if self.yb else None) # where NaN is what is missing
+        path = Path(self.folder or self.learn.path)/f'nan_epoch{self.epoch}_batch{self.iter}.safetensors'
+        facts = dict(epoch=str(self.epoch), batch=str(self.iter), loss=str(self.loss.detach().cpu().tolist()))
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in (given | targets).items()}
+        with whole(path) as aside: save_file(tensors, aside, metadata=facts)
+        raise ValueError(f"epoch {self.epoch}, batch {self.iter}: the loss of {' and '.join(self._tasks())} is "
+                         f"{facts['loss']}; {self._cause(given)}; the batch is kept in {path}")
+
+    def _tasks(self):
+        "The terms of the loss that are not finite; all tasks, where it has no terms or only their sum is not."
+        terms = self.loss_func.terms(self.pred, *self.yb) if hasattr(self.loss_func, 'terms') else {}
+        return _not_finite(terms) or tasks_of(self.model)
+
+    def _cause(self, given):
+        "What else is not finite: what the network got and gave, and its weights."
+        weights = _not_finite(dict(self.model.named_parameters()))
+        named = _not_finite(given) + ([f"{len(weights)} weights such as {weights[0]}"] if weights else [])
+        return f"not finite are {', '.join(named)}" if named else "all inputs, predictions and weights are finite"
+
 # %% ../../nbs/50_train/10_callbacks.ipynb #4eb01063
 def fit_callbacks(
     recipe, # a `Recipe`: schedule, clip, patience, match_after, grey, augment
@@ -307,7 +354,7 @@ def fit_callbacks(
     late = [MatchAfter()] if recipe.match_after else []
     grey = [InGrey()] if recipe.grey else []
     changed = [Augment(recipe.augment)] if recipe.augment else []
-    return [*decay, *clip, *stop, *late, *grey, *changed]
+    return [StopAtNaN(), *decay, *clip, *stop, *late, *grey, *changed]
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #47ead95c
 class FrozenCNN(Callback):

@@ -30,6 +30,7 @@ from ..models.weights import Card, read_card
 from .fit import train_on
 from .precision import choose_device
 from .recipes import Recipe
+from .records import keeps_record
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #99c8fa03
 TASK_WORDS = dict(va="valence and arousal", expression="expressions", aus="action units")
@@ -186,6 +187,7 @@ def data_and_licence(
     return f"{title} (a drawn twin: the embedded world)", "free: drawn faces"
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #19b4ccbe
+@keeps_record
 def train_database(
     recipe:Recipe,           # every number of the training
     database:str,            # one of `list_databases()`

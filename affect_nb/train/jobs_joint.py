@@ -31,6 +31,7 @@ from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces,
                                            labels_in, splits_for, tasks_in)
 from .precision import choose_device
 from .recipes import Recipe
+from .records import keeps_record
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #662ceb99
 SETS = {'va': 'VA-Set', 'aus': 'AU-Set', 'expression': 'EXPR-Set'} # task -> the paper's name, in the order of a step
@@ -196,6 +197,7 @@ def _without_tasks(tasks, recipe):
     return [Skipped(name, reason) for name, own in tasks.items() if not own]
 
 # %% ../../nbs/50_train/32_jobs_joint.ipynb #00c65a0e
+@keeps_record
 def train_joint(
     recipe:Recipe,           # every number of the training
     databases:Mapping[str, str|os.PathLike], # database -> a copy of it
