@@ -130,7 +130,7 @@ class OpenNotebook:
 
     def check(self):
         "Nothing went wrong in the console, in the server, nor in a kernel."
-        assert self.errors == []
+        assert not self.errors, "\n".join(self.errors)
         log = self.lab.log.read_text(errors="replace")
         assert "Traceback (most recent call last)" not in log, log[-3000:]
 
