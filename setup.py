@@ -37,7 +37,7 @@ setup(
     keywords=settings["keywords"].split(),
     url=settings["git_url"],
     packages=find_packages(include=["affect_nb", "affect_nb.*"]),
-    package_data={"affect_nb": ["weights/*.safetensors", "weights/*.json"]},
+    package_data={"affect_nb": ["weights/*.safetensors", "weights/*.json", "apps/static/*.js", "apps/static/*.css"]},
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split() + dlib,
     extras_require={"dev": [*settings["dev_requirements"].split(), *settings["networks_requirements"].split(),

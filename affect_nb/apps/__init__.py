@@ -4,7 +4,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
     "apps.predictor": ["Predictor"],
     "apps.predict": ["predict_files"],
-    "apps.explore": ["AU_NAMES", "AUStudio", "emotion_scores"],
+    "apps.player": ["ClipPlayer"],
+    "apps.explore": ["AU_NAMES", "AUStudio", "emotion_scores", "explore_clip"],
     "apps.run": ["load_preset", "run_book"],
     "apps.grid": ["load_grid", "run_grid"],
     "apps.runs": ["find_runs", "write_index"],
