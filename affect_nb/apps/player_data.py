@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Columns', 'decimated', 'most_frequent', 'FaceRows', 'KnownFaces', 'disagreement', 'worst_places', 'ClipData',
-           'clip_traces', 'clip_overlays', 'next_lost', 'worst_disagreements', 'open_clip_data']
+           'clip_traces', 'clip_overlays', 'stored_face', 'next_lost', 'worst_disagreements', 'read_predictions',
+           'open_clip_data']
 
 # %% ../../nbs/70_apps/07_player_data.ipynb #2ba419bd
 import json
@@ -355,6 +356,22 @@ def clip_overlays(
     joined = [np.concatenate(values).ravel() for values in zip(*parts)] if parts else [np.empty(0)]*len(names)
     return {name: values.astype(np.float32) for name, values in zip(names, joined)}
 
+# %% ../../nbs/70_apps/07_player_data.ipynb #6de544ac
+def stored_face(
+    store:FaceStore,
+    face:int,
+    frame:int,
+)->tuple|None: # crop (96, 96, 3) uint8 RGB; its landmarks (68, 2) px in the crop, and in the picture
+    "What a store has of a face in a frame; None where it has nothing."
+    rows = store.rows(face)
+    known = store.table["frame"].slice(rows.start, len(rows)).to_numpy()
+    place = int(np.searchsorted(known, frame))
+    if place == len(rows) or known[place] != frame: return None
+    row = rows.start + place
+    if not store.present(row, row + 1)[0]: return None
+    points = points_of_column(store.table["landmarks"].slice(row, 1))[0]
+    return store.read(row, row + 1)[0], store.landmarks(row, row + 1)[0], points
+
 # %% ../../nbs/70_apps/07_player_data.ipynb #7c188a94
 def next_lost(
     data:ClipData,
@@ -391,7 +408,7 @@ def _wanted(name):
     places = (*_BOX, "frame", "time", "time_s", "face_id", *_TEXTS)
     return plain.isdigit() or name in EXPRESSION_COLUMNS or plain in VA_COLUMNS or plain in places
 
-def _read_table(path):
+def _read_columns(path):
     "The columns of a CSV that the player shows."
     require_content(path)
     with guarded(path, "is no table of predictions"):
@@ -408,6 +425,16 @@ def _checked_table(table, what):
     if missing:
         raise ValueError(f"{what} has no column {missing}; it has {list(table.columns)[:12]}")
     return table
+
+# %% ../../nbs/70_apps/07_player_data.ipynb #6075ab77
+def _is_path(thing): return isinstance(thing, (str, os.PathLike))
+
+def read_predictions(
+    source,      # a table of predictions, or the CSV of `affect_nb predict`
+)->pd.DataFrame: # what of it is shown, with the names of `Predictor.predict`
+    "The columns of predictions that are shown, of a table or of a file."
+    if not _is_path(source): return _checked_table(source, "the table")
+    return _checked_table(_read_columns(source), str(source))
 
 def _rows_of_clip(table, what, title):
     "The rows of one clip; a ValueError where a table has several and none is named."
@@ -483,8 +510,6 @@ def _film_in(table, store):
     if not names and store: names = [FaceStore.open(store).about.get("source", {}).get("path", "")]
     return next((Path(name) for name in map(str, names) if name and Path(name).is_file()), None)
 
-def _is_path(thing): return isinstance(thing, (str, os.PathLike))
-
 def _checked_film(film):
     "The path of a film; a ValueError for what is none."
     if film is None: return None
@@ -541,8 +566,7 @@ def _table_of(parts, path):
     "The table of predictions of a clip, or of its store, or None."
     if parts.predictions is not None:
         what = str(path or "the table")
-        table = _checked_table(_read_table(path) if path else parts.predictions, what)
-        return _rows_of_clip(table, what, parts.title)
+        return _rows_of_clip(read_predictions(path or parts.predictions), what, parts.title)
     if parts.store is None: return None
     return FaceStore.open(parts.store).table.select(["frame", "time", "face_id", "status", *_BOX]).to_pandas()
 

@@ -40,7 +40,7 @@ def wait_for(notebook, what):
 def point(notebook, seconds, row, start=0., stop=6.):
     "Where a time lies in a row of the timeline, in px of the page; rows as the module has them."
     box = notebook.page.locator(".affect-player .timeline").bounding_box()
-    gutter = 62 if box["width"] < 520 else 104
+    gutter = 76 if box["width"] < 520 else 104
     heights = dict(va=118, expression=18, label=18, au1=16, au4=16, au6=16, au12=16, au25=16, seen=12, event=22, exclude=22, axis=18, overview=14)
     names = list(heights)
     top = 2 + sum(heights[name] + 3 for name in names[:names.index(row)])
@@ -73,7 +73,7 @@ def test_a_clip_is_sought_zoomed_and_marked_and_the_table_comes_back(opened):
     page.locator(".affect-player summary", has_text="Events").click()
     page.get_by_label("Label", exact=True).first.fill("a smile")
     page.get_by_label("Label", exact=True).first.press("Enter")
-    notebook.shot("player_light")
+    notebook.shot("player_light", player_of(notebook))
     assert notebook.ask("print(*player.events.tier, *player.events.label, sep='|')") == "event|exclude|a smile|\n"
     first, last = map(int, notebook.ask("print(*player.events.iloc[0][['first_frame', 'last_frame']])").split())
     assert abs(first - 25) <= 1 and abs(last - 75) <= 1
@@ -151,7 +151,7 @@ def test_faces_are_named_and_merged_and_kept(opened, lab):
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Next lost frames").click()
     wait_for(notebook, f"node.dataset.frame == '{LOST[0]}' && node.dataset.boxes == '1'")
-    notebook.shot("player_lost")
+    notebook.shot("player_lost", player_of(notebook))
     (lab.folder/"predicted"/"talk.faces.json").unlink()
     notebook.check()
 
@@ -165,7 +165,7 @@ def test_dark_and_narrow(opened, scheme, width):
     wait_for(notebook, "node.dataset.presented == node.dataset.frame")
     inner, outer = notebook.page.evaluate("() => { const node = document.querySelector('.affect-player'); return [node.scrollWidth, node.clientWidth] }")
     assert inner <= outer + 1
-    notebook.shot(f"player_{scheme}_{width}")
+    notebook.shot(f"player_{scheme}_{width}", player_of(notebook))
     notebook.check()
 
 

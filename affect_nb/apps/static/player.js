@@ -403,7 +403,7 @@ function render({model, el}) {
   const LINES = { // nothing is told by colour alone: each line has a dash of its own, named at its side
     valence: [], arousal: [7, 3], 'label.valence': [1.5, 2.5], 'label.arousal': [7, 2.5, 1.5, 2.5]}
   const area = () => {
-    const gutter = timeline.clientWidth < 520 ? 62 : 104
+    const gutter = timeline.clientWidth < 520 ? 76 : 104
     return {left: gutter, width: Math.max(40, timeline.clientWidth - gutter - 6), gutter}
   }
   const rows = () => { // name, height
@@ -507,14 +507,14 @@ function render({model, el}) {
         const plain = key.replace('label.', '')
         if (!state.shown.has(plain) || !about.tracks.includes(key)) continue
         if (key !== plain && !arrays[`${key}.mean`]) continue
-        const y = row.top + 10 + 15*at++, colour = about.colours[plain], end = left - 20
+        const y = row.top + 10 + 15*at++, colour = about.colours[plain], end = left - 20, wide = left > 80
         ink.fillStyle = colours.ink
-        ink.fillText(key === plain ? key : left > 80 ? `label ${plain[0]}.` : `lab. ${plain[0]}`, 2, y)
+        ink.fillText(wide ? (key === plain ? key : `label ${plain[0]}.`) : (key === plain ? plain.slice(0, 3) : `l. ${plain.slice(0, 3)}`), 2, y)
         ink.strokeStyle = colour
         ink.lineWidth = 2
         ink.setLineDash(LINES[key])
         ink.beginPath()
-        ink.moveTo(Math.min(56, end - 18), y)
+        ink.moveTo(wide ? 56 : 33, y)
         ink.lineTo(end, y)
         ink.stroke()
       }
@@ -583,12 +583,16 @@ function render({model, el}) {
         ink.lineWidth = 1.5
         ink.beginPath()
         ink.rect(left, row.top + 2, wide, row.height - 4)
+        ink.stroke()
+        ink.save()
+        ink.clip()
+        ink.beginPath()
         if (row.key === 'exclude') for (let at = left - row.height; at < left + wide; at += 7) { // hatched
-          ink.moveTo(Math.max(left, at), row.top + row.height - 2 - Math.max(0, left - at))
-          const end = Math.min(left + wide, at + row.height - 4)
-          ink.lineTo(end, row.top + row.height - 2 - (end - at))
+          ink.moveTo(at, row.top + row.height)
+          ink.lineTo(at + row.height, row.top)
         }
         ink.stroke()
+        ink.restore()
         ink.fillStyle = colours.ink
         ink.textAlign = 'left'
         if (span.label) ink.fillText(span.label, Math.max(left, area().left) + 4, row.top + row.height/2, Math.max(4, wide - 6))
