@@ -81,12 +81,10 @@ def measure(notebook, seeks:int)->tuple[list, float]:
     return page.evaluate("() => window.seeks"), float(notebook.ask("print(used() - before)"))
 
 
-def run(minutes:float=60., seeks:int=200)->dict:
-    "Median time of a seek, ms; share of seeks whose cursor and picture are within a frame; memory, MiB."
+def measure_in(browser, minutes:float, seeks:int)->dict:
+    "The measures in a running chromium."
     import numpy as np
-    if not (HERE.parent.parent/"tests"/"browser"/"lab.py").exists(): raise ValueError("benchmarks/player.py needs a checkout with tests/browser")
-    sys.path.insert(0, str(HERE.parent.parent/"tests"/"browser"))
-    from lab import Lab, OpenNotebook, open_chromium
+    from lab import Lab, OpenNotebook
     n = round(minutes*60*FPS)
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
@@ -95,18 +93,27 @@ def run(minutes:float=60., seeks:int=200)->dict:
             write_table(lab.folder/"hour.csv", lab.folder/"hour.mp4", n)
             lab.write("hour.ipynb", OPEN)
             lab.wait()
-            with open_chromium() as browser:
-                page = browser.new_context(viewport=dict(width=1280, height=1100)).new_page()
-                notebook = OpenNotebook(lab, page, "hour.ipynb")
-                notebook.run_all()
-                results, memory = measure(notebook, seeks)
-                notebook.check()
+            page = browser.new_context(viewport=dict(width=1280, height=1100)).new_page()
+            notebook = OpenNotebook(lab, page, "hour.ipynb")
+            notebook.run_all()
+            results, memory = measure(notebook, seeks)
+            notebook.check()
+            page.context.close()
         finally: lab.close()
     took, cursor, picture = np.array(results).T
     off = np.abs(cursor - picture)
     return {"film, minutes": minutes, "seeks": len(took), "seek, median ms": round(float(np.median(took)), 1),
             "seek, 95 % ms": round(float(np.quantile(took, .95)), 1), "cursor within a frame, share": round(float((off <= 1).mean()), 3),
             "cursor on the frame, share": round(float((off == 0).mean()), 3), "kernel, MiB more": round(memory, 1)}
+
+
+def run(minutes:float=60., seeks:int=200)->dict:
+    "Median time of a seek, ms; share of seeks whose cursor and picture are within a frame; memory, MiB."
+    helpers = HERE.parent.parent/"tests"/"browser"
+    if not (helpers/"lab.py").exists(): raise ValueError("benchmarks/player.py needs a checkout: it drives chromium as tests/browser does")
+    sys.path.insert(0, str(helpers))
+    from lab import open_chromium
+    with open_chromium() as browser: return measure_in(browser, minutes, seeks)
 
 
 if __name__ == "__main__": print(json.dumps(run(), indent=1))

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
     "apps.explore": ["AU_NAMES", "AUStudio", "affect_of_aus", "compound_table", "emotion_scores", "explore_clip",
                      "explore_map"],
     "apps.va_map": ["AffectMap"],
-    "apps.au_face": ["AUFace", "au_face"],
+    "apps.au_drawing": ["AUFace", "au_face"],
     "apps.run": ["load_preset", "run_book"],
     "apps.grid": ["load_grid", "run_grid"],
     "apps.runs": ["find_runs", "write_index"],

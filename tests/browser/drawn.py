@@ -15,8 +15,10 @@ LOST = (60, 75) # frames in which the right face is lost
 AUS = (1, 4, 6, 12, 25)
 
 
-def draw_clip(folder:Path, name:str="talk", seconds:float=6., fps:float=25.)->Path:
-    "<name>.mp4 with two people and their voices; <name>.csv and faces/<name>.arrow in predicted/; <name>.labels.csv of the left one."
+def draw_clip(folder:Path, name:str="talk", seconds:float=6., fps:float=25., gap:float=0.)->Path:
+    """<name>.mp4 with two people and their voices; <name>.csv and faces/<name>.arrow in predicted/; <name>.labels.csv of the left one.
+
+    `gap`: seconds without a new frame in the middle, as phones write them."""
     people = (Person(name, "S001", 3, 11), Person(f"{name}_right", "S002", 8, 12))
     plan = VideoPlan("drawn", name, 1, "train", people, round(seconds*fps), fps, 480, 270, .1, 5)
     film, sound, rows = folder/f"{name}.mp4", sound_of(plan, RATE), []
@@ -25,9 +27,10 @@ def draw_clip(folder:Path, name:str="talk", seconds:float=6., fps:float=25.)->Pa
     with (FilmWriter(film, plan.width, plan.height, fps=fps, rate=RATE) as writer,
           FaceStoreWriter(folder/"predicted"/"faces"/f"{name}.arrow", name, about=about) as store):
         for frame, drawn in enumerate(draw_video(plan)):
-            writer.add(drawn.image)
+            time = frame/fps + gap*(frame >= plan.n_frames//2)
+            writer.add(drawn.image, time if gap else None)
             writer.add_sound(sound[writer.n_samples:round((frame + 1)/fps*RATE)])
-            for number, face in enumerate(drawn.faces): rows.append(store_face(store, frame, frame/fps, number, face))
+            for number, face in enumerate(drawn.faces): rows.append(store_face(store, frame, time, number, face))
     table = predicted(pd.DataFrame(rows), plan).assign(file=str(film))
     table.to_csv(folder/"predicted"/f"{name}.csv", index=False, float_format="%.4f")
     labels_of(plan).to_csv(folder/f"{name}.labels.csv", index=False)

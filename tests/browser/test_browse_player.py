@@ -177,3 +177,17 @@ def test_a_film_outside_of_the_server_is_lent_by_the_kernel(opened, clip, tmp_pa
     wait_for(notebook, "node.dataset.presented == '75'")
     assert notebook.page.evaluate("() => document.querySelector('.affect-player video').currentSrc").split("/")[2] != f"127.0.0.1:{lab.port}"
     notebook.check()
+
+
+@pytest.mark.full
+def test_a_film_whose_frames_are_not_even_keeps_its_cursor(opened, lab):
+    draw_clip(lab.folder, "phone", seconds=3., gap=.73)
+    notebook = opened("phone.ipynb", "predicted/phone.csv")
+    assert notebook.ask("print(len(player.times))") == f"{75*8}\n"
+    notebook.page.locator(".affect-player .timeline").focus()
+    for key, frame in (("End", 74), ("ArrowLeft", 73), ("Home", 0), ("ArrowRight", 1)):
+        notebook.page.keyboard.press(key)
+        wait_for(notebook, f"node.dataset.frame == '{frame}' && node.dataset.presented == '{frame}'")
+    notebook.ask("player.seek(1.6)")
+    wait_for(notebook, "node.dataset.frame == '36' && node.dataset.presented == '36'")
+    notebook.check()
