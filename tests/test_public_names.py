@@ -26,7 +26,7 @@ PROMISED = { # module -> names
     "analysis.exports": "export_predictions events_as_spans",
     "files.exchange": "read_spans write_elan read_elan write_boris read_boris write_bids_events read_bids_events write_bids_traces read_bids_traces",
     "apps.predict": "Predictor predict_files",
-    "apps.explore": "AUStudio",
+    "apps.explore": "AUStudio explore_clip explore_map",
     "train.precision": "choose_precision choose_device",
 }
 DOORS = { # room -> names

@@ -69,7 +69,7 @@ class _Crops:
     "Crop and landmarks of a person in a frame."
     def __init__(self, data:ClipData, face:int):
         self.path, self.n_read = data.store, 0
-        self.tracks = [number for number in data.tracked if data.people.root(number) == face]
+        self.tracks = [number for number in data.tracked if data.known_faces.root(number) == face]
 
     def at(self, frame:int)->tuple|None:
         "What `stored_face` finds; None where there is nothing."

@@ -136,7 +136,7 @@ PRESET_INTENSITY = 4. # of the prototypical AUs of an expression's button; obser
 def _slider(au):
     "The slider of one AU."
     return widgets.FloatSlider(min=0, max=5, step=.1, readout_format='.1f', description=f'AU{au}',
-                               description_tooltip=AU_NAMES[au], layout=_layout(230, height='24px'))
+                               tooltip=AU_NAMES[au], layout=_layout(230, height='24px'))
 
 def _layout(width, **more):
     "The layout of a widget that is `width` px wide."

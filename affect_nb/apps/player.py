@@ -56,7 +56,7 @@ def _about(data:ClipData)->dict:
 def _listed_faces(data:ClipData)->list[dict]:
     "The people to choose from, the one seen most first."
     share = lambda rows: f"{rows.seen.sum()/max(1, data.n_frames):.0%} of frames"
-    names, joined = data.people.names, set(data.people.merged.values())
+    names, joined = data.known_faces.names, set(data.known_faces.merged.values())
     return [dict(id=face, name=names.get(face, ""), share=share(rows), merged=face in joined)
             for face, rows in data.faces.items()]
 
@@ -196,9 +196,9 @@ _ANSWERS = dict(
         player.data, asked["face"], asked["start"], asked["stop"])),
     stream=_lend_film, lost=_go_to_lost,
     worst=lambda player, asked: _answer_jump(player, asked, *_next_worst(player.data, player._visited)),
-    name=lambda player, asked: (player.data.people.name(asked["face"], asked["name"]), _regrouped(player)),
-    merge=lambda player, asked: (player.data.people.merge(asked["face"], asked["into"]), _regrouped(player)),
-    part=lambda player, asked: (player.data.people.part(asked["face"]), _regrouped(player)))
+    name=lambda player, asked: (player.data.known_faces.name(asked["face"], asked["name"]), _regrouped(player)),
+    merge=lambda player, asked: (player.data.known_faces.merge(asked["face"], asked["into"]), _regrouped(player)),
+    part=lambda player, asked: (player.data.known_faces.part(asked["face"]), _regrouped(player)))
 
 # %% ../../nbs/70_apps/08_player.ipynb #ad9f68e1
 @patch

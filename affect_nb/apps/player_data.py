@@ -214,7 +214,7 @@ class ClipData:
     labels: FaceRows|None = None # of the face `labelled`
     labelled: int = -1       # the face that the labels are about, as it was followed
     store: Path|None = None  # of the faces: landmarks
-    people: KnownFaces = field(default_factory=KnownFaces)
+    known_faces: KnownFaces = field(default_factory=KnownFaces)
 
     @property
     def n_frames(self)->int: return len(self.times)
@@ -229,7 +229,7 @@ class ClipData:
         "The people of the clip."
         people = {}
         for face, rows in self.tracked.items():
-            root = self.people.root(face)
+            root = self.known_faces.root(face)
             people[root] = people[root].with_rows_of(rows) if root in people else rows
         return dict(sorted(people.items(), key=lambda item: (-int(item[1].seen.sum()), item[0])))
 
@@ -238,7 +238,7 @@ class ClipData:
         self.__dict__.pop("faces", None)
 
     @property
-    def label_face(self)->int: return self.people.root(self.labelled) # the person whom the labels are about
+    def label_face(self)->int: return self.known_faces.root(self.labelled) # the person whom the labels are about
     @cached_property
     def outputs(self)->list[str]: return list(next(iter(self.tracked.values())).columns) if self.tracked else []
     @property
@@ -251,7 +251,8 @@ class ClipData:
         return int(np.clip(np.searchsorted(self.times, time + 1e-6, "right") - 1, 0, max(0, self.n_frames - 1)))
 
     def __repr__(self):
-        faces = ", ".join(self.people.names.get(face, f"face {face}") for face in list(self.faces)[:5]) or "no faces"
+        names = self.known_faces.names
+        faces = ", ".join(names.get(face, f"face {face}") for face in list(self.faces)[:5]) or "no faces"
         return f"ClipData({self.title!r}, {self.n_frames} frames, {self.duration:.1f} s, {faces})"
 
 # %% ../../nbs/70_apps/07_player_data.ipynb #829fdd7c
@@ -342,8 +343,8 @@ def clip_overlays(
     "What is drawn over frames start ... stop-1: a row for each face in each frame."
     store = FaceStore.open(data.store) if data.store else None
     parts, taken = [], set()
-    for face in sorted(data.tracked, key=lambda face: (face in data.people.merged, face)): # the root's row counts
-        rows, root = data.tracked[face], data.people.root(face)
+    for face in sorted(data.tracked, key=lambda face: (face in data.known_faces.merged, face)): # the root's row counts
+        rows, root = data.tracked[face], data.known_faces.root(face)
         inside = rows.slice(start, stop)
         kept = [place for place in range(inside.start, inside.stop)
                 if rows.seen[place] and (root, int(rows.frames[place])) not in taken]

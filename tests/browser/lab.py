@@ -140,6 +140,6 @@ def open_chromium(*arguments:str):
     "A headless chromium of this machine."
     from playwright.sync_api import sync_playwright
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE*1000, args=["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required", *arguments])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE*1000, args=["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required", *arguments])
         try: yield browser
         finally: browser.close()
