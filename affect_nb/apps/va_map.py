@@ -67,7 +67,7 @@ def _scatter(points, height):
     try: import jscatter
     except ImportError: raise ValueError("the map needs jupyter-scatter: pip install 'affect_nb[map]'") from None
     scatter = jscatter.Scatter("valence", "arousal", data=points[list(VA_COLUMNS)], x_scale=(-1, 1), y_scale=(-1, 1),
-                               height=height)
+                               width=height, height=height)
     scatter.opacity(by="density")
     scatter.axes(True, grid=True, labels=True)
     return scatter
@@ -115,6 +115,7 @@ class AffectMap:
         self.selected = self.points.iloc[rows]
         listed = self.points.iloc[_spread(rows, _LISTED)]
         self.list.options = [(_title(row), place) for place, row in listed.iterrows()]
+        self.list.index = 0 if len(listed) else None
         self.open.disabled = not len(rows)
         self.count.value = f"{len(rows)} of {len(self.points)} frames are selected"
         self.faces.children = [_picture(crop) for crop in self._crops(_spread(rows, _FACES))]

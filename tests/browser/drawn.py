@@ -1,6 +1,7 @@
 """A drawn film with sound and everything that the player shows of it: faces, predictions, labels."""
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 
@@ -30,21 +31,21 @@ def draw_clip(folder:Path, name:str="talk", seconds:float=6., fps:float=25., gap
             time = frame/fps + gap*(frame >= plan.n_frames//2)
             writer.add(drawn.image, time if gap else None)
             writer.add_sound(sound[writer.n_samples:round((frame + 1)/fps*RATE)])
-            for number, face in enumerate(drawn.faces): rows.append(store_face(store, frame, time, number, face))
+            for number, face in enumerate(drawn.faces): rows.append(store_face(store, frame, time, number, face, drawn.image))
     table = predicted(pd.DataFrame(rows), plan).assign(file=str(film))
     table.to_csv(folder/"predicted"/f"{name}.csv", index=False, float_format="%.4f")
     labels_of(plan).to_csv(folder/f"{name}.labels.csv", index=False)
     return film
 
 
-def store_face(store, frame, time, number, face)->dict:
+def store_face(store, frame, time, number, face, image)->dict:
     "Keep a face, or that it was lost; its row of the table."
     place = dict(frame=frame, time_s=time, face_id=number)
     if number and LOST[0] <= frame < LOST[1]:
         store.add(frame, time, number, "lost")
         return place | dict(status="lost")
     matrix = estimate_transform(five_points(face.landmarks))
-    store.add(frame, time, number, "ok", np.zeros((96, 96, 3), np.uint8), box=face.box, landmarks=face.landmarks,
+    store.add(frame, time, number, "ok", cv2.warpAffine(image, matrix, (96, 96)), box=face.box, landmarks=face.landmarks,
               crop_landmarks=face.landmarks @ matrix[:, :2].T + matrix[:, 2])
     return place | dict(status="ok", **dict(zip(("box_x1_px", "box_y1_px", "box_x2_px", "box_y2_px"), face.box.tolist())))
 
