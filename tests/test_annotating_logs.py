@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from affect_nb.apps.annotation_log import MOST_GAP, AnnotatedFilm, AnnotationLog, fill_labels, log_table
 from affect_nb.apps.annotation_tables import annotator_tables, collect_annotations, export_annotations
 from affect_nb.apps.live import LivePredictor
-from affect_nb.apps.stream import FilmStream, film_url
+from affect_nb.apps.film_stream import FilmStream, film_url
 from affect_nb.databases.base import open_database
 from affect_nb.files.film import write_film
 from affect_nb.synth.faces import Identity, Scene, render_face
@@ -116,7 +116,7 @@ def test_partial_labels_come_back_from_both_layouts(tmp_path):
 def test_a_film_is_streamed_to_one_token_alone(tmp_path):
     write_film(tmp_path/"talk.mp4", [np.zeros((48, 64, 3), np.uint8)]*5)
     with FilmStream(tmp_path/"talk.mp4") as one, FilmStream(tmp_path/"talk.mp4") as other:
-        assert one.address != other.address and one.url.startswith("http://127.0.0.1:")
+        assert one.url != other.url and one.url.startswith("http://127.0.0.1:")
     with pytest.raises(ValueError, match="no such file"): film_url(tmp_path/"none.mp4")
 
 

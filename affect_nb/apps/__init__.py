@@ -4,7 +4,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
     "apps.predictor": ["Predictor"],
     "apps.predict": ["predict_files"],
-    "apps.explore": ["AU_NAMES", "AUStudio", "emotion_scores"],
+    "apps.player": ["ClipPlayer"],
+    "apps.explore": ["AU_NAMES", "AUStudio", "affect_of_aus", "compound_table", "emotion_scores", "explore_clip",
+                     "explore_map"],
+    "apps.va_map": ["AffectMap"],
+    "apps.au_drawing": ["AUFace", "au_face"],
     "apps.annotation_tables": ["agreement_view", "annotator_tables", "collect_annotations", "export_annotations"],
     "apps.run": ["load_preset", "run_book"],
     "apps.grid": ["load_grid", "run_grid"],

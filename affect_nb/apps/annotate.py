@@ -17,7 +17,7 @@ import affect_nb
 from .annotation_log import (AnnotatedFilm, AnnotationLog, checked_entry, covered_spans, file_name,
                                            log_table, resume_time, task_columns)
 from .explore import AU_NAMES
-from .stream import film_url
+from .film_stream import film_url
 from ..core.labels import AUS8, EXPRESSIONS
 from ..databases.base import Clip
 from ..preprocess.sources import list_sources

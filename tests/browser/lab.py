@@ -18,7 +18,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 CHROMIUM = os.environ.get("AFFECT_NB_CHROMIUM", "/usr/bin/chromium")
-PATIENCE = 600 # s that anything may take on a busy machine; no test asserts a time
+PATIENCE = int(os.environ.get("AFFECT_NB_PATIENCE", 600)) # s that anything may take on a busy machine; no test asserts a time
 HARMLESS = ( # what JupyterLab itself writes to the console
     "api/workspaces", "Failed to load resource: the server responded with a status of 404", "ResizeObserver loop", "/lsp/", "favicon")
 SETTINGS = { # no news from the network; light or dark as the browser asks for
@@ -140,6 +140,6 @@ def open_chromium(*arguments:str):
     "A headless chromium of this machine."
     from playwright.sync_api import sync_playwright
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE*1000, args=["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required", *arguments])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE*1000, args=["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required", *arguments])
         try: yield browser
         finally: browser.close()
