@@ -138,7 +138,7 @@ def covered(seed: int, share: float) -> tuple:
 AXES = { # what changes -> its values, and the picture and the true box of a seed at one of them
     "light, share": ((1., .5, .25, .12, .06, .03), darkened),
     "roll, degrees": ((0, 15, 30, 45, 60, 90, 135, 180), rolled),
-    "yaw, degrees": ((0, 10, 20, 30, 40, 50), lambda seed, degrees: drawn(seed, yaw=degrees)), # what `Pose` can turn to
+    "yaw, degrees": ((0, 5, 10, 15, 20, 25), lambda seed, degrees: drawn(seed, yaw=degrees)), # what `Pose` can turn to
     "blur, px of 160": ((0, 1, 2, 4, 8, 12), lambda seed, spread: drawn(seed, blur=spread)),
     "hairline to chin, px": ((320, 160, 80, 40, 28, 20, 14, 10), lambda seed, height: drawn(seed, height=height)),
     "hidden from below, share": ((0, .2, .4, .6, .8), covered),

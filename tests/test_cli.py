@@ -288,7 +288,7 @@ def test_preprocess_without_a_face(media, tmp_path):
 
 
 def test_preprocess_of_a_real_film_without_a_face(real, tmp_path):
-    affect("preprocess", real/"videos"/"no_face.mp4", tmp_path).does("0.0% with a face")
+    affect("preprocess", real/"videos"/"no_face.mp4", tmp_path, "--detector", "dlib_hog").does("0.0% with a face")
 
 
 @pytest.mark.parametrize("name", ["four.png", "grey.png", "deep.png"])
@@ -319,7 +319,7 @@ def test_preprocess_of_bad_clips_alone(media, tmp_path):
 
 
 def test_preprocess_refuses_options(media, tmp_path, model):
-    affect("preprocess", media/"good.mp4", tmp_path, "--detector", "magic").refuses("'magic'", "dlib_hog, dlib_mmod, opencv_haar, ssh:<file>, yunet:<file>")
+    affect("preprocess", media/"good.mp4", tmp_path, "--detector", "magic").refuses("'magic'", "dlib_hog, dlib_mmod, opencv_haar, ssh:<file>, ssh_small, yunet:<file>")
     affect("preprocess", media/"good.mp4", tmp_path, "--detector", "yunet:nowhere.onnx").refuses("yunet:", "nowhere.onnx", "no such file")
     affect("preprocess", media/"good.mp4", tmp_path, "--transform", "twist").refuses("'twist'", "affine, similarity")
     affect("preprocess", media/"good.mp4", model).refuses("is a file", code=2)
@@ -724,7 +724,7 @@ def altered(model, path, **changes):
 
 
 def test_predict_refuses_models(model, tmp_path, refuses_model):
-    refuses_model(tmp_path/"none.json", "none.json: no such model card", "make demo", "--model")
+    refuses_model(tmp_path/"none.json", "none.json: no such model card", "facebehaviornet-small", "--model")
     refuses_model(model.parent, "is a folder", "cards in it: small.json")
     refuses_model(altered(model, tmp_path/"new.json", architecture="affwildnet_resnet99"), "'affwildnet_resnet99'", "affwildnet_vgg")
     refuses_model(altered(model, tmp_path/"wide.json", width=.25), "wide.safetensors does not fit 'affwildnet_vgg'", "it must be")

@@ -518,9 +518,17 @@ def test_benchmark_on_drawn_faces(monkeypatch):
     assert figures["time at 640x480, one thread"][0]["ratio"] == 1 and figures["ratios are to"] == "dlib_hog"
 
 
+@pytest.mark.parametrize("axis", detectors.AXES)
+def test_benchmark_can_draw_all_that_it_asks_for(axis):
+    values, draw = detectors.AXES[axis]
+    for value in values[:1] + values[-1:]:
+        image, box = draw(1, value)
+        assert image.shape == (480, 640, 3) and box.shape == (4,) and (box[2:] > box[:2]).all()
+
+
 def test_benchmark_is_found_and_names_its_detectors():
     assert "detectors" in list_benchmarks()
     assert {"detectors", "wider", "split", "count"} <= set(script_options(ROOT/"benchmarks"/"detectors.py"))
-    assert detectors.detectors_named() == ["dlib_hog", "opencv_haar"] and detectors.detectors_named("a yunet:b") == ["a", "yunet:b"]
+    assert detectors.detectors_named() == ["dlib_hog", "opencv_haar", "ssh_small"] and detectors.detectors_named("a yunet:b") == ["a", "yunet:b"]
     assert detectors.titled("yunet:/far/away/net.onnx") == "yunet:net.onnx" and detectors.titled("dlib_hog") == "dlib_hog"
     with pytest.raises(ValueError, match="no detector is called 'magic'"): detectors.run("magic")

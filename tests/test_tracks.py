@@ -112,7 +112,8 @@ def test_nobody_in_a_crowd_takes_the_number_of_another(real, reidentify):
     for frame, (_, faces) in enumerate(Settings(reidentify=reidentify).tracker(False).follow(VideoReader(real/"videos"/"street_crowd.mp4"))):
         for at, x, y, person in moments:
             if at != frame: continue
-            here = [face.face_id for face in faces if face.status != "lost" and (face.box[:2] < (x, y)).all() and (face.box[2:] > (x, y)).all()]
+            here = [face for face in faces if face.status != "lost" and (face.box[:2] < (x, y)).all() and (face.box[2:] > (x, y)).all()]
+            here = [face.face_id for face in here if face.status == "ok" or len(here) == 1] # a corner of a box that fits badly is nobody's face
             taken += len(here)
             numbers.setdefault(person, set()).update(here)
     assert taken == len(moments) == 21

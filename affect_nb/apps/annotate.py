@@ -92,8 +92,7 @@ class AnnotationPad(anywidget.AnyWidget):
         "This annotator's labels of a clip so far, see `annotation_table`."
         return log_table(self.logs[self.film["clip"] if clip is None else clip])
 
-    def __repr__(self):
-        return f"AnnotationPad({len(self.films)} films, {self.task['name']} by {self.annotator})"
+    def __repr__(self): return f"AnnotationPad({len(self.films)} films, {self.task['name']} by {self.annotator})"
 
     def _received(self, widget, content, buffers):
         kind = content.get("type") if isinstance(content, dict) else None
@@ -147,6 +146,8 @@ def _films_of(clips)->dict: # name -> path
         if absent: raise ValueError(f"clip {absent[0]!r} of {given[0].database} has no film here")
         return {clip.name: clip.video for clip in given}
     sources = list_sources(clips)
+    missing = [source.path for source in sources if not Path(source.path).exists()]
+    if missing: raise ValueError(f"{missing[0]}: no such file; a film, a folder or a list of them is expected")
     still = [source.name for source in sources if source.still or source.frames]
     if still: warnings.warn(f"{len(still)} pictures are left out, which have no time: {', '.join(still[:3])}")
     return {source.name: source.path for source in sources if source.name not in still}

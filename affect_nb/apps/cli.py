@@ -143,7 +143,7 @@ _Overwrite = Annotated[bool, typer.Option(
     "--overwrite", help="Replace what was made of another source of the same name; without, a longer name is used.")]
 
 _Detector = Annotated[Optional[str], typer.Option(
-    help="dlib_hog, dlib_mmod, opencv_haar, ssh:<file> or yunet:<file>; none: dlib_hog.")]
+    help="ssh_small, dlib_hog, dlib_mmod, opencv_haar, ssh:<file> or yunet:<file>; none: ssh_small.")]
 _Reidentify = Annotated[bool, typer.Option(
     "--reidentify", help="Of films: a face that comes back after it was lost, or after a scene cut, gets its face_id "
                          "again, by what it looks like; without, it is a new face.")]
@@ -519,16 +519,17 @@ def _report_stages(cards:dict[str, Path]):
 # %% ../../nbs/70_apps/40_cli.ipynb #c348879b
 def _model_card(path:Path|None)->Path:
     "The network that is meant, the default one without a path; a `ValueError` where none can be meant."
+    from affect_nb.files.home import default_network, named_network
     if path is None:
-        from affect_nb.files.home import default_network
         path = default_network()
         print(f"network: {path}", file=sys.stderr)
+    path = named_network(path)
     if path.is_dir():
         inside = ", ".join(sorted(card.name for card in path.glob("*.json"))) or "none"
         raise ValueError(f"{path} is a folder; --model is the JSON card of one network, cards in it: {inside}")
     if not path.exists() and not path.with_name(f"{path.name}.json").exists():
-        raise ValueError(f"{path}: no such model card. Run `affect_nb run demo` (or `make demo`) to train one, "
-                         "or name yours with --model")
+        raise ValueError(f"{path}: no such model card. --model is the JSON card beside a network's weights, an .onnx, "
+                         "or the name of an installed network, such as facebehaviornet-small")
     return path
 
 # %% ../../nbs/70_apps/40_cli.ipynb #bb429c8f
@@ -541,8 +542,8 @@ def _helper_for(video:str, crops:bool):
     return Helper("affect_nb.preprocess.pipeline:get_ready")
 
 _Model = Annotated[Optional[Path], typer.Option(
-    help="The JSON card beside a network's weights; none: that of AFFECT_NB_MODEL, or of a demo run here, in the "
-         "checkout or in your data folder.")]
+    help="The JSON card beside a network's weights, an .onnx, or an installed network's name; none: that of "
+         "AFFECT_NB_MODEL, or one in your data folder, or the installed facebehaviornet-small.")]
 _Windows = Annotated[Optional[Literal["overlap", "carry", "paper"]], typer.Option(
     help="overlap (the default): windows of a face overlap and are cross-faded; carry: the hidden state goes on "
          "from one to the next; paper: each starts anew, as in training.")]

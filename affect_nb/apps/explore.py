@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AU_NAMES', 'STUDIO_TABLES', 'PRESET_INTENSITY', 'emotion_scores', 'score_table', 'au_intensity', 'au_probability',
-           'affect_of_aus', 'compound_table', 'AUStudio', 'explore_clip', 'explore_map']
+           'affect_of_aus', 'compound_table', 'AUStudio']
 
 # %% ../../nbs/70_apps/10_explore.ipynb #aeb1079c
 from io import BytesIO
@@ -26,9 +26,6 @@ from ..core.relatedness import AFFWILD2, COGNITIVE, Relatedness, implied_va, rea
 from ..synth.action_units import DRAWN_AUS, au_vector, expression_aus
 from ..synth.episodes import ACTIVE_FROM
 from ..synth.faces import Identity, Scene, render_face
-
-# %% ../../nbs/70_apps/10_explore.ipynb #d84a058b
-_all_ = ['explore_clip', 'explore_map'] # of notebooks before this, for those who look here for what one looks at
 
 # %% ../../nbs/70_apps/10_explore.ipynb #be9041b9
 AU_NAMES = {

@@ -10,6 +10,7 @@ __all__ = ['Columns', 'decimated', 'most_frequent', 'FaceRows', 'KnownFaces', 'd
 # %% ../../nbs/70_apps/07_player_data.ipynb #2ba419bd
 import json
 import os
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -252,7 +253,7 @@ class ClipData:
 
     def __repr__(self):
         names = self.known_faces.names
-        faces = ", ".join(names.get(face, f"face {face}") for face in list(self.faces)[:5]) or "no faces"
+        faces = ", ".join(names.get(face, f"face {face}") for face in list(self.faces)[:5]) or ("no faces" if self.tracked else "no predictions found")
         return f"ClipData({self.title!r}, {self.n_frames} frames, {self.duration:.1f} s, {faces})"
 
 # %% ../../nbs/70_apps/07_player_data.ipynb #829fdd7c
@@ -595,6 +596,8 @@ def open_clip_data(
     path = parts.complete(parts.film.stem if parts.film else "")
     table = _table_of(parts, path)
     if parts.film is None: parts.film = _film_in(table, parts.store)
+    if table is None and parts.store is None:
+        warnings.warn(f"{parts.film}: no predictions beside it or in runs/predict; `affect_nb predict` makes them")
     beside, table = _label_part(table) if table is not None else (None, None)
     if parts.labels is None: parts.labels = beside
     reader = open_clip(parts.film) if parts.film else None

@@ -26,7 +26,7 @@ from ..data.sequences import choose_face, stores_by_clip
 from ..data.store import overview
 from ..databases.base import Database
 from ..files.atomic import Skipped
-from ..files.home import default_network
+from ..files.home import default_network, named_network
 from ..files.switches import check_switches
 from ..models.inputs import sees
 from ..models.outputs import tasks_of
@@ -59,14 +59,14 @@ class Predictor(WindowNetwork):
 
     @classmethod
     def load(cls,
-        path:str|os.PathLike|None=None, # the card (.json), the weights beside it, or an .onnx; None: see `default_network`
+        path:str|os.PathLike|None=None, # the card (.json), the weights beside it, an .onnx, or an installed network's name; None: see `default_network`
         device:str|None=None,  # 'cpu', 'cuda'; a missing one is an error
         precision:str="auto",  # 'auto' (by the processor), 'float32' or 'bfloat16'
         *, runtime:str="torch",# of RUNTIMES; an .onnx is always run by onnxruntime
         **options,             # batch, windows, carry, postprocess, sound, sound_face
     )->"Predictor":
         "A predictor from a checkpoint, or from an ONNX file of `export_onnx`."
-        if path is None: path = default_network()
+        path = default_network() if path is None else named_network(path)
         model, card, device, precision = _load_network(path, device, precision, runtime)
         options = {"length": _sequence_length(card), **options, "precision": precision}
         return cls(model, card, device, path=Path(path), **options)

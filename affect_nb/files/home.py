@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODEL_VARIABLE', 'DEFAULT_WEIGHTS', 'home', 'find_file', 'shipped_weights', 'user_folder', 'network_places',
-           'default_network']
+           'default_network', 'named_network']
 
 # %% ../../nbs/05_files/20_home.ipynb #4269fdca
 import os
@@ -65,3 +65,12 @@ def default_network()->Path: # of its card
     looked = "".join(f"\n  {path} ({words})" for words, path in places.items())
     raise ValueError(f"no network is named, and there is none at:{looked}\nInstall affect_nb whole, "
                      f"name yours by --model (`Predictor.load(path)`), or set {MODEL_VARIABLE}")
+
+# %% ../../nbs/05_files/20_home.ipynb #d032997a
+def named_network(
+    name:str|os.PathLike, # of an installed network, or a path
+)->Path:                  # of its card; any other path as it is
+    "An installed network is meant by its name alone, from any folder, unless a file has that name."
+    card = shipped_weights()/f"{os.fspath(name)}.json"
+    bare = os.path.basename(os.fspath(name)) == os.fspath(name)
+    return card if bare and card.is_file() and not Path(name).exists() else Path(name)

@@ -199,8 +199,8 @@ def _spelled(name:str)->str:
     argument = _DETECTORS[name].argument
     return name if argument is None else f"{name}:<{argument}>"
 
-DEFAULT_DETECTOR = "dlib_hog"
-EARLIER_DEFAULTS = () # stores that these have made are not made again where no detector is asked for
+DEFAULT_DETECTOR = "ssh_small"
+EARLIER_DEFAULTS = ("dlib_hog",) # stores that these have made are not made again where no detector is asked for
 
 def list_detectors()->list[str]:
     "The names of all detectors; where one ends in `:<file>`, the path of a file takes the place of `<file>`."
@@ -352,3 +352,4 @@ class YuNet(Detector):
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #2099f39b
 announce_detector("ssh", "affect_nb.preprocess.ssh_detector", argument="file")
+announce_detector("ssh_small", "affect_nb.preprocess.ssh_detector")

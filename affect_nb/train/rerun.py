@@ -61,6 +61,7 @@ _JOBS = {'train_database': 'affect_nb.train.jobs_database', 'train_joint': 'affe
 def _read_record(path):
     "A record that can be made once more, else a `ValueError`."
     path = Path(path)/RECORD if Path(path).is_dir() else Path(path)
+    if not path.is_file(): raise ValueError(f"{path}: no such file; a record of a training is wanted, such as runs/train/record.json")
     record = read_json(path)
     if not isinstance(record, dict) or not {'job', 'arguments', 'weights'} <= set(record):
         raise ValueError(f"{path} is no record of a training: "
