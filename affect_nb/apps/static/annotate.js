@@ -247,8 +247,9 @@ class Pad {
     this.recording = !this.recording;
     this.recordButton.setAttribute("aria-pressed", String(this.recording));
     this.recordButton.textContent = this.recording ? "Recording" : "Record";
-    if (!this.recording) this.endTake();
-    else if (this.video.paused) this.play();
+    if (!this.recording) return this.endTake();
+    if (!this.video.seeking) this.sample(this.time); // from the frame that is shown: the next to be told of may be a later one
+    if (this.video.paused) this.play();
   }
 
   jump(time) {
@@ -259,7 +260,8 @@ class Pad {
   step(frames) {
     this.halt();
     const film = this.model.get("film"); // half a frame in, so that rounding shows no neighbour
-    this.jump((Math.round(this.time/film.step) + frames + .5)*film.step);
+    const from = this.video.seeking ? Math.floor(this.video.currentTime/film.step) : Math.round(this.time/film.step); // keys pressed quickly add up
+    this.jump((from + frames + .5)*film.step);
   }
 
   // what is noted
