@@ -6,18 +6,15 @@
 __all__ = ['AU_PLACES', 'au_places', 'au_heat', 'over_crop', 'AUFace', 'au_face']
 
 # %% ../../nbs/70_apps/11_au_drawing.ipynb #61efac64
-from io import BytesIO
-
 import cv2
 import ipywidgets as widgets
 import numpy as np
 from fastcore.basics import patch
-from PIL import Image
 
 from ..analysis.columns import predicted_aus
 from .explore import AU_NAMES, au_intensity
 from .player_data import ClipData, open_clip_data, stored_face
-from ..preprocess.face_store import CROP_SIZE, FaceStore
+from ..preprocess.face_store import CROP_SIZE, FaceStore, encode_crop
 from ..preprocess.pose import head_pose
 from ..synth.action_units import DRAWN_AUS
 from ..synth.faces import Identity, Pose, Scene, render_face
@@ -87,12 +84,6 @@ def _pose_like(landmarks:np.ndarray|None, size:int)->Pose:
     return Pose(x=size*.5, y=size*.525, height=size*.66, **turned)
 
 # %% ../../nbs/70_apps/11_au_drawing.ipynb #3e675e39
-def _jpeg(image):
-    "The bytes of an (H, W, 3) uint8 image."
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()
-
 def _au_text(probabilities):
     "The active AUs with their names, the most probable first; names are ours, so that nothing foreign enters the page."
     active = sorted(((value, au) for au, value in probabilities.items() if value >= .5), reverse=True)
@@ -142,7 +133,7 @@ class AUFace:
         self.drawn_image = self._drawn(found and found[2]) if self.probabilities else None
         nothing = np.full((self.size, self.size, 3), 60, np.uint8)
         for picture, image in ((self.real, self.real_image), (self.drawn, self.drawn_image)):
-            picture.value = _jpeg(nothing if image is None else image)
+            picture.value = encode_crop(nothing if image is None else image, quality=88)
         self.text.value = _au_text(self.probabilities) if self.probabilities else "no prediction in this frame"
         if self.slider.value != frame: self.slider.value = frame
 

@@ -679,8 +679,7 @@ def export_model(
                        "than .01 of the concordance on drawn faces.")] = False,
 ):
     "Write a network for other people's programs; batch and length are free, and the file describes itself."
-    from affect_nb.models.shipped import list_weights, weights_path
-    path = weights_path(network) if network in list_weights() else _model_card(Path(network))
+    path = _model_card(Path(network))
     if out.suffix not in (".onnx", ".pt2") or int8 and out.suffix != ".onnx":
         raise ValueError(f"{out} should end in .onnx{'' if int8 else ' or .pt2'}")
     if out.suffix == ".pt2":

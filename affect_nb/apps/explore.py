@@ -7,14 +7,11 @@ __all__ = ['AU_NAMES', 'STUDIO_TABLES', 'PRESET_INTENSITY', 'emotion_scores', 's
            'affect_of_aus', 'compound_table', 'AUStudio']
 
 # %% ../../nbs/70_apps/10_explore.ipynb #aeb1079c
-from io import BytesIO
-
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
 from fastcore.basics import patch
-from PIL import Image
 
 from ..analysis.compound import classes_of, compound_scores
 from .player import explore_clip
@@ -23,6 +20,7 @@ from ..core.colours import EXPRESSION_COLOURS
 from ..core.coupling import soft_co_annotation
 from ..core.labels import EXPRESSIONS, AffectOutput
 from ..core.relatedness import AFFWILD2, COGNITIVE, Relatedness, implied_va, read_relatedness
+from ..preprocess.face_store import encode_crop
 from ..synth.action_units import DRAWN_AUS, au_vector, expression_aus
 from ..synth.episodes import ACTIVE_FROM
 from ..synth.faces import Identity, Scene, render_face
@@ -139,12 +137,6 @@ def _layout(width, **more):
     "The layout of a widget that is `width` px wide."
     return widgets.Layout(width=f'{width}px', **more)
 
-def _jpeg(image):
-    "The bytes of an (H, W, 3) uint8 image."
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, 'JPEG', quality=90)
-    return buffer.getvalue()
-
 def _check_seed(seed):
     "The seed of a person, or a `ValueError`."
     if not (isinstance(seed, (int, np.integer)) and 0 <= seed <= 9999):
@@ -202,7 +194,7 @@ class AUStudio:
         drawn = render_face(self.aus, Identity.draw(self.seed.value), scene=self._scene, size=self.size)
         self.image, self.landmarks, self.scores = drawn.image, drawn.landmarks, score_table(self.aus)
         self.va, self.compounds = tuple(affect_of_aus(self.aus).va.tolist()), compound_table(self.aus)
-        self.picture.value, self.bars.value = _jpeg(self.image), _bars_html(self.scores)
+        self.picture.value, self.bars.value = encode_crop(self.image, quality=90), _bars_html(self.scores)
         self.reading.value = _reading_html(self.va, self.compounds)
 
 # %% ../../nbs/70_apps/10_explore.ipynb #96dc7fc5

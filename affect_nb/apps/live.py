@@ -26,7 +26,6 @@ from .windows import WindowBatch
 from ..core.labels import EXPRESSIONS
 from ..data.sequences import scale_landmarks
 from ..files.home import DEFAULT_WEIGHTS
-from ..models.shipped import list_weights, weights_path
 from ..preprocess.align import align_face
 from ..preprocess.detect import Detector
 from ..preprocess.track import FaceTracker
@@ -36,8 +35,7 @@ def live_network(
     model="facebehaviornet-small", # of `list_weights()`, a checkpoint, or a `Predictor`
 )->Predictor:
     "A network that predicts picture after picture; a `ValueError` for one that needs later frames, or sound."
-    if not isinstance(model, Predictor):
-        model = Predictor.load(weights_path(model) if model in list_weights() else model)
+    if not isinstance(model, Predictor): model = Predictor.load(model)
     if model.hears: raise ValueError("the network reads sound, and pictures alone are sent; allowed are those of faces")
     if model.needed_windows == "paper": return replace(model, length=1)
     if not hasattr(model.model, "continued"):

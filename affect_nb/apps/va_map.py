@@ -7,20 +7,18 @@ __all__ = ['map_points', 'AffectMap', 'explore_map']
 
 # %% ../../nbs/70_apps/09_va_map.ipynb #27edf8af
 import html
-from io import BytesIO
 from pathlib import Path
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 from fastcore.basics import patch
-from PIL import Image
 
 from ..analysis.columns import VA_COLUMNS
 from .player import ClipPlayer, explore_clip
 from .player_data import read_predictions, stored_face
 from ..databases.base import Database
-from ..preprocess.face_store import FaceStore
+from ..preprocess.face_store import FaceStore, encode_crop
 
 # %% ../../nbs/70_apps/09_va_map.ipynb #f79e2ca8
 _PLACES = ("clip", "file", "frame", "time", "face_id", "table")
@@ -74,9 +72,7 @@ def _scatter(points, height):
 
 def _picture(crop):
     "A face as a widget."
-    buffer = BytesIO()
-    Image.fromarray(crop).save(buffer, "JPEG", quality=90)
-    return widgets.Image(value=buffer.getvalue(), format="jpeg", width=72, height=72)
+    return widgets.Image(value=encode_crop(crop, quality=90), format="jpeg", width=72, height=72)
 
 # %% ../../nbs/70_apps/09_va_map.ipynb #49426bac
 class AffectMap:

@@ -14,8 +14,6 @@ from ..files.home import shipped_weights
 from .backbones import VGG16
 from .inputs import LUMA
 from .weights import load_checkpoint, read_card
-from ..preprocess.ssh import SSH
-from ..preprocess.ssh_detector import load_ssh
 
 # %% ../../nbs/40_models/85_shipped.ipynb #9cd11f7e
 def list_weights()->list[str]:
@@ -33,6 +31,7 @@ def load_pretrained(
     name:str='facebehaviornet-small', # one of `list_weights()`
 )->nn.Module:                         # ready to predict, with its `Card` as `.card`
     "A network that has seen real faces; one that finds faces is a `preprocess.ssh.SSH`."
+    from affect_nb.preprocess.ssh_detector import SSH, load_ssh # here, as OpenCV and dlib come with it
     path = weights_path(name)
     card = read_card(path)
     model = load_ssh(path) if card.architecture == SSH.architecture else load_checkpoint(path)[0]

@@ -31,7 +31,7 @@ CROP_SIZE = 96 # px, the paper's
 
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #87461527
 def encode_crop(
-    crop:np.ndarray,      # (96, 96, 3) uint8 RGB
+    crop:np.ndarray,      # (H, W, 3) uint8 RGB; of a store (96, 96, 3)
     encoding:str="jpeg",  # 'jpeg' or 'raw'
     quality:int=95,       # of the JPEG, 1-100
 )->bytes:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..files.atomic import read_json
 from ..files.home import shipped_weights
-from .detect import (WIDER_SQUARE, Detections, Detector, load_once, three_channels, box_overlap,
-                                         register_detector)
+from .detect import (WIDER_SQUARE, Detections, Detector, box_areas, box_overlap, load_once, register_detector,
+                                         shared_areas, three_channels)
 from .ssh import SSH, anchors_of, network_input
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #72f529d9
@@ -63,9 +63,8 @@ def whole_faces(
     most:float=.8,     # share of a box that lies inside of a surer, larger one
 )->np.ndarray:         # (n,) bool
     "Which boxes are not parts of a larger face."
-    sides = (np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(boxes[:, None, :2], boxes[:, :2])).clip(0)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    inside = sides.prod(-1) > most*areas[:, None]
+    areas = box_areas(boxes)
+    inside = shared_areas(boxes, boxes) > most*areas[:, None]
     return ~(inside & (areas[:, None] < areas) & (scores[:, None] < scores)).any(1)
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #4e7bbe6c

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from .cuts import CUT, CutDetector
-from .detect import Detector, Detections, box_overlap, create_detector, dlib_squares, face_prob
+from .detect import Detector, Detections, box_areas, box_overlap, create_detector, dlib_squares, face_prob, shared_areas
 from .landmarks import Landmarks68, fit_face, fit_spread, landmark_error, refine_landmarks
 from .recognition import SAME_PERSON, FaceGallery, FaceRecogniser
 
@@ -225,10 +225,8 @@ def share_of_smaller(
     others,         # (n, 4)
 )->np.ndarray:      # (n,) 0-1
     "How much of the smaller one each of the others has in common with a box."
-    box, others = np.asarray(box, np.float64), np.asarray(others, np.float64).reshape(-1, 4)
-    shared = (np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])).clip(0).prod(-1)
-    areas = (others[:, 2:] - others[:, :2]).prod(-1)
-    return shared/np.maximum(np.minimum(areas, (box[2:] - box[:2]).prod()), 1e-9)
+    one, others = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (box, others))
+    return shared_areas(one, others)[0]/np.maximum(np.minimum(box_areas(others), box_areas(one)), 1e-9)
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #15f5ea16
 class _KnownFaces:
