@@ -572,7 +572,8 @@ _Precision = Annotated[str, typer.Option(
 # %% ../../nbs/70_apps/40_cli.ipynb #7f12d846
 @app.command()
 def predict(
-    video: Annotated[str, typer.Argument(help="A video or a picture; a glob in quotes or a folder for many.")],
+    videos: Annotated[list[str], typer.Argument(
+        metavar="VIDEO...", help="Videos or pictures; a glob in quotes or a folder for many.")],
     model: _Model = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
@@ -596,11 +597,12 @@ def predict(
     written. A file of another kind in the folder, and a film of which a part could be read, are notes."""
     model = _model_card(model)
     if (sound_face or "").isdigit(): sound_face = int(sound_face)
-    with _helper_for(video, crops) as helper, warnings.catch_warnings(record=True) as notes:
+    source = videos if len(videos) > 1 else videos[0]
+    with _helper_for(videos[0], crops) as helper, warnings.catch_warnings(record=True) as notes:
         from affect_nb.apps.predict import predict_files
         print(f"precision: {_precision_in_words(model, runtime, device, precision)}", file=sys.stderr)
         written, skipped = predict_files(
-            video, model, out, detector=detector, film=film, device=device, precision=precision,
+            source, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
             reidentify=reidentify, runtime=runtime)

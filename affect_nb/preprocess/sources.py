@@ -59,7 +59,18 @@ def find_sources(
     recursive:bool=False, # of a folder its subfolders too
     film_fps:float|None=None, # Hz: the pictures of a folder are frames of a film; None: unrelated stills
 )->tuple[list[Source], list[Skipped]]: # in natural order; what was not taken, and why
-    "The clips behind `source`; nothing at all is a ValueError. A file that is missing is listed: opening it tells."
+    """The clips behind `source`; nothing at all is a ValueError, and so is a `film_fps` for films or single pictures.
+
+    A file that is missing is listed: opening it tells."""
+    sources, left_out = _find_sources(source, recursive, film_fps)
+    if film_fps is not None and all(found.still or not found.frames for found in sources):
+        kind = "film, which has its own clock," if not sources[0].still else "single picture"
+        raise ValueError(f"film_fps is {film_fps:g}, allowed is None: {sources[0].path} is a {kind} and nothing here is a "
+                         "folder of pictures that are the frames of a film")
+    return sources, left_out
+
+def _find_sources(source, recursive:bool, film_fps:float|None)->tuple[list[Source], list[Skipped]]:
+    "As `find_sources`, of a film with `film_fps` too."
     if isinstance(source, Source): return [source], []
     if isinstance(source, (list, tuple)): return _sources_of_list(source, recursive, film_fps)
     if not os.fspath(source):
@@ -99,7 +110,7 @@ def _name_below(path:Path, root:Path|None)->str:
 def _sources_of_list(parts:list|tuple, recursive:bool, film_fps:float|None)->tuple:
     "The clips behind each entry of a list."
     if parts and all(isinstance(part, Source) for part in parts): return _each_named_once(list(parts)), []
-    found = [find_sources(part, recursive, film_fps) for part in parts]
+    found = [_find_sources(part, recursive, film_fps) for part in parts]
     sources = {source.path: source for listed, _ in found for source in listed} # one that is named twice is one
     return _with_distinct_names(list(sources.values())), [entry for _, left_out in found for entry in left_out]
 
