@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 PYTHON = dict(kernelspec=dict(name="python3", language="python", display_name="Python 3"),
               language_info=dict(name="python", pygments_lexer="ipython3"))
-GUIDE = ("docs/guide.md", "docs/formats.md", "docs/databases.md", "docs/networks.md")
+GUIDE = ("docs/guide.md", "docs/formats.md", "docs/databases.md", "docs/networks.md", "docs/licences.md")
 PROJECT = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 STUDIES = ("docs/studies.md", "benchmarks/README.md")
 LONGEST_ALTERNATIVE = 250 # characters that somebody listens to

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 import sys
 import venv
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted(path for path in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -185,3 +187,28 @@ def test_wheel_installs_into_an_empty_environment(tmp_path):
 def test_pages_made_from_the_registries_are_of_today(page):
     made = runpy.run_path(str(ROOT/"docs"/"tables.py"))[page]()
     assert (ROOT/"docs"/f"{page}.md").read_text(encoding="utf-8") == made
+
+
+def test_lock_and_licences_know_every_requirement():
+    "Each package of settings.ini stands in the lock, in a version that it allows, with a hash, and in the list of licences."
+    made = runpy.run_path(str(ROOT/"docs"/"lock.py"))
+    locked = [re.fullmatch(r"([a-z0-9-]+)==(\S+) --hash=sha256:[0-9a-f]{64}", line) for line in made["LOCK"].read_text().splitlines() if not line.startswith("#")]
+    versions, settings = {row[1]: row[2] for row in locked}, ConfigParser()
+    settings.read(ROOT/"settings.ini")
+    wanted = " ".join(settings["DEFAULT"][key] for key in settings["DEFAULT"] if key == "requirements" or key.removesuffix("_requirements") in made["EXTRAS"])
+    lines = (ROOT/"docs"/"licences.md").read_text()
+    for requirement in map(Requirement, wanted.split()):
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        assert requirement.specifier.contains(versions[name], prereleases=True), requirement
+        assert f"| {name} | {versions[name]} |" in lines
+    assert len(versions) == len(locked) == lines.count("\n| ") - 2 # of both tables the head
+
+
+@pytest.mark.full
+def test_wheel_runs_with_the_oldest_versions_that_are_allowed(tmp_path):
+    "Of what has a lower bound, except torch and fastai, whose oldest are pinned to those of this environment."
+    import torch
+    settings = ConfigParser(); settings.read(ROOT/"settings.ini")
+    oldest = [re.sub(r">=([\d.]+).*", r"==\1.*", word) for word in settings["DEFAULT"]["requirements"].split() if ">=" in word and not re.match("torch|fastai", word)]
+    python = new_environment(tmp_path/"oldest", "--only-binary=:all:", make_wheel(tmp_path), *oldest, sees=Path(torch.__file__).parent.parent)
+    check_installed(python, tmp_path)
