@@ -212,3 +212,5 @@ def test_wheel_runs_with_the_oldest_versions_that_are_allowed(tmp_path):
     oldest = [re.sub(r">=([\d.]+).*", r"==\1.*", word) for word in settings["DEFAULT"]["requirements"].split() if ">=" in word and not re.match("torch|fastai", word)]
     python = new_environment(tmp_path/"oldest", "--only-binary=:all:", make_wheel(tmp_path), *oldest, sees=Path(torch.__file__).parent.parent)
     check_installed(python, tmp_path)
+    files = [ROOT/"tests"/f"test_{name}.py" for name in ("exchange", "summaries", "own", "tables", "player", "preprocess")]
+    subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files], cwd=tmp_path, check=True)
