@@ -20,7 +20,7 @@ from ..core.colours import TASK_COLOURS, VA_COLOURS
 from ..train.curves import read_curves
 
 # %% ../../nbs/70_apps/23_comparison.ipynb #90fcb3ae
-DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 2, 1, 2, 1, 2)) # lengths on and off, by place; (): a whole line
+DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 2, 1, 2, 1, 2), (1, 4), (12, 3, 2, 3), (6, 6), (3, 1)) # on, off
 _PLAIN = ("#5a7d9a", "#a5731c", "#777777", "#b5622d", "#6b8e23", "#9b6fd0") # of names without a colour of their own
 _MEASURES = {"ccc_valence": VA_COLOURS["valence"], "ccc_arousal": VA_COLOURS["arousal"],
              "expression_score": TASK_COLOURS["expression"], "macro_f1": TASK_COLOURS["expression"],

@@ -35,16 +35,16 @@ def _line(name, x, y, style, on=True):
     return dict(name=name, label=name.replace("_", " "), x=[round(float(place), 4) for place in x], y=[*map(_number, y)],
                 colour=style["colour"], dashes=list(style["dashes"]), on=on)
 
-def _panel(title, lines, end, main=(), shown=None, zero=False):
+def _panel(title, lines, end, main=(), shown=None, zero=False, marked=False):
     "A panel of lines (x, y) by name; `shown`: those that are drawn at first, None: all."
     styles = line_styles(lines, main=main)
     drawn = [_line(name, *xy, styles[name], shown is None or name in shown) for name, xy in lines.items()]
-    return dict(title=title, lines=drawn, end=end, zero=zero)
+    return dict(title=title, lines=drawn, end=end, zero=zero, marked=marked)
 
 def view_panels(
     curves:Curves,
     planned:int=0, # epochs; 0: as many as there are
-)->list[dict]:     # title, lines, end (epochs), zero (does the axis begin at 0?)
+)->list[dict]:     # title, lines, end (epochs), zero (does the axis begin at 0?), marked (with the best epoch?)
     "Loss, validation, learning rate and images a second, as the page draws them."
     end = max(planned, 1, *(row["epoch"] + 1 for row in curves.epochs), *(row["epoch"] for row in curves.points))
     of_steps = lambda name: ([row["epoch"] for row in curves.points], [row.get(name) for row in curves.points])
@@ -53,7 +53,8 @@ def view_panels(
     losses |= {"valid_loss": curves.over("valid_loss")}
     measures = {name: curves.over(name) for name in curves.measures}
     return [_panel("loss, by task", losses, end, main=("loss", "train_loss")),
-            _panel("validation", measures, end, main=(curves.measure,), shown=main_measures(curves)),
+            _panel("validation", measures, end, main=(curves.measure,), shown=main_measures(curves),
+                   marked=True),
             _panel("learning rate", {"lr": of_steps("lr")}, end, main=("lr",), zero=True),
             _panel("images a second", {"images_per_second": of_steps("images_per_second")}, end,
                    main=("images_per_second",), zero=True)]

@@ -47,11 +47,11 @@ def test_a_training_is_watched_stopped_and_opened_again(open_notebook, scheme):
     assert said.inner_text().startswith("epoch 1: ") and "task mean" in said.inner_text()
     page.keyboard.press("ArrowRight")
     assert said.inner_text().startswith("epoch 2: ")
-    mse = first.get_by_role("checkbox", name="mse valence")
-    assert not mse.is_checked()
-    mse.focus()
+    other = first.get_by_role("checkbox", name="accuracy", exact=True)
+    assert not other.is_checked()
+    other.focus()
     page.keyboard.press("Space")
-    assert first.locator("path[data-line=mse_valence]").count() == 1
+    assert first.locator("path[data-line=accuracy]").count() == 1
     first.locator("summary").click()
     assert first.locator("tr").count() == 4
     notebook.shot(f"dashboard_read_{scheme}", first)

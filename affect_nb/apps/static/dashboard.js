@@ -10,7 +10,7 @@ const STYLE = `
 .affect-board :focus-visible { outline: 2px solid var(--jp-brand-color1, Highlight); outline-offset: 1px; }
 .affect-board .head { display: flex; flex-wrap: wrap; gap: 2px 16px; font-variant-numeric: tabular-nums; }
 .affect-board .head strong { font-weight: 600; }
-.affect-board .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 10px; margin: 8px 0; }
+.affect-board .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(250px, 1fr)); gap: 10px; margin: 8px 0; }
 .affect-board figure { margin: 0; min-width: 0; }
 .affect-board figcaption { font-weight: 600; }
 .affect-board svg.panel { display: block; width: 100%; height: auto; cursor: crosshair; }
@@ -19,6 +19,7 @@ const STYLE = `
 .affect-board .mark, .affect-board .cursor { stroke: currentColor; opacity: .7; }
 .affect-board path { fill: none; stroke-width: 1.8; }
 .affect-board fieldset { border: 0; padding: 0; margin: 2px 0; display: flex; flex-wrap: wrap; gap: 0 12px; min-width: 0; }
+.affect-board fieldset[hidden] { display: none; }
 .affect-board legend { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .affect-board label { display: inline-flex; gap: 4px; align-items: center; white-space: nowrap; }
 .affect-board input { margin: 0; accent-color: var(--jp-brand-color1, auto); }
@@ -45,7 +46,7 @@ function inWords(value) {
   if (value == null) return "missing";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return size >= 1000 ? value.toFixed(0) : size >= .01 ? String(Number(value.toPrecision(3))) : value.toExponential(1);
+  return size >= 1000 ? value.toFixed(0) : size >= 1e-4 ? String(Number(value.toPrecision(3))) : value.toExponential(1);
 }
 
 function ticksOf(low, high, most) { // round numbers between two
@@ -72,14 +73,23 @@ class Panel {
   show(panel, mark) {
     this.panel = panel;
     this.mark = mark;
-    for (const line of panel.lines) if (!this.boxes.has(line.name)) this.addChoice(line);
+    const names = panel.lines.map((line) => line.name);
+    if (names.join() !== [...this.boxes.keys()].join()) this.choose(panel.lines); // not anew each time: a box may have the focus
     this.choices.hidden = panel.lines.length < 2;
     this.draw();
   }
 
+  choose(lines) {
+    const had = [...this.boxes].find(([, box]) => box === document.activeElement)?.[0];
+    this.choices.replaceChildren(this.choices.firstChild);
+    this.boxes.clear();
+    for (const line of lines) this.addChoice(line);
+    this.boxes.get(had)?.focus();
+  }
+
   addChoice(line) {
     const box = make("input", {type: "checkbox", onchange: () => { this.hidden.set(line.name, !box.checked); this.draw(); }});
-    box.checked = line.on;
+    box.checked = this.hidden.has(line.name) ? !this.hidden.get(line.name) : line.on;
     const sample = make("svg", {width: 30, height: 10, "aria-hidden": "true"}, make("path", {d: "M0 5H30", ...strokeOf(line)}));
     this.boxes.set(line.name, box);
     this.choices.append(make("label", {}, box, sample, line.label));
@@ -186,7 +196,7 @@ class Board {
         this.panels.set(panel.title, new Panel(this, panel));
         this.place.append(this.panels.get(panel.title).element);
       }
-      this.panels.get(panel.title).show(panel, shown.mark);
+      this.panels.get(panel.title).show(panel, panel.marked ? shown.mark : null);
     }
     const row = (cells, tag) => make("tr", {}, ...cells.map((cell) => make(tag, tag === "th" ? {content: cell, scope: "col"} : {content: cell})));
     this.table.replaceChildren(make("caption", {content: shown.table.length > 1 ? "" : "no epoch has ended yet"}),
