@@ -168,7 +168,7 @@ def batch_table(
     "Windows, frames, labels and what reaches the loss, of each set and task; counts of frames but for `windows`."
     rows = {}
     for name, places in batch.sets.items():
-        targets, shown = batch.targets[torch.as_tensor(places)], batch.faces[places].flatten(2).any(-1)
+        targets, shown = batch.targets[torch.as_tensor(places)], (batch.faces[places] != 0).flatten(2).any(-1)
         for task in TASKS:
             known = _labelled(targets, task)
             rows[name, task] = dict(
