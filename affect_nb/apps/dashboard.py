@@ -33,7 +33,7 @@ def _number(value):
 def _line(name, x, y, style, on=True):
     "A line as the page takes it."
     return dict(name=name, label=name.replace("_", " "), x=[round(float(place), 4) for place in x], y=[*map(_number, y)],
-                colour=style["colour"], dashes=list(style["dashes"]), on=on)
+                colour=style["colour"], dashes=list(style["dashes"]), marker=style["marker"], on=on)
 
 def _panel(title, lines, end, main=(), shown=None, zero=False, marked=False):
     "A panel of lines (x, y) by name; `shown`: those that are drawn at first, None: all."

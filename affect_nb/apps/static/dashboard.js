@@ -1,7 +1,7 @@
 // The view of a training: panels of lines over the epochs, drawn as SVG from what Python sends, a few times a second at
 // most. Each line has its dashes beside its colour; each panel is moved through by keys; the epochs are a table, too.
 
-const WIDTH = 380, HEIGHT = 210, LEFT = 48, RIGHT = 8, TOP = 8, BOTTOM = 26; // px of a panel
+const WIDTH = 320, HEIGHT = 190, LEFT = 46, RIGHT = 8, TOP = 8, BOTTOM = 28; // px of a panel
 const STYLE = `
 .affect-board { color-scheme: light dark; --ink: var(--jp-ui-font-color1, CanvasText); --paper: var(--jp-layout-color1, Canvas);
   color: var(--ink); background: var(--paper); border: 1px solid var(--jp-border-color1, GrayText); border-radius: 4px; padding: 8px;
@@ -17,7 +17,7 @@ const STYLE = `
 .affect-board svg text { fill: currentColor; font: 11px system-ui, sans-serif; }
 .affect-board .grid { stroke: currentColor; opacity: .18; }
 .affect-board .mark, .affect-board .cursor { stroke: currentColor; opacity: .7; }
-.affect-board path { fill: none; stroke-width: 1.8; }
+.affect-board path:not(.point) { fill: none; stroke-width: 1.8; }
 .affect-board fieldset { border: 0; padding: 0; margin: 2px 0; display: flex; flex-wrap: wrap; gap: 0 12px; min-width: 0; }
 .affect-board fieldset[hidden] { display: none; }
 .affect-board legend { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -29,6 +29,10 @@ const STYLE = `
 .affect-board table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .affect-board th, .affect-board td { padding: 1px 8px; text-align: right; border-bottom: 1px solid var(--jp-border-color2, GrayText); }
 `;
+const SHAPES = { // of a point, by matplotlib's letter
+  "o": "M-2.4 0a2.4 2.4 0 1 0 4.8 0a2.4 2.4 0 1 0 -4.8 0z", "s": "M-2.3 -2.3h4.6v4.6h-4.6z", "^": "M0 -3L2.9 2.3H-2.9z", "D": "M0 -3.3L3.3 0L0 3.3L-3.3 0z",
+  "v": "M0 3L2.9 -2.3H-2.9z", "<": "M-3 0L2.3 2.9V-2.9z", ">": "M3 0L-2.3 2.9V-2.9z", "P": "M-1 -3h2v2h2v2h-2v2h-2v-2h-2v-2h2z",
+};
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, attributes = {}, ...children) {
@@ -90,7 +94,7 @@ class Panel {
   addChoice(line) {
     const box = make("input", {type: "checkbox", onchange: () => { this.hidden.set(line.name, !box.checked); this.draw(); }});
     box.checked = this.hidden.has(line.name) ? !this.hidden.get(line.name) : line.on;
-    const sample = make("svg", {width: 30, height: 10, "aria-hidden": "true"}, make("path", {d: "M0 5H30", ...strokeOf(line)}));
+    const sample = make("svg", {width: 30, height: 10, "aria-hidden": "true"}, make("path", {d: "M0 5H30", ...strokeOf(line)}), pointAt(line, 15, 5));
     this.boxes.set(line.name, box);
     this.choices.append(make("label", {}, box, sample, line.label));
   }
@@ -108,8 +112,8 @@ class Panel {
     const parts = [];
     for (const tick of ticksOf(low, high, 4)) parts.push(make("line", {class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(tick), y2: y(tick)}),
       make("text", {x: LEFT - 4, y: y(tick) + 4, "text-anchor": "end", content: inWords(tick)}));
-    for (const tick of ticksOf(0, end, Math.min(6, end)).filter(Number.isInteger)) parts.push(make("text", {x: x(tick), y: HEIGHT - 12, "text-anchor": "middle", content: tick}));
-    parts.push(make("text", {x: WIDTH - RIGHT, y: HEIGHT - 1, "text-anchor": "end", content: "epoch"}));
+    for (const tick of ticksOf(0, end, Math.min(6, end)).filter(Number.isInteger)) parts.push(make("text", {x: x(tick), y: HEIGHT - 15, "text-anchor": "middle", content: tick}));
+    parts.push(make("text", {x: WIDTH - RIGHT, y: HEIGHT - 3, "text-anchor": "end", content: "epoch"}));
     if (this.mark) parts.push(make("line", {class: "mark", "stroke-dasharray": "2 2", x1: x(this.mark.at), x2: x(this.mark.at), y1: TOP, y2: HEIGHT - BOTTOM}),
       make("text", {x: x(this.mark.at) + (x(this.mark.at) > 90 ? -3 : 3), y: TOP + 9, "text-anchor": x(this.mark.at) > 90 ? "end" : "start", content: this.mark.word}));
     for (const line of lines) parts.push(...this.drawn(line, x, y));
@@ -128,7 +132,7 @@ class Panel {
     });
     const points = line.x.length <= 30 ? line.x.map((epoch, place) => [epoch, line.y[place]]).filter(([, value]) => value != null) : [];
     return [make("path", {d: path, "data-line": line.name, ...strokeOf(line)}),
-      ...points.map(([epoch, value]) => make("circle", {cx: x(epoch), cy: y(value), r: 2.2, fill: line.colour || "currentColor"}))];
+      ...points.map(([epoch, value]) => pointAt(line, x(epoch), y(value)))];
   }
 
   places() { return [...new Set(this.lines().flatMap((line) => line.x))].sort((a, b) => a - b); }
@@ -157,6 +161,10 @@ class Panel {
     const values = this.lines().map((line) => `${line.label} ${inWords(valueAt(line, epoch))}`);
     this.values.textContent = `epoch ${Number(epoch.toFixed(2))}: ${values.join(", ")}`;
   }
+}
+
+function pointAt(line, x, y) {
+  return make("path", {class: "point", d: SHAPES[line.marker], transform: `translate(${x.toFixed(1)} ${y.toFixed(1)})`, fill: line.colour || "currentColor"});
 }
 
 function strokeOf(line) { return {stroke: line.colour || "currentColor", "stroke-dasharray": line.dashes.join(" ")}; }
