@@ -83,22 +83,22 @@ def _changed(batch, names, grey, seed):
 
 def open_batch(
     source,          # a learner, its loaders, one loader, or a batch: faces, landmarks, sound where there is some, targets
-    side:str="train",# or 'valid', of loaders
+    split:str="train",# or 'valid', of loaders
     number:int=0,    # of the batch in the epoch
     *,
     augment:tuple=(),# of `AUGMENTATIONS`, in a training; of a learner those of its callback
     seed:int=0,      # of what is shown of them
 )->InspectedBatch:
     "Read a batch of the next epoch; a training that follows has it again."
-    if side not in ("train", "valid"): raise ValueError(f"side is {side!r}, allowed are train, valid")
+    if split not in ("train", "valid"): raise ValueError(f"split is {split!r}, allowed are train, valid")
     learn = source if isinstance(source, Learner) else None
     source = source.dls if learn else source
-    loader = getattr(source, side) if isinstance(source, DataLoaders) else source
+    loader = getattr(source, split) if isinstance(source, DataLoaders) else source
     if isinstance(loader, AffectDL): raw, made, sets = _next_batch(loader, number)
     elif isinstance(loader, (tuple, list)): raw, made, sets = _given_batch(loader)
     else: raise ValueError(f"{type(source).__name__} holds no batch; allowed are a learner, its loaders, a loader, a batch")
     callbacks = learn.cbs if learn else []
-    names = next((cb.names for cb in callbacks if isinstance(cb, Augment)), tuple(augment)) if side == "train" else ()
+    names = next((cb.names for cb in callbacks if isinstance(cb, Augment)), tuple(augment)) if split == "train" else ()
     grey = any(isinstance(cb, InGrey) for cb in callbacks)
     known = dict(tasks=tasks_of(learn.model), au_names=aus_of(learn.model)) if learn else {}
     seen = _changed(made, names, grey, seed)
@@ -269,7 +269,7 @@ def plot_batch(
 
 def inspect_batch(
     source,          # a learner, its loaders, one loader, or a batch of one
-    side:str="train",# or 'valid', of loaders
+    split:str="train",# or 'valid', of loaders
     number:int=0,    # of the batch in the epoch
     *,
     n:int=6,         # faces that are drawn
@@ -277,5 +277,5 @@ def inspect_batch(
     seed:int=0,      # of what is shown of them
 )->tuple[pd.DataFrame, dict]: # of `batch_table`; of `plot_batch`
     "What the next batch of a training holds: a table by set and task, and pictures."
-    batch = open_batch(source, side, number, augment=augment, seed=seed)
+    batch = open_batch(source, split, number, augment=augment, seed=seed)
     return batch_table(batch), plot_batch(batch, n)

@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from .training_folders import FinishedTraining, find_trainings, is_training, read_training
 from ..core.colours import TASK_COLOURS, VA_COLOURS
@@ -54,9 +55,10 @@ class Curves:
 
     @property
     def terms(self)->list[str]: # names
-        "The terms of the loss."
+        "The terms of the loss, where there are several."
         known = ("epoch", "lr", "loss", "images_per_second")
-        return [name for name in dict.fromkeys(name for row in self.points for name in row) if name not in known]
+        names = [name for name in dict.fromkeys(name for row in self.points for name in row) if name not in known]
+        return names if len(names) > 1 else [] # the only one is the loss
 
     @property
     def measures(self)->list[str]: # names
@@ -101,32 +103,36 @@ def _draw_lines(ax, lines, styles):
     if len(lines) > 1: ax.legend(fontsize=6, frameon=False, handlelength=3.5)
     ax.tick_params(labelsize=7)
     ax.set_xlabel("epoch", fontsize=8)
+    ax.set_xlim(left=0)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 def _of_points(curves, name): return [row["epoch"] for row in curves.points], [row.get(name) for row in curves.points]
 
 def plot_training(
     curves:Curves|FinishedTraining|str|os.PathLike, # or the folder of a training
     axes=None,    # four; None: new ones
+    word:str="kept", # what is said of the epoch `curves.kept`
 )->np.ndarray:    # of axes
     "One training: the terms of the loss step by step, the measures of each epoch, learning rate, images a second."
     curves = curves if isinstance(curves, Curves) else curves_of(
         curves if isinstance(curves, FinishedTraining) else read_training(curves))
     if axes is None: axes = plt.subplots(1, 4, figsize=(11, 2.3), dpi=72, layout="constrained")[1]
     losses = {name: _of_points(curves, name) for name in ("loss", *curves.terms)} if curves.points else {
-        name: curves.over(name) for name in ("train_loss", "valid_loss")}
+        "train_loss": curves.over("train_loss")}
+    losses |= {"valid_loss": curves.over("valid_loss")}
     measures = {name: curves.over(name) for name in main_measures(curves)}
     parts = dict(loss=losses, validation=measures, **{"learning rate": {"lr": _of_points(curves, "lr")},
                  "images a second": {"images_per_second": _of_points(curves, "images_per_second")}})
     for ax, (title, lines) in zip(np.ravel(axes), parts.items()):
-        _draw_lines(ax, lines, line_styles(lines, main=("loss", "lr", "images_per_second", curves.measure)))
+        _draw_lines(ax, lines, line_styles(lines, main=("loss", "train_loss", "lr", "images_per_second", curves.measure)))
         ax.set_title(title, fontsize=8)
-    if curves.kept is not None and measures: _mark_kept(np.ravel(axes)[1], curves)
+    if curves.kept is not None and measures: _mark_kept(np.ravel(axes)[1], curves, word)
     return axes
 
-def _mark_kept(ax, curves):
+def _mark_kept(ax, curves, word):
     "A line where the kept epoch ends, with a word."
     ax.axvline(curves.kept + 1, color=plt.rcParams["text.color"], lw=.8, ls=":")
-    ax.annotate("kept", (curves.kept + 1, 1), xycoords=("data", "axes fraction"), fontsize=6, ha="right", va="top")
+    ax.annotate(word, (curves.kept + 1, 1), xycoords=("data", "axes fraction"), fontsize=6, ha="right", va="top")
 
 # %% ../../nbs/70_apps/23_comparison.ipynb #289193dd
 def _trainings(folders):
@@ -163,12 +169,12 @@ def differing_settings(
 # %% ../../nbs/70_apps/23_comparison.ipynb #7802f35a
 def compare_runs(
     folders:str|os.PathLike|Iterable, # of trainings, of `affect_nb train --out`, or with any of them below
-    measures:tuple=(), # that are shown beside the score, of the kept epoch
+    columns:tuple=(), # measures that are shown beside the score, of the kept epoch
 )->tuple[pd.DataFrame, np.ndarray]: # a row for each training; axes: losses, score, learning rate
     "Finished trainings side by side: the settings that differ, what they came to, and their curves."
     trainings = _trainings(folders)
     names = _short_names(trainings)
-    rows = [dict(state=one.state, score=one.score, of=one.measure, **{name: one.measures.get(name) for name in measures},
+    rows = [dict(state=one.state, score=one.score, of=one.measure, **{name: one.measures.get(name) for name in columns},
                  kept=f"{one.kept + 1} of {one.planned}" if one.kept is not None else "not known",
                  learned=one.verdict or "not known") for one in trainings]
     table = pd.concat([differing_settings(trainings), pd.DataFrame(rows)], axis=1)

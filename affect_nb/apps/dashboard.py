@@ -102,13 +102,13 @@ class TrainingView(anywidget.AnyWidget):
     def picture(self)->bytes: # PNG
         "The panels as a picture that needs no kernel."
         figure, axes = plt.subplots(1, 4, figsize=(11, 2.3), dpi=72, layout="constrained")
-        plot_training(self.curves, axes)
+        plot_training(self.curves, axes, (self.shown.get("mark") or {}).get("word", ""))
         file = io.BytesIO()
         figure.savefig(file, format="png")
         plt.close(figure)
         return file.getvalue()
 
-    def __repr__(self): return f"TrainingView({self.shown.get('state') or 'nothing yet'})"
+    def __repr__(self): return f"TrainingView({self.title!r})"
 
 def explore_training(
     training:FinishedTraining|str|os.PathLike, # or its folder, with best.json and epochs.json
