@@ -104,6 +104,7 @@ def open_batch(
     seen = _changed(made, names, grey, seed)
     return InspectedBatch(raw[0], seen.cpu(), raw[-1].cpu(), sets, changes=[*["grey"]*grey, *names], **known)
 
+# %% ../../nbs/70_apps/12_batches.ipynb #23a5fd0e
 def _given_batch(batch):
     "A batch as a loader gives it, with its bytes."
     batch = tuple(batch)
@@ -144,6 +145,7 @@ def _values(targets, task)->str:
     return ", ".join(f"{name} {values.min():.2f} to {values.max():.2f}" if len(values) else f"{name} missing"
                      for name, values in spans.items())
 
+# %% ../../nbs/70_apps/12_batches.ipynb #a6ca17b3
 def _is_constant(targets):
     "Are valence and arousal each the same in all labelled frames of a batch?"
     columns = [column[~column.isnan()] for column in targets.va.flatten(0, -2).T]
@@ -201,6 +203,7 @@ def _draw_va(ax, targets):
     if not len(points): ax.text(0, 0, "missing", ha="center", va="center")
     ax.tick_params(labelsize=7)
 
+# %% ../../nbs/70_apps/12_batches.ipynb #7e83ca2a
 def _draw_expressions(ax, targets):
     "Frames of each expression, and of those without one."
     counts = _counted_expressions(targets)
@@ -252,6 +255,7 @@ def _draw_faces(axes, batch, windows):
     done = ", ".join(batch.changes) or "no augmentation"
     axes[1, len(windows)//2].set_xlabel(f"{lowest:.2f} to {highest:.2f}; {done}", fontsize=7)
 
+# %% ../../nbs/70_apps/12_batches.ipynb #32f28ea0
 def plot_batch(
     batch:InspectedBatch,
     n:int=6,    # faces

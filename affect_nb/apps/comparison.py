@@ -108,6 +108,7 @@ def _draw_lines(ax, lines, styles):
 
 def _of_points(curves, name): return [row["epoch"] for row in curves.points], [row.get(name) for row in curves.points]
 
+# %% ../../nbs/70_apps/23_comparison.ipynb #2f22765d
 def plot_training(
     curves:Curves|FinishedTraining|str|os.PathLike, # or the folder of a training
     axes=None,    # four; None: new ones
