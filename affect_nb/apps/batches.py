@@ -82,7 +82,7 @@ def _changed(batch, names, grey, seed):
         return augmented(faces, landmarks, tuple(names))[0]
 
 def open_batch(
-    source,          # a learner, its loaders, one loader, or a batch: faces, landmarks, sound where there is some, targets
+    source,          # a learner, its loaders, one loader, or a batch: faces, landmarks, sound if any, targets
     split:str="train",# or 'valid', of loaders
     number:int=0,    # of the batch in the epoch
     *,
@@ -96,7 +96,9 @@ def open_batch(
     loader = getattr(source, split) if isinstance(source, DataLoaders) else source
     if isinstance(loader, AffectDL): raw, made, sets = _next_batch(loader, number)
     elif isinstance(loader, (tuple, list)): raw, made, sets = _given_batch(loader)
-    else: raise ValueError(f"{type(source).__name__} holds no batch; allowed are a learner, its loaders, a loader, a batch")
+    else:
+        raise ValueError(f"{type(source).__name__} holds no batch; "
+                         "allowed are a learner, its loaders, a loader, a batch")
     callbacks = learn.cbs if learn else []
     names = next((cb.names for cb in callbacks if isinstance(cb, Augment)), tuple(augment)) if split == "train" else ()
     grey = any(isinstance(cb, InGrey) for cb in callbacks)
@@ -120,8 +122,8 @@ def _given_batch(batch):
 def _labelled(targets, task):
     "(B, T) bool: frames with a label of a task; shares of expressions are labels, too."
     known = targets.annotated(task)
-    if task == "expression" and targets.expression_shares is not None: known = known | targets.annotated("expression_shares")
-    return known
+    if task != "expression" or targets.expression_shares is None: return known
+    return known | targets.annotated("expression_shares")
 
 def _counted_expressions(targets)->dict:
     "Expression -> frames; where raters chose, that of the largest share."
@@ -140,7 +142,8 @@ def _values(targets, task)->str:
     if task == "aus":
         columns = zip(targets.au_names, targets.aus.flatten(0, -2).T)
         known = {au: column[~column.isnan()] for au, column in columns}
-        return ", ".join(f"AU{au} {int((column >= .5).sum())} of {len(column)}" for au, column in known.items() if len(column))
+        return ", ".join(f"AU{au} {int((column >= .5).sum())} of {len(column)}"
+                         for au, column in known.items() if len(column))
     spans = {name: column[~column.isnan()] for name, column in zip(("valence", "arousal"), targets.va.flatten(0, -2).T)}
     return ", ".join(f"{name} {values.min():.2f} to {values.max():.2f}" if len(values) else f"{name} missing"
                      for name, values in spans.items())
@@ -174,9 +177,10 @@ def batch_table(
         for task in TASKS:
             known = _labelled(targets, task)
             rows[name, task] = dict(
-                windows=len(places), share=len(places)/len(batch.faces), frames=known.numel(), labelled=int(known.sum()),
-                missing=int((~known).sum()), windows_without_label=int((~known.any(1)).sum()),
-                frames_without_face=int((~shown).sum()), labels=_values(targets, task), reaches_loss=_reaches(batch, targets, task))
+                windows=len(places), share=len(places)/len(batch.faces), frames=known.numel(),
+                labelled=int(known.sum()), missing=int((~known).sum()), windows_without_label=int((~known.any(1)).sum()),
+                frames_without_face=int((~shown).sum()), labels=_values(targets, task),
+                reaches_loss=_reaches(batch, targets, task))
     table = pd.DataFrame(rows.values(), pd.MultiIndex.from_tuples(rows, names=["set", "task"]))
     return table.round(dict(share=3))
 
@@ -208,7 +212,8 @@ def _draw_expressions(ax, targets):
     "Frames of each expression, and of those without one."
     counts = _counted_expressions(targets)
     bars = ax.barh(list(counts), list(counts.values()), color=list(EXPRESSION_COLOURS.values()))
-    missing = ax.barh(["missing"], [int((~_labelled(targets, "expression")).sum())], color="none", edgecolor="#777777", hatch="///")
+    unknown = int((~_labelled(targets, "expression")).sum())
+    missing = ax.barh(["missing"], [unknown], color="none", edgecolor="#777777", hatch="///")
     for drawn in (bars, missing): ax.bar_label(drawn, fontsize=7, padding=2)
     ax.invert_yaxis()
     ax.margins(x=.2)
@@ -220,7 +225,8 @@ def _draw_aus(ax, targets):
     if targets.aus is None: return ax.text(.5, .5, "AUs: missing", ha="center", va="center", transform=ax.transAxes)
     values, names = targets.aus.flatten(0, -2), [str(au) for au in targets.au_names]
     active, absent = (values >= .5).sum(0).numpy(), (values < .5).sum(0).numpy()
-    parts = {"active": (active, dict(color=TASK_COLOURS["aus"])), "not active": (absent, dict(color="#cccccc", hatch="..")),
+    parts = {"active": (active, dict(color=TASK_COLOURS["aus"])),
+             "not active": (absent, dict(color="#cccccc", hatch="..")),
              "missing": (len(values) - active - absent, dict(color="none", edgecolor="#777777", hatch="///"))}
     below = np.zeros(len(names))
     for label, (counts, style) in parts.items():
@@ -233,7 +239,8 @@ def _draw_aus(ax, targets):
 # %% ../../nbs/70_apps/12_batches.ipynb #150131a1
 def _some_windows(batch, n):
     "Places of a few windows, from all sets in turn."
-    turns = [places[turn] for turn in range(max(map(len, batch.sets.values()))) for places in batch.sets.values() if turn < len(places)]
+    sets = list(batch.sets.values())
+    turns = [places[turn] for turn in range(max(map(len, sets))) for places in sets if turn < len(places)]
     return sorted(turns[:n])
 
 def _draw_faces(axes, batch, windows):

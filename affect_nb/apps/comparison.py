@@ -22,7 +22,8 @@ from ..core.colours import TASK_COLOURS, VA_COLOURS
 from ..train.curves import read_curves
 
 # %% ../../nbs/70_apps/23_comparison.ipynb #90fcb3ae
-DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 2, 1, 2, 1, 2), (1, 4), (12, 3, 2, 3), (6, 6), (3, 1)) # on, off
+DASHES = ((), (6, 3), (2, 2), (8, 3, 2, 3), (12, 3), (4, 2, 1, 2, 1, 2), (1, 4), (12, 3, 2, 3), (6, 6),
+          (3, 1)) # px on, off
 MARKERS = "os^Dv<>P" # of points, as matplotlib names them
 _PLAIN = ("#5a7d9a", "#a5731c", "#777777", "#b5622d", "#6b8e23", "#9b6fd0") # of names without a colour of their own
 _MEASURES = {"ccc_valence": VA_COLOURS["valence"], "ccc_arousal": VA_COLOURS["arousal"],
@@ -125,7 +126,8 @@ def plot_training(
     parts = dict(loss=losses, validation=measures, **{"learning rate": {"lr": _of_points(curves, "lr")},
                  "images a second": {"images_per_second": _of_points(curves, "images_per_second")}})
     for ax, (title, lines) in zip(np.ravel(axes), parts.items()):
-        _draw_lines(ax, lines, line_styles(lines, main=("loss", "train_loss", "lr", "images_per_second", curves.measure)))
+        main = ("loss", "train_loss", "lr", "images_per_second", curves.measure)
+        _draw_lines(ax, lines, line_styles(lines, main=main))
         ax.set_title(title, fontsize=8)
     if curves.kept is not None and measures: _mark_kept(np.ravel(axes)[1], curves, word)
     return axes
@@ -162,7 +164,8 @@ def differing_settings(
 )->pd.DataFrame: # a row for each training, a column for each setting that is not the same in all
     "The settings in which trainings differ; one that a training does not have says so."
     names = dict.fromkeys(name for one in trainings for name in one.settings)
-    table = pd.DataFrame([[one.settings.get(name, "not set") for name in names] for one in trainings], columns=list(names))
+    rows = [[one.settings.get(name, "not set") for name in names] for one in trainings]
+    table = pd.DataFrame(rows, columns=list(names))
     words = table.map(lambda value: "none" if value is None else value)
     differ = [name for name in words if len({repr(value) for value in words[name]}) > 1]
     return words[differ]
@@ -188,11 +191,13 @@ def _plot_several(curves):
     axes = plt.subplots(1, 4, figsize=(11, 2.5), dpi=72, layout="constrained")[1]
     styles = line_styles(curves)
     parts = {"training loss": lambda one: one.over("train_loss"), "validation loss": lambda one: one.over("valid_loss"),
-             "score of the validation": lambda one: one.over(one.measure), "learning rate": lambda one: _of_points(one, "lr")}
+             "score of the validation": lambda one: one.over(one.measure),
+             "learning rate": lambda one: _of_points(one, "lr")}
     for ax, (title, take) in zip(axes, parts.items()):
         _draw_lines(ax, {name: take(one) for name, one in curves.items()}, styles)
         ax.set_title(title, fontsize=8)
         if ax.get_legend(): ax.get_legend().remove()
     handles, names = axes[0].get_legend_handles_labels()
-    axes[0].figure.legend(handles, names, fontsize=7, frameon=False, ncols=4, handlelength=4, loc="outside lower center")
+    axes[0].figure.legend(handles, names, fontsize=7, frameon=False, ncols=4, handlelength=4,
+                          loc="outside lower center")
     return axes

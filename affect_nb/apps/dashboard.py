@@ -32,7 +32,8 @@ def _number(value):
 
 def _line(name, x, y, style, on=True):
     "A line as the page takes it."
-    return dict(name=name, label=name.replace("_", " "), x=[round(float(place), 4) for place in x], y=[*map(_number, y)],
+    places = [round(float(place), 4) for place in x]
+    return dict(name=name, label=name.replace("_", " "), x=places, y=[*map(_number, y)],
                 colour=style["colour"], dashes=list(style["dashes"]), marker=style["marker"], on=on)
 
 def _panel(title, lines, end, main=(), shown=None, zero=False, marked=False):
@@ -59,6 +60,7 @@ def view_panels(
             _panel("images a second", {"images_per_second": of_steps("images_per_second")}, end,
                    main=("images_per_second",), zero=True)]
 
+# %% ../../nbs/70_apps/24_dashboard.ipynb #a2eadc5d
 def _table_of(curves):
     "All epochs as rows of words, below a row of names; [] where none has ended."
     if not curves.epochs: return []
@@ -162,7 +164,7 @@ class DashboardCallback(TrainingCurves):
         self.sent = time.perf_counter()
 
     def end_of_cell(self):
-        "The notebook's cell has ended: a training that still runs was stopped; a picture goes into the notebook's file."
+        "The cell has ended: a training that still runs was stopped; a picture goes into the notebook's file."
         if self.state == "running":
             self.fetch()
             self._now("stopped")

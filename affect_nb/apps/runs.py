@@ -203,7 +203,8 @@ th {background: #f4f4f4}
 td.number {text-align: right; white-space: nowrap}
 td.words {min-width: 12em; overflow-wrap: anywhere}
 .state {font-weight: 600}
-.finished {color: #1a7f37} .failed {color: #b42318} .running {color: #0b5cad} .stopped, .part, .unfinished {color: #8a5a00}
+.finished {color: #1a7f37} .failed {color: #b42318} .running {color: #0b5cad}
+.stopped, .part, .unfinished {color: #8a5a00}
 .note, .none {color: #555}
 input, select {font: inherit; padding: .25em .5em; margin-right: .6em}
 """

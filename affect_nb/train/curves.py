@@ -76,6 +76,8 @@ def _floats(values):
     return [float(value) for value in found]
 
 # %% ../../nbs/50_train/13_curves.ipynb #10255566
+FETCH_EVERY = .4 # s between looks at what the device has computed
+
 class _Means:
     "Means over the images of an epoch, of each side and term."
     def __init__(self): self.sums = {}
@@ -119,7 +121,7 @@ def read_curves(
     return [dict(zip(steps, row)) for row in zip(*steps.values())], content.get('epochs', []), content.get('every', 1)
 
 def _earlier(learn, path):
-    "Points and epochs that were finished before a kill: of this callback's file, or of another's with the same learner."
+    "Points and epochs that were finished before a kill: of this callback's file, or of another's in the learner."
     done = getattr(getattr(learn, 'resume', None), 'done', 0)
     paths = [path, *(cb.path for cb in learn.cbs if isinstance(cb, TrainingCurves))]
     path = next((path for path in paths if path), None)
@@ -128,8 +130,6 @@ def _earlier(learn, path):
     return Points(rows=kept, every=every), [row for row in epochs if row['epoch'] < done]
 
 # %% ../../nbs/50_train/13_curves.ipynb #6d6d2310
-FETCH_EVERY = .4 # s between looks at what the device has computed
-
 class TrainingCurves(Callback):
     "Collect points of the steps and a row of each epoch; `path` keeps them in a file that survives a kill."
     order = 56 # after the recorder, whose measures it takes
@@ -178,7 +178,8 @@ class TrainingCurves(Callback):
         if not self.learned or len(values) <= self.epoch: return # it was cut short
         rate = {name: self.points.rows[-1][name] for name in ('lr', 'images_per_second')}
         terms = {side: self.means.of(side) for side in ('train', 'valid')}
-        self.epochs.append(dict(epoch=self.epoch, measures=dict(zip(names, map(float, values[-1]))), terms=terms, **rate))
+        row = dict(epoch=self.epoch, measures=dict(zip(names, map(float, values[-1]))))
+        self.epochs.append(row | dict(terms=terms) | rate)
         if self.path: _write_curves(self.path, self.points, self.epochs)
         self.changed()
 
