@@ -6,6 +6,7 @@ import pytest
 from affect_nb.apps.player import explore_clip
 from affect_nb.apps.player_data import open_clip_data, worst_disagreements
 from affect_nb.databases.base import open_database
+from affect_nb.files.atomic import write_json
 from affect_nb.files.film import write_film
 from affect_nb.synth.twins import write_database
 
@@ -45,6 +46,20 @@ def test_a_clip_of_a_database_has_its_film_and_its_labels(database):
 
 def test_a_clip_of_a_database_needs_the_database(database):
     with pytest.raises(ValueError, match="give it, open, as `database=`"): open_clip_data(database.clips[0])
+
+
+def test_predictions_that_bear_their_folder_in_the_name_are_found(film, monkeypatch):
+    "As `predict \"study/P*/video.mp4\"` names them; the list of sources says which film a table is of."
+    monkeypatch.chdir(film.parent)
+    films = {f"P{number}": film.parent/"study"/f"P{number}"/"talk.mp4" for number in (1, 2)}
+    for name, path in films.items():
+        path.parent.mkdir(parents=True)
+        path.write_bytes(film.read_bytes())
+    out = film.parent/"runs"/"predict"
+    write_json(out/"faces"/"sources.json", {f"{name}-talk": str(path) for name, path in films.items()})
+    for number, (name, path) in enumerate(films.items(), 1): predictions(50, path, valence=number/4).to_csv(out/f"{name}-talk.csv", index=False)
+    assert open_clip_data(films["P2"]).tracked[0].columns["valence"][0] == pytest.approx(.5)
+    with pytest.warns(UserWarning, match="no predictions beside it"): open_clip_data(film)
 
 
 def test_predictions_of_a_database_bring_their_labels(film):

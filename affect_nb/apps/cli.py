@@ -791,10 +791,11 @@ def runs(
     folder: Annotated[Path, typer.Argument(
         file_okay=False, help="Where the runs are, in it and below.")] = Path("runs"),
 ):
-    "List all runs below a folder in one HTML page: what each was, how it stands, its main measures, its report."
-    from affect_nb.apps.runs import write_index
+    "List all runs and trainings below a folder in one HTML page: what each was, how it stands, its main measures."
+    from affect_nb.apps.runs import single_trainings, write_index
     index, found = write_index(folder)
-    for run in found: print(f"{run.state:8} {run.date} {run.folder}")
+    for run in found: print(f"{run.state:10} {run.date} {run.folder}")
+    for one in single_trainings(folder): print(f"{one.state:10} {one.date} {one.folder}: {one.network}, {one.words}")
     print(index)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c32665df

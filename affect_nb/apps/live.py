@@ -144,11 +144,12 @@ _KEPT = ["frame", "time", "face_id", "status", "box_x1", "box_y1", "box_x2", "bo
 class KeptPredictions:
     "A CSV of live predictions, a row for each face and picture."
     def __init__(self,
-        path:str|os.PathLike, # .csv; one that is there is gone on with
+        path:str|os.PathLike, # .csv, or a folder for live.csv; a file that is there is gone on with
         columns:list,         # of the network's outputs
     ):
         self.path = Path(path)
         self.names = [*_KEPT, *(name for name in columns if name not in _KEPT)]
+        if self.path.is_dir() or not self.path.suffix: self.path = self.path/"live.csv" # a folder, made if need be
         if self.path.suffix.lower() != ".csv": raise ValueError(f"keep is {str(path)!r}, allowed is a file .csv")
         begun = self.path.exists() and self.path.stat().st_size
         if begun and self.path.open(encoding="utf-8").readline().strip() != ",".join(self.names):
@@ -188,7 +189,7 @@ class LiveView(anywidget.AnyWidget):
         self.predictor = predictor
         self.kept = None if keep is None else KeptPredictions(keep, predictor.network.columns)
         aus = [[au, AU_NAMES.get(au, "")] for au in predictor.aus]
-        super().__init__(about=dict(width=width, aus=aus, keeps="" if keep is None else str(keep)))
+        super().__init__(about=dict(width=width, aus=aus, keeps="" if keep is None else str(self.kept.path)))
         self.on_msg(self._received)
 
     def __repr__(self):
@@ -215,7 +216,7 @@ class LiveView(anywidget.AnyWidget):
 def live(
     model="facebehaviornet-small", # of `list_weights()`, a checkpoint, or a `Predictor`
     *,
-    keep:str|os.PathLike|None=None, # a .csv for the predictions; None: nothing is stored
+    keep:str|os.PathLike|None=None, # a .csv for the predictions, or a folder for it; None: nothing is stored
     detector:str|Detector|None=None, # a name or a detector; None: the default
     width:int=480,                 # px, of the pictures that are sent
     **options,                     # detect_every, max_faces of `LivePredictor`

@@ -27,7 +27,7 @@ from ..data.index import clip_labels
 from ..data.sequences import choose_face
 from ..data.store import overview
 from ..databases.base import Clip, Database
-from ..files.atomic import write_json
+from ..files.atomic import read_json, write_json
 from ..files.containers import guarded, require_content
 from ..preprocess.align import estimate_transform
 from ..preprocess.face_store import FaceStore
@@ -495,10 +495,17 @@ def _is_of(path, film):
     names = first["file"].dropna().astype(str).tolist() if "file" in first else []
     return not names or Path(names[0]).resolve() == film.resolve()
 
+def _listed_names(folder, film):
+    "The tables that a folder's list of sources says are of a film: `predict` puts folders before names that are alike."
+    listed, wanted = read_json(folder/"faces"/"sources.json", {}), film.resolve()
+    return [folder/f"{name}.csv" for name, source in listed.items() if Path(source).resolve() == wanted]
+
 def _predictions_beside(film, store):
     "The CSV of a film or of a store, or None."
     places = [store.parent.parent/f"{store.stem}.csv", store.with_suffix(".csv")] if store else []
-    if film: places += [film.with_suffix(".csv"), Path("runs/predict")/f"{film.stem}.csv"]
+    if film:
+        places += [film.with_suffix(".csv"), Path("runs/predict")/f"{film.stem}.csv"]
+        places += [*_listed_names(Path("runs/predict"), film), *_listed_names(film.parent, film)]
     return next((path for path in places if path.is_file() and (film is None or _is_of(path, film))), None)
 
 def _store_beside(predictions, stem):

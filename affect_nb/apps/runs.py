@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RUN_FILE', 'MAIN_WORDS', 'STATES', 'PAGE_STYLE', 'PAGE_HEAD', 'GRID_PAGE', 'RunLog', 'main_metrics', 'Run', 'is_run',
-           'read_run', 'find_runs', 'page_template', 'in_words', 'duration', 'link', 'write_index']
+           'read_run', 'find_runs', 'single_trainings', 'page_template', 'in_words', 'duration', 'link', 'write_index']
 
 # %% ../../nbs/70_apps/22_runs.ipynb #862f80ad
 import os
@@ -17,6 +17,7 @@ from urllib.parse import quote
 import jinja2
 import psutil
 
+from .training_folders import FinishedTraining, find_trainings
 from ..files.atomic import LEASE, read_json, this_place, write_json, write_text
 
 # %% ../../nbs/70_apps/22_runs.ipynb #c4660727
@@ -186,6 +187,12 @@ def find_runs(
         folders.clear()
     return sorted(found, key=lambda run: (run.date, str(run.folder)), reverse=True)
 
+def single_trainings(
+    folder:str|os.PathLike="runs",
+)->list[FinishedTraining]: # the newest first
+    "The trainings in a folder and below it that belong to no run of the book."
+    return find_trainings(folder, skip=is_run)
+
 # %% ../../nbs/70_apps/22_runs.ipynb #29dc5ef1
 PAGE_STYLE = """
 body {font: 16px/1.45 system-ui, sans-serif; margin: 1.5em auto; max-width: 1500px; padding: 0 1em; color: #222}
@@ -196,7 +203,8 @@ th {background: #f4f4f4}
 td.number {text-align: right; white-space: nowrap}
 td.words {min-width: 12em; overflow-wrap: anywhere}
 .state {font-weight: 600}
-.finished {color: #1a7f37} .failed {color: #b42318} .running {color: #0b5cad} .stopped, .part {color: #8a5a00}
+.finished {color: #1a7f37} .failed {color: #b42318} .running {color: #0b5cad}
+.stopped, .part, .unfinished {color: #8a5a00}
 .note, .none {color: #555}
 input, select {font: inherit; padding: .25em .5em; margin-right: .6em}
 """
@@ -245,10 +253,11 @@ _INDEX = """
 <p><input id="words" type="search" placeholder="words that a row must have" aria-label="words" size="32">
 <select id="state" aria-label="state"><option value="">every state</option>
 {% for name, number in counts.items() %}<option value="{{ name }}">{{ name }} ({{ number }})</option>{% endfor %}
-</select> <span id="shown">{{ runs | length }}</span> of {{ runs | length }} runs, {{ date }}</p>
+</select> <span id="shown">{{ total }}</span> of {{ total }}: {{ runs | length }} runs of the book,
+{{ trainings | length }} trainings, {{ date }}</p>
 {% if grids %}<p>Grids: {% for name, address in grids %}<a href="{{ address }}">{{ name }}</a>
 {% endfor %}</p>{% endif %}
-<div class="wide"><table><thead><tr><th>state</th><th>run</th><th>preset</th><th>date</th><th>duration</th>
+{% if runs %}<div class="wide"><table><thead><tr><th>state</th><th>run</th><th>preset</th><th>date</th><th>duration</th>
 <th>notebooks</th><th>data</th><th>networks</th><th>main measures</th></tr></thead><tbody>
 {% for run, name, address in rows %}<tr data-state="{{ run.state }}">
 <td class="state {{ run.state }}">{{ run.state }}</td>
@@ -262,7 +271,27 @@ _INDEX = """
 {% for name, value in metrics.items() %}{% if loop.last %}{{ name }} {{ value | in_words }}{% endif %}{% endfor %}
 </summary>{% for name, value in metrics.items() %}{{ name }} {{ value | in_words }}<br>{% endfor %}</details>
 {% endfor %}</td></tr>
-{% endfor %}</tbody></table></div>
+{% endfor %}</tbody></table></div>{% endif %}
+"""
+
+# %% ../../nbs/70_apps/22_runs.ipynb #6201c308
+_TRAININGS = """
+{% if trainings %}<h2>Trainings</h2>
+<div class="wide"><table><thead><tr><th>state</th><th>training</th><th>network</th><th>date</th><th>duration</th>
+<th>best score</th><th>kept epoch</th><th>did it learn?</th><th>data</th></tr></thead><tbody>
+{% for one, name in trainings %}<tr data-state="{{ one.state }}">
+<td class="state {{ one.state }}">{{ one.state }}</td><td class="words">{{ name }}</td>
+<td class="words">{{ one.network }}</td><td class="number">{{ one.date }}</td>
+<td class="number">{{ one.seconds | duration }}</td>
+<td class="number">{% if one.score is not none %}{{ one.measure }} {{ one.score | in_words }}{% endif %}</td>
+<td class="number">{% if one.kept is not none %}{{ one.kept + 1 }} of {{ one.planned }}{% endif %}</td>
+<td class="words">{{ one.verdict }}{% for warning in one.warnings %}<br><span class="note">{{ warning }}</span>
+{% endfor %}</td>
+<td class="words">{{ one.data }}</td></tr>
+{% endfor %}</tbody></table></div>{% endif %}
+"""
+
+_FILTER = """
 <script>
 const words = document.getElementById("words"), state = document.getElementById("state");
 function filter() {
@@ -290,11 +319,13 @@ def _grids(runs:list, folder:Path)->list: # name, address
 def write_index(
     folder:str|os.PathLike="runs",
 )->tuple[Path, list[Run]]: # `<folder>/index.html`, and what it lists
-    "Write the page that lists all runs below a folder, with a filter by words and by state."
+    "Write the page that lists all runs and trainings below a folder, with a filter by words and by state."
     folder, runs = Path(folder), find_runs(folder)
     rows = [(run, os.path.relpath(run.folder, folder), run.report and link(run.report, folder)) for run in runs]
-    counts = {state: sum(run.state == state for run in runs) for state in STATES}
-    counts = {state: number for state, number in counts.items() if number}
-    page = page_template(_INDEX).render(title="Runs", runs=runs, rows=rows, counts=counts, grids=_grids(runs, folder),
-                                        date=_now()[:16].replace("T", " "))
+    trainings = [(one, os.path.relpath(one.folder, folder)) for one in single_trainings(folder)]
+    states = [*(run.state for run in runs), *(one.state for one, _ in trainings)]
+    counts = {state: states.count(state) for state in (*STATES, "unfinished") if state in states}
+    page = page_template(_INDEX + _TRAININGS + _FILTER).render(
+        title="Runs", runs=runs, rows=rows, trainings=trainings, total=len(states), counts=counts,
+        grids=_grids(runs, folder), date=_now()[:16].replace("T", " "))
     return write_text(folder/"index.html", page), runs

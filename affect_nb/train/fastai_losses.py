@@ -38,6 +38,7 @@ class MultitaskLoss:
     ):
         check_label_scheme(labels)
         self.lambda_au, self.lambda_va, self.au_over, self.labels = lambda_au, lambda_va, au_over, labels
+        self.latest = {} # the terms of the last call, out of the graph
         self._drawn = (None, None) # shares of the batch that was drawn for last, and what was drawn
 
     def labelled(self, targets):
@@ -54,7 +55,11 @@ class MultitaskLoss:
         scheme = 'multi_target' if self.labels == 'multi_target' else 'soft' # the others are in the targets by now
         return multitask_terms(output, self.labelled(targets), over=self.au_over, **weights, labels=scheme)
 
-    def __call__(self, output, targets): return sum(self.terms(output, targets).values())
+    def __call__(self, output, targets):
+        terms = self.terms(output, targets)
+        self.latest = {name: term.detach() for name, term in terms.items()}
+        return sum(terms.values())
+
     def decodes(self, output): return output
     def __repr__(self):
         labels = '' if self.labels == 'soft' else f', labels={self.labels!r}'

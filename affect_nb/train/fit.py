@@ -20,6 +20,7 @@ from ..databases.seen import merged_seen, seen_people, shared_with
 from ..models.starting import frame_network, seen_before, weights_by_part, weights_record
 from ..models.weights import amend_card, read_card
 from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
+from .curves import TrainingCurves
 from .fastai_losses import coupled_loss
 from .gates import GateSaturation
 from .learner import affect_learner
@@ -86,7 +87,7 @@ def _saving_callbacks(recipe, learn, out, card, weights, split):
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=deciding_entries(recipe, without=('retry',)), weights=record, split=split, precision=precision)
     pace = Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))
-    log = [GateSaturation(), EpochLog(out/'epochs', recipe.monitor)]
+    log = [GateSaturation(), EpochLog(out/'epochs', recipe.monitor), TrainingCurves(out/'curves')]
     return [*log, SaveCheckpointCallback(out/'best', card, recipe.monitor),
             ResumeCallback(out/'state', recipe.seed, facts), pace]
 
