@@ -121,6 +121,25 @@ class AffectDL(TfmdDL):
         self.seed, self.rng = seed, random.Random(seed)
         self._n_inp = getattr(dataset, 'n_inp', 3 if getattr(dataset, 'has_sound', False) else 2)
         self._workers, self._reading = None, False
+        self.share_among()
+
+    def share_among(self,
+        process:int=0,   # number of this one
+        processes:int=1, # that train together; 1: batches are read whole
+    ):
+        "Read of each batch the windows of one of several processes, every so many-th; the order is that of one process."
+        self.process, self.processes, self.uncounted = process, processes, []
+
+    def share_of(self, batch, process:int):
+        "What one process reads of a batch."
+        return batch[process::self.processes]
+
+    def _shares(self, plan):
+        "Of each batch what is read here; where a batch is too small, a window of it that is not counted."
+        if self.processes == 1: return plan
+        own = [self.share_of(batch, self.process) for batch in plan]
+        self.uncounted = [not _count_windows(share) for share in own]
+        return [self.share_of(batch, 0) if empty else share for batch, share, empty in zip(plan, own, self.uncounted)]
 
     def batches(self)->list:
         "What `read_batch` is asked for in an epoch, batch by batch."
@@ -132,7 +151,7 @@ class AffectDL(TfmdDL):
         self.randomize()
         self.before_iter()
         torch.empty((), dtype=torch.int64).random_() # PyTorch's loaders draw once, too: a seed goes on meaning the same
-        for batch in self._read(self.batches()):
+        for batch in self._read(self._shares(self.batches())):
             if self.device is not None: batch = to_device(batch, self.device, non_blocking=self.pin_memory)
             yield self.after_batch(batch)
         self.after_iter()
@@ -165,6 +184,8 @@ class AffectDL(TfmdDL):
         return faces, audio[0] if audio else None, targets
 
 # %% ../../nbs/30_data/50_loaders.ipynb #4ecbb360
+def _count_windows(batch): return sum(map(len, batch.values())) if isinstance(batch, dict) else len(batch)
+
 def _as_tuple(batch): return tuple(batch) if isinstance(batch, list) else batch # pinned memory comes in lists
 
 def close_workers(
