@@ -3,7 +3,7 @@
 `python benchmarks/gpu.py` measures on the first GPU and writes `benchmarks/results/gpu-YYYY-MM-DD.json` after every
 check, so that what is measured is kept when the time is up; a check that fails or has no time left says so in its place.
 `--tiny` runs the same code at toy sizes on whatever there is, a CPU too: a test of this script, its figures mean nothing
-and go to `runs/gpu-tiny.json`. `run()` returns the figures.
+and go to `runs/gpu-tiny.json`; the compiler is not the GPU's there. `run()` returns the figures.
 
 - `matmul`: square matrices by `torch.mm`, in bfloat16 and float32. Shares below are of the bfloat16 rate.
 - `networks`: a training step of each network at full size, on random faces that are on the device already: images/s,
@@ -14,7 +14,7 @@ and go to `runs/gpu-tiny.json`. `run()` returns the figures.
 - `evaluation`: peak memory of a validation of many batches against one of few: 1 means that nothing piles up.
 - `agreement`: 20 steps of a small network on the device against the CPU, float32: the largest difference of a loss.
 - `processes`: two GPUs that train together against one with half the batch (`benchmarks/processes.py`).
-- `film`: a drawn film of 1920x1080 through `affect_nb predict`, table only: frames/s from the prompt to the end.
+- `film`: a drawn film of 1920x1080 through `affect_nb predict` with its defaults: frames/s from the prompt to the end.
 """
 import argparse
 import importlib.util
@@ -48,7 +48,7 @@ class Sizes:
         self.networks = ("affwildnet_vgg", "facebehaviornet") if tiny else (
             "affwildnet_vgg", "facebehaviornet", "affwildnet_resnet", "mt_vgg", "mt_vgg_gru", "av_mt_vgg_gru", "mt_vgg_gru_audio",
             "vgg16", "resnet50", "vgg_face_lstm", "resnet_rnn", "cnn_1rnn", "cnn_3rnn", "fusion_fc", "fusion_rnn")
-        self.compiled, self.modes = self.networks[:3], ("default",) if tiny else ("default", "reduce-overhead")
+        self.compiled, self.modes, self.backend = self.networks[:3], ("default",) if tiny else ("default", "reduce-overhead"), "aot_eager" if tiny else "inductor"
         self.frames, self.workers = (40, 1) if tiny else (4000, min(16, max(1, (os.cpu_count() or 2) - 1)))
         self.batches = (2, 4) if tiny else (4, 40)
         self.film = (12, 320, 180) if tiny else (500, 1920, 1080) # frames, width, height
@@ -141,7 +141,7 @@ class Gpu:
                     continue
                 step, _, _, cnns = self.trainer(name, lambda model: list(cnn_parts(model).values()))
                 eager = self.seconds(step, self.sizes.steps)
-                compiled = [CompiledPart(cnn, mode) for cnn in cnns]
+                compiled = [CompiledPart(cnn, mode, self.sizes.backend) for cnn in cnns]
                 start = time.perf_counter()
                 try: step(); self.wait()
                 except Exception as error:
@@ -236,7 +236,7 @@ def run(tiny: bool = False, out: str | Path | None = None, checks: tuple = Gpu.C
     unknown = [name for name in checks if name not in Gpu.CHECKS]
     if unknown: raise ValueError(f"checks has {unknown[0]!r}, allowed are {', '.join(Gpu.CHECKS)}")
     started = time.perf_counter()
-    gpu, found = Gpu(tiny, started), {}
+    gpu, found = Gpu(tiny, started), dict(note="toy sizes: these figures mean nothing") if tiny else {}
     for name in checks:
         if gpu.left() < 20: found[name] = "not measured: the time was up"
         else:
@@ -245,7 +245,7 @@ def run(tiny: bool = False, out: str | Path | None = None, checks: tuple = Gpu.C
             except Exception as error: found[name] = f"not measured: {type(error).__name__}: {error}"[:300]
         found["seconds"] = round(time.perf_counter() - started, 1)
         if out: write_json(Path(out), {"figures": found, "where": environment()})
-    return found | (dict(tiny="toy sizes: these figures mean nothing") if tiny else {})
+    return found
 
 
 if __name__ == "__main__":
