@@ -40,6 +40,12 @@ def beside(name: str):
     return module
 
 
+def table(rows: list) -> list:
+    """Rows with the same columns, None where one has nothing."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return [{name: row.get(name) for name in columns} for row in rows]
+
+
 class Sizes:
     """What is measured: the paper's sizes, or toys."""
     def __init__(self, tiny: bool):
@@ -120,7 +126,7 @@ class Gpu:
             self.forget_peak()
             try: rows.append(self.row(name))
             except Exception as error: rows.append(dict(network=name, note=f"not measured: {type(error).__name__}: {error}"[:200]))
-        return dict(networks=rows, goal_share_of_bfloat16=GOAL)
+        return dict(networks=table(rows), goal_share_of_bfloat16=GOAL)
 
     def row(self, name: str) -> dict:
         step, images, flop, _ = self.trainer(name)
@@ -151,7 +157,7 @@ class Gpu:
                 rows.append(dict(network=name, mode=mode, state=", ".join(sorted({part.state for part in compiled})), first_step_s=round(first, 1),
                                  step_against_eager=round(self.seconds(step, self.sizes.steps)/eager, 3)))
                 self.torch._dynamo.reset()
-        return dict(compiled=rows)
+        return dict(compiled=table(rows))
 
     def toy_learner(self, device, **loaders):
         from affect_nb.train.learner import affect_learner

@@ -418,5 +418,5 @@ class WholeBatches(Callback):
     "Refuse fastai's `GradientAccumulation`: a loss is of a whole batch."
     def before_fit(self):
         if not any(isinstance(callback, GradientAccumulation) for callback in self.learn.cbs): return
-        raise ValueError("GradientAccumulation adds up the gradients of parts of a batch, and CCC and means over labels "
+        raise ValueError("GradientAccumulation adds up gradients of parts of a batch, CCC and means over labels "
                          "are of a whole one: take a smaller batch, or several processes (see train.processes)")

@@ -210,7 +210,8 @@ def over_processes(
     _check_learner(learn)
     if not is_first(): set_seed(seed_of_process(torch.initial_seed()))
     with ExitStack() as contexts:
-        wanted = [adding(sum_over_processes), _shared(learn.dls.loaders), learn.added_cbs([_Together(_parallel(learn))])]
+        together = _Together(_parallel(learn))
+        wanted = [adding(sum_over_processes), _shared(learn.dls.loaders), learn.added_cbs([together])]
         if not is_first(): wanted += [learn.no_bar(), learn.no_logging()]
         for context in wanted: contexts.enter_context(context)
         yield learn

@@ -89,8 +89,9 @@ def _record(job, arguments, card, seconds):
     given = {name: _plain(value, name in _PATHS) for name, value in arguments.items() if name not in _ELSEWHERE}
     weights = Path(arguments['out'])/'weights'/f'{checkpoint_name(card.architecture)}.safetensors'
     kept = {name: card.notes.get(name) for name in ('device', 'precision', 'threads')}
-    return dict(job=job, arguments=given, callbacks=[type(cb).__name__ for cb in listify(arguments.get('cbs'))],
-                processes=n_processes(), started_from=weights_record(arguments.get('weights')), **kept, code=code_state(),
+    callbacks = [type(cb).__name__ for cb in listify(arguments.get('cbs'))]
+    return dict(job=job, arguments=given, callbacks=callbacks, processes=n_processes(),
+                started_from=weights_record(arguments.get('weights')), **kept, code=code_state(),
                 environment=environment_state(), ended=datetime.now(timezone.utc).isoformat(timespec='seconds'),
                 seconds=round(seconds, 1), split_hash=card.notes.get('split_hash', ''), measures=card.measures,
                 weights=tensors_hash(weights))
