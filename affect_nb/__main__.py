@@ -8,4 +8,4 @@ __all__ = []
 # %% ../nbs/70_apps/42_main.ipynb #dfbccd9f
 from .apps.cli import main
 
-if __name__ == "__main__": main()
+if __name__ == "__main__" and __package__: main() # a notebook has no package
