@@ -53,6 +53,7 @@ def _report_skipped(skipped:list, listed:Path):
 
 def _report_left_out(skipped:list, folder:Path):
     "The same of a training, whose list is written here where it is long."
+    if _which_process(): return # the first one says it
     from affect_nb.files.atomic import write_json
     listed = folder/"skipped.json"
     if len(skipped) > _MOST_LINES:
@@ -843,11 +844,23 @@ def doctor(
 # %% ../../nbs/70_apps/40_cli.ipynb #1a76ebd4
 _INTERRUPTED = 130 # the exit code of a command that Ctrl-C has ended; typer makes it of a KeyboardInterrupt
 
+def _which_process()->str:
+    "The number of this process, where it is not the first that a launcher has started."
+    number = int(os.environ.get("RANK") or 0)
+    return f" (process {number})" if number else ""
+
+def _print_once():
+    "Of several processes that a launcher has started, the first prints; the others only say what went wrong."
+    if not _which_process(): return
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    warnings.filterwarnings("ignore")
+
 def main(arguments:list[str]|None=None):
     "Run a command and end the process; bad input is one sentence on stderr, unless AFFECT_NB_TRACEBACK is set."
     if not sys.warnoptions: warnings.filterwarnings("ignore", category=FutureWarning) # for developers of libraries
     # a thread that spins while it waits makes an RNN 20 times slower on cores that others use too
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _print_once()
     try: app(arguments, prog_name="affect_nb", standalone_mode=True)
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != _INTERRUPTED: raise
@@ -855,8 +868,11 @@ def main(arguments:list[str]|None=None):
         sys.exit(_INTERRUPTED)
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("AFFECT_NB_TRACEBACK"): raise
-        print(f"affect_nb: {_sentence(error)}", file=sys.stderr)
+        print(f"affect_nb{_which_process()}: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        processes = sys.modules.get("affect_nb.train.processes")
+        if processes: processes.leave_processes()
 
 def _sentence(error:Exception)->str:
     "What went wrong; of the operating system's errors, the file first; without what fastai puts before a callback's."

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from .labels import EXPRESSIONS, AffectOutput, AffectTargets, expression_distribution
 from .losses import soft_expression_loss
+from .reduction import whole_mean
 from .relatedness import VALENCE_AROUSAL, EmotionVA, Relatedness, implied_va
 
 # %% ../../nbs/00_core/40_coupling.ipynb #f772538c
@@ -206,7 +207,8 @@ def distribution_matching_loss(
         raise ValueError(f"over is {over!r}, it must be 'mean' or 'sum'")
     terms = au_divergence(output, relatedness, weighted=weighted, form=form, floor=floor, fixed=fixed)
     if not untied: terms = terms*_cached_tied_aus(relatedness, output.au_names, terms.device)
-    return getattr(terms, over)(-1).mean()
+    per_sample = getattr(terms, over)(-1)
+    return whole_mean(per_sample.sum(), per_sample.new_full((), per_sample.numel()))
 
 # %% ../../nbs/00_core/40_coupling.ipynb #ba712839
 SOFT_TEMPERATURE = .1 # the default: at 1, as printed, the largest share is .31 at most

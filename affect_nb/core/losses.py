@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from .labels import AffectOutput, AffectTargets, expression_distribution
 from .metrics import pool_frames
+from .reduction import whole_mean, whole_sums
 
 # %% ../../nbs/00_core/30_losses.ipynb #1f6bf794
 def _at_least_float32(values):
@@ -34,12 +35,14 @@ def _mask_missing(pred, targ):
 
 # %% ../../nbs/00_core/30_losses.ipynb #f2ff12cb
 def _concordance(pred, targ, annotated, eps):
-    "Concordance (eq. 1) of each column of (n, D); 0 where a column has no annotation."
-    n = annotated.sum(0).clamp(min=1)
-    pred_mean, targ_mean = pred.sum(0)/n, targ.sum(0)/n
+    "Concordance (eq. 1) of each column of (n, D), 0 where it has no annotation; and which columns have any."
+    n, pred_sum, targ_sum = whole_sums(annotated.sum(0), pred.sum(0), targ.sum(0))
+    counted, n = n > 0, n.clamp(min=1)
+    pred_mean, targ_mean = pred_sum/n, targ_sum/n
     pred, targ = (pred - pred_mean)*annotated, (targ - targ_mean)*annotated
-    both = pred.square().sum(0)/n + targ.square().sum(0)/n + (pred_mean - targ_mean).square()
-    return 2*(pred*targ).sum(0)/n/(both + eps)
+    pred_dev, targ_dev, cross_dev = whole_sums(pred.square().sum(0), targ.square().sum(0), (pred*targ).sum(0))
+    both = pred_dev/n + targ_dev/n + (pred_mean - targ_mean).square()
+    return 2*cross_dev/n/(both + eps), counted
 
 def ccc_loss(
     pred:Tensor,   # (..., 2) predicted valence, arousal
@@ -51,8 +54,8 @@ def ccc_loss(
         raise ValueError(f"pred has shape {tuple(pred.shape)}: the last axis must be 2, valence and arousal")
     with _without_autocast(pred):
         pred, targ, annotated = (values.reshape(-1, 2) for values in _mask_missing(pred, targ))
-        counted = annotated.any(0)
-        losses = (1 - _concordance(pred, targ, annotated, eps))*counted
+        concordance, counted = _concordance(pred, targ, annotated, eps)
+        losses = (1 - concordance)*counted
         return losses.sum()/counted.sum().clamp(min=1)
 
 # %% ../../nbs/00_core/30_losses.ipynb #906cdf30
@@ -82,7 +85,7 @@ def soft_expression_loss(
         annotated = shares.sum(-1) > 0 # NaN is not
         logits = _at_least_float32(logits).masked_fill(~annotated[..., None], 0)
         shares = shares.to(logits.dtype).masked_fill(~annotated[..., None], 0)
-        return -(shares*logits.log_softmax(-1)).sum(-1).sum()/annotated.sum().clamp(min=1)
+        return whole_mean(-(shares*logits.log_softmax(-1)).sum(-1).sum(), annotated.sum())
 
 def _check_classes(logits, targ):
     "A `ValueError` where there is not one class for each row of logits."
@@ -102,7 +105,7 @@ def expression_loss(
         annotated = targ >= 0
         logits = _at_least_float32(logits).masked_fill(~annotated[..., None], 0).reshape(-1, logits.shape[-1])
         total = F.cross_entropy(logits, targ.reshape(-1), ignore_index=-1, reduction='sum')
-        return total/annotated.sum().clamp(min=1)
+        return whole_mean(total, annotated.sum())
 
 # %% ../../nbs/00_core/30_losses.ipynb #740fece3
 ACCEPTED_FROM = .3 # share of the raters from which an expression is accepted (Barsoum et al. 2016)
@@ -123,7 +126,7 @@ def multi_target_loss(
         counted = accepted.any(-1)
         log_prob = _at_least_float32(logits).masked_fill(~counted[..., None], 0).log_softmax(-1)
         best = log_prob.masked_fill(~accepted, -torch.inf).amax(-1)
-        return -best.masked_fill(~counted, 0).sum()/counted.sum().clamp(min=1)
+        return whole_mean(-best.masked_fill(~counted, 0).sum(), counted.sum())
 
 # %% ../../nbs/00_core/30_losses.ipynb #7259b661
 def draw_expression(
@@ -179,7 +182,7 @@ def au_loss(
         total = (F.binary_cross_entropy_with_logits(logits, targ, reduction='none')*delta).sum(-1)
         counted = delta.sum(-1)
         per_frame = total/counted.masked_fill(counted == 0, 1) if over == 'mean' else total
-        return per_frame.sum()/(counted > 0).sum().clamp(min=1)
+        return whole_mean(per_frame.sum(), (counted > 0).sum())
 
 # %% ../../nbs/00_core/30_losses.ipynb #a9677195
 def multitask_terms(

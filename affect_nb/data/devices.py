@@ -18,13 +18,17 @@ def available_devices()->list[str]:
     gpus = [f'cuda:{index}' for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     return gpus + (['mps'] if torch.backends.mps.is_available() else []) + ['cpu']
 
+def _number_on_machine():
+    "Of this process, among those that a launcher has started here; 0 where it is alone."
+    return int(os.environ.get('LOCAL_RANK', 0)) if int(os.environ.get('WORLD_SIZE', 1)) > 1 else 0
+
 def choose_device(
     name:str|torch.device|None=None, # 'cpu', 'cuda', 'cuda:1', 'mps'; None or 'auto': the fastest there is
 )->torch.device:
     "The device called `name`; a `ValueError` if this machine has none such."
     allowed = available_devices()
-    if name in (None, 'auto'): return torch.device(allowed[0])
-    wanted = 'cuda:0' if str(name) == 'cuda' else 'mps' if str(name) == 'mps:0' else str(name)
+    if name in (None, 'auto'): name = allowed[0].partition(':')[0]
+    wanted = f'cuda:{_number_on_machine()}' if str(name) == 'cuda' else 'mps' if str(name) == 'mps:0' else str(name)
     if wanted not in allowed:
         raise ValueError(f"device '{name}' was asked for, but this machine has only {', '.join(allowed)}")
     return torch.device(wanted)
@@ -39,7 +43,7 @@ def available_cores()->int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 def _automatic_workers(frames):
-    cores = available_cores()
+    cores = available_cores()//int(os.environ.get('LOCAL_WORLD_SIZE', 1)) # those of a launcher share them
     return 0 if frames < ENOUGH_FRAMES or cores < 3 else min(MOST_WORKERS, cores - 1)
 
 def choose_workers(

@@ -169,6 +169,15 @@ class JointDL(AffectDL):
 
     def batches(self)->list: return [self.dataset.windows(step) for step in self.get_idxs()]
 
+    def share_of(self,
+        batch,       # set -> numbers of windows
+        process:int, # number of one of those that train together
+    ):
+        "Every so many-th window of a step, set after set: the sets stay aligned, and all processes get as many."
+        firsts = [0, *accumulate(map(len, batch.values()))]
+        return {name: numbers[(process - first) % self.processes::self.processes]
+                for (name, numbers), first in zip(batch.items(), firsts)}
+
     @property
     def plan(self)->pd.DataFrame:
         "What an epoch gives: per set its windows, the steps, and the windows per step."

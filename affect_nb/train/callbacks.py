@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['decay_factor', 'ExponentialDecayAfter', 'SaveCheckpointCallback', 'ResumeCallback', 'va_of', 'ValenceArousal',
            'complete_targets', 'Multitask', 'adapter_of_tasks', 'MatchAfter', 'StopAtNaN', 'fit_callbacks', 'FrozenCNN',
-           'keep_freed_memory', 'RunPrecision']
+           'keep_freed_memory', 'RunPrecision', 'WholeBatches']
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #2094b34d
 import ctypes
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
-from fastai.callback.training import GradientClip
+from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import set_seed
 from safetensors import SafetensorError, safe_open
@@ -30,6 +30,8 @@ from ..models.starting import cnn_parts
 from ..models.weights import load_weights, save_checkpoint
 from .augment import Augment, InGrey
 from .precision import Precision
+from .processes import (from_all, is_first, n_processes, process_number, seed_of_process,
+                                       wait_for_all)
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #af69519f
 def decay_factor(
@@ -82,16 +84,19 @@ class SaveCheckpointCallback(TrackerCallback):
         if not self.recorder.values or len(self.recorder.values[-1]) <= self.idx: return # an epoch that was cut short
         super().after_epoch()
         if not self.new_best: return
-        if not getattr(self.learn, 'replaying', False): self._save()
+        if is_first() and not getattr(self.learn, 'replaying', False): self._save()
         self.saved = True
 
     def _save(self):
         names = list(self.recorder.metric_names[2:]) # after epoch and training loss
         values = [None if math.isnan(value) else float(value) for value in self.recorder.values[-1][1:]]
         notes = {**self.card.get('notes', {}), 'epoch': self.epoch}
+        compiled = getattr(self.learn, 'compiled_network', None)
+        if compiled: notes['compiled'] = compiled.states # also of what fell back
         save_checkpoint(self.path, self.model, {**self.card, 'measures': dict(zip(names, values)), 'notes': notes})
 
     def after_fit(self):
+        wait_for_all() # until the first process has written
         if self.saved and self.restore: load_weights(self.model, self.path)
         if self.run and not self.saved: self._check_scores()
         super().after_fit()
@@ -153,7 +158,7 @@ def _start_bar(learn):
 
 def _reseed(dls, seed):
     "Start an epoch's random numbers from `seed`: dropout, and the order of the sequences."
-    set_seed(seed)
+    set_seed(seed_of_process(seed)) # the order is that of all processes
     if hasattr(dls.train, 'rng'): dls.train.rng = random.Random(seed)
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #cac80ba0
@@ -179,6 +184,12 @@ def _write_state(path, learn, facts):
     training = json.dumps({**facts, **_history(learn.recorder)})
     with whole(path) as aside: save_file(_state_tensors(learn), aside, metadata=dict(training=training))
 
+def _check_same_folder(done, path):
+    "A `ValueError` where some of several processes have another state to go on from."
+    if len(set(done)) == 1: return
+    raise ValueError(f"the processes found {', '.join(map(str, done))} epochs done in {path}: "
+                     "the machines must share the folder of the training")
+
 def _differences(now, then):
     "What two trainings do not have in common, in words."
     words = []
@@ -203,8 +214,9 @@ class ResumeCallback(Callback):
     def before_fit(self):
         self.run = not (hasattr(self.learn, 'lr_finder') or hasattr(self.learn, 'gather_preds'))
         self.done, self.past, self.learn.replaying = 0, {}, False
-        if self.run and self.path.parent.is_dir(): sweep(self.path.parent)
+        if self.run and is_first() and self.path.parent.is_dir(): sweep(self.path.parent)
         if self.run and self.path.is_file(): self._go_on()
+        _check_same_folder(from_all(self.done), self.path)
 
     def before_epoch(self):
         if self.epoch > self.done: self._save(self.epoch)
@@ -231,7 +243,8 @@ class ResumeCallback(Callback):
         self.done = self.past['done']
 
     def _identity(self): return _training_identity(self.learn, self.seed, self.facts)
-    def _save(self, done): _write_state(self.path, self.learn, dict(identity=self._identity(), done=done))
+    def _save(self, done):
+        if is_first(): _write_state(self.path, self.learn, dict(identity=self._identity(), done=done))
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #50cfe346
 def va_of(
@@ -325,7 +338,8 @@ class StopAtNaN(Callback):
         given = dict(zip(('faces', 'landmarks', 'audio'), self.xb)) | dict(prediction=self.pred)
         given = {key: tensor for name, value in given.items() for key, tensor in _named_tensors(name, value).items()}
         targets = _named_tensors('target', self.yb[0] if self.yb else None) # where NaN is what is missing
-        path = Path(self.folder or self.learn.path)/f'nan_epoch{self.epoch}_batch{self.iter}.safetensors'
+        process = f'_process{process_number()}' if n_processes() > 1 else '' # each keeps its part
+        path = Path(self.folder or self.learn.path)/f'nan_epoch{self.epoch}_batch{self.iter}{process}.safetensors'
         facts = dict(epoch=str(self.epoch), batch=str(self.iter), loss=str(self.loss.detach().cpu().tolist()))
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in (given | targets).items()}
         with whole(path) as aside: save_file(tensors, aside, metadata=facts)
@@ -398,3 +412,11 @@ class RunPrecision(Callback):
         if not self.armed: return
         self.context.__exit__(None, None, None)
         self.armed = False
+
+# %% ../../nbs/50_train/10_callbacks.ipynb #3aba90b4
+class WholeBatches(Callback):
+    "Refuse fastai's `GradientAccumulation`: a loss is of a whole batch."
+    def before_fit(self):
+        if not any(isinstance(callback, GradientAccumulation) for callback in self.learn.cbs): return
+        raise ValueError("GradientAccumulation adds up gradients of parts of a batch, CCC and means over labels "
+                         "are of a whole one: take a smaller batch, or several processes (see train.processes)")

@@ -13,6 +13,7 @@ import torch
 from fastai.callback.core import Callback
 from ..files.atomic import read_json, write_json
 from ..models.outputs import TASKS, tasks_of
+from .processes import is_first
 
 # %% ../../nbs/50_train/13_curves.ipynb #f111add3
 MOST_POINTS = 500
@@ -180,7 +181,7 @@ class TrainingCurves(Callback):
         terms = {side: self.means.of(side) for side in ('train', 'valid')}
         row = dict(epoch=self.epoch, measures=dict(zip(names, map(float, values[-1]))))
         self.epochs.append(row | dict(terms=terms) | rate)
-        if self.path: _write_curves(self.path, self.points, self.epochs)
+        if self.path and is_first(): _write_curves(self.path, self.points, self.epochs)
         self.changed()
 
     def after_cancel_fit(self): self.state = 'stopped'

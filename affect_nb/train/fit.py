@@ -20,12 +20,14 @@ from ..databases.seen import merged_seen, seen_people, shared_with
 from ..models.starting import frame_network, seen_before, weights_by_part, weights_record
 from ..models.weights import amend_card, read_card
 from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
+from .compiled import CompiledNetwork
 from .curves import TrainingCurves
 from .fastai_losses import coupled_loss
 from .gates import GateSaturation
 from .learner import affect_learner
 from .learning import EpochLog
 from .pace import Pace, pace_key
+from .processes import first_alone, is_first, n_processes, over_processes, wait_for_all
 from .recipes import Recipe, deciding_entries
 from .verdicts import Verdict, verdict
 
@@ -41,6 +43,7 @@ def create_learner(
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     weighting = {name: getattr(recipe, name) for name in ('lambda_au', 'lambda_va', 'au_over', 'labels')}
     loss, callbacks = coupled_loss(recipe, recipe.tasks, **weighting), [*fit_callbacks(recipe), *L(cbs)]
+    if recipe.compiled != 'no': callbacks.append(CompiledNetwork(recipe.compiled))
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, weight_decay=recipe.weight_decay,
                           precision=recipe.precision, device=device, weights=weights, path=path, pool=recipe.pool, loss_func=loss, cbs=callbacks,
@@ -84,6 +87,7 @@ def _saving_callbacks(recipe, learn, out, card, weights, split):
     notes = dict(sequence=recipe.length, recipe=recipe.model_dump(), weights=record, precision=precision,
                  **_learned_notes(recipe, learn.dls, card, weights),
                  device=str(learn.dls.device), threads=torch.get_num_threads())
+    if n_processes() > 1: notes['processes'] = n_processes()
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=deciding_entries(recipe, without=('retry',)), weights=record, split=split, precision=precision)
     pace = Pace(out/'pace.json', pace_key(recipe, learn.dls.device, precision))
@@ -99,7 +103,7 @@ def _note_learning(best, epochs)->Verdict|None:
     if notes['epoch'] not in [row['epoch'] for row in epochs]: return None
     found = verdict(epochs, notes['epoch'])
     learning = dict(learned=found.learned, words=found.words, warnings=list(found.warnings), epochs=epochs)
-    if notes.get('learning') != learning: amend_card(best, notes={**notes, 'learning': learning})
+    if is_first() and notes.get('learning') != learning: amend_card(best, notes={**notes, 'learning': learning})
     return found
 
 def _fit_once(recipe, dls, out, card, weights, device, cbs):
@@ -108,9 +112,11 @@ def _fit_once(recipe, dls, out, card, weights, device, cbs):
     learn = create_learner(recipe, dls, device=device, weights=weights, cbs=cbs, path=out)
     split = getattr(dls, 'split_hash', '')
     learn.add_cbs(_saving_callbacks(recipe, learn, out, card=card, weights=weights, split=split))
-    try: (learn.fit if recipe.schedule == 'decay' else learn.fit_one_cycle)(recipe.epochs, recipe.lr)
+    try:
+        with over_processes(learn):
+            (learn.fit if recipe.schedule == 'decay' else learn.fit_one_cycle)(recipe.epochs, recipe.lr)
     finally: close_workers(dls) # also where it was interrupted
-    return learn, _note_learning(out/'best', learn.epoch_log.rows)
+    with first_alone(): return learn, _note_learning(out/'best', learn.epoch_log.rows)
 
 # %% ../../nbs/50_train/22_fit.ipynb #b0d2854a
 RETRY_SEED, AGAIN = 1000, 'again' # what is added to the seed of a training that did not learn; the folder of the second
@@ -121,9 +127,12 @@ def _fit_again(recipe, out, card, found, **options):
     replaces = dict(seed=recipe.seed, words=found.words, card=f'{out.name}/best.json')
     notes = {**card.get('notes', {}), 'replaces': replaces}
     learn, second = _fit_once(other, out=out/AGAIN, card={**card, 'notes': notes}, **options)
-    first = read_card(out/'best').notes
     replaced_by = dict(seed=other.seed, words=second.words if second else 'not known')
-    if first.get('replaced_by') != replaced_by: amend_card(out/'best', notes={**first, 'replaced_by': replaced_by})
+    first = read_card(out/'best').notes
+    wait_for_all() # all have read it
+    if is_first() and first.get('replaced_by') != replaced_by:
+        amend_card(out/'best', notes={**first, 'replaced_by': replaced_by})
+    wait_for_all()
     return learn
 
 def counted_best(
@@ -186,8 +195,9 @@ def copy_best(
 ):
     "The best epoch's weights and card under another name: see `counted_best`."
     best = counted_best(training)
-    for suffix in ('.safetensors', '.json'):
+    for suffix in ('.safetensors', '.json') if is_first() else ():
         with whole(Path(f'{weights}{suffix}')) as aside: shutil.copyfile(f'{best}{suffix}', aside)
+    wait_for_all()
 
 # %% ../../nbs/50_train/22_fit.ipynb #d16b51cb
 def train_on(

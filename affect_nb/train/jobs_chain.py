@@ -24,7 +24,7 @@ from ..models.weights import read_card
 from .fit import copy_best, fit, split_notes
 from .jobs_database import (adapt_recipe, check_annotated, data_and_licence, database_loaders,
                                            find_faces, splits_for, used_parts)
-from .precision import choose_device
+from .processes import first_alone, join_processes
 from .recipes import (Recipe, av_mt_vgg_gru_recipe, deciding_entries, fitting_arguments,
                                      mt_vgg_gru_recipe, mt_vgg_recipe)
 
@@ -161,7 +161,7 @@ def _run_stage(stage, source, dls, out, device, cbs, allow_overlap):
     mark, training = _mark_of(stage, recipe, weights, dls), out/'training'/stage.name
     if _is_done(out/'weights'/stage.name, mark): return
     _check_held_out(stage, weights, getattr(dls, 'valid_people', None), allow_overlap)
-    _prepare_folder(training, mark)
+    with first_alone(): _prepare_folder(training, mark)
     notes = dict(stage=stage.name, stage_mark=mark, **split_notes(dls), **stage.notes)
     card = dict(data=source.data, licence=source.licence, preprocessing=dict(transform=source.transform), notes=notes)
     fit(recipe, dls, training, card=card, device=device, weights=weights, cbs=cbs)
@@ -250,7 +250,7 @@ def run_chain(
 )->dict[str, Path]:           # stage -> card, of all that have weights
     "Run what is not done, in order; the same call after a kill goes on."
     out, chosen = Path(out), chosen_stages(stages, sources, only)
-    loaders = _stage_loaders(chosen, sources, allow_overlap)
+    with first_alone(): loaders = _stage_loaders(chosen, sources, allow_overlap)
     for stage in chosen:
         _run_stage(stage, sources[stage.data], loaders[stage.name], out, device, cbs, allow_overlap)
     cards = {stage.name: out/'weights'/f'{stage.name}.json' for stage in stages}
@@ -286,7 +286,7 @@ def train_chain(
     num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->tuple[dict[str, Path], list[Skipped]]: # stage -> card; what was left out
     "From databases' folders to the weights of every stage; the same call after a kill goes on."
-    out, device, splits = Path(out), choose_device(device), splits_for(validation)
+    out, device, splits = Path(out), join_processes(device), splits_for(validation)
     needed = sorted({stage.data for stage in chosen_stages(stages, databases, only)})
     options = options_of_each([databases[data][0] for data in needed], reader or {})
     opened = {data: open_database(*databases[data], **options[databases[data][0]]) for data in needed}
@@ -299,7 +299,7 @@ def train_chain(
     sources, skipped = {}, []
     for data, source in opened.items():
         faces = out/"faces"/databases[data][0]
-        skipped += _find_recipe_faces(recipes[data], source, faces, splits=splits, workers=workers)
+        with first_alone(): skipped += _find_recipe_faces(recipes[data], source, faces, splits=splits, workers=workers)
         options = dict(device=device, validation=validation, allow_overlap=allow_overlap, num_workers=num_workers)
         sources[data] = chain_source(source, faces, **options)
     as_released = validation == "official" # the releases' parts as they are: the cards say whom stages share

@@ -28,7 +28,7 @@ from ..models.registry import model_arguments
 from ..models.starting import weights_record
 from ..models.weights import Card, read_card
 from .fit import train_on
-from .precision import choose_device
+from .processes import first_alone, join_processes
 from .recipes import Recipe
 from .records import keeps_record
 
@@ -203,12 +203,13 @@ def train_database(
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
     "From a database's folder to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     source, out = open_database(database, folder, **(reader or {})), Path(out)
-    device, recipe, splits = choose_device(device), adapt_recipe(recipe, source), splits_for(validation)
+    device, recipe, splits = join_processes(device), adapt_recipe(recipe, source), splits_for(validation)
     weights_record(weights) # a missing file is an error before hours of preprocessing
     check_annotated(recipe, source, splits)
     used_parts(source, recipe.tasks, validation, allow_overlap) # and so are people in two parts
-    skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
-    dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation,
-                           allow_overlap=allow_overlap, num_workers=num_workers)
+    with first_alone(): # the others find the faces there
+        skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
+        dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation,
+                               allow_overlap=allow_overlap, num_workers=num_workers)
     train_on(recipe, dls, out, *data_and_licence(source), weights=weights)
     return read_card(out/"weights"/recipe.name), skipped

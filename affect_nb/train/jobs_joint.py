@@ -29,7 +29,7 @@ from .fastai_losses import check_couples
 from .fit import train_on
 from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces,
                                            labels_in, splits_for, tasks_in)
-from .precision import choose_device
+from .processes import first_alone, join_processes
 from .recipes import Recipe
 from .records import keeps_record
 
@@ -213,7 +213,7 @@ def train_joint(
     num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
     "From several databases' folders to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
-    out, device, splits = Path(out), choose_device(device), splits_for(validation)
+    out, device, splits = Path(out), join_processes(device), splits_for(validation)
     weights_record(weights) # a missing file is an error before hours of preprocessing
     check_couples(recipe.coupling, recipe.tasks)
     options = options_of_each(list(databases), reader or {})
@@ -221,12 +221,13 @@ def train_joint(
     tasks = {name: _shared_tasks(source, recipe.tasks) for name, source in sources.items()}
     _check_parts([(name, task) for name, own in tasks.items() for task in own], recipe.tasks, recipe.arch)
     skipped = _without_tasks(tasks, recipe)
-    for name, source in sources.items():
-        skipped += _find_task_faces(source, out/'faces'/name, tasks[name], splits, workers)
-    options = dict(every=every, skipped=skipped, validation=validation)
-    parts = [(name, task, *joint_sides(recipe, source, out/'faces'/name, task, **options))
-             for name, source in sources.items() for task in tasks[name]]
-    dls = joint_loaders(recipe, parts, device, num_workers)
+    with first_alone(): # the others find the faces there
+        for name, source in sources.items():
+            skipped += _find_task_faces(source, out/'faces'/name, tasks[name], splits, workers)
+        options = dict(every=every, skipped=skipped, validation=validation)
+        parts = [(name, task, *joint_sides(recipe, source, out/'faces'/name, task, **options))
+                 for name, source in sources.items() for task in tasks[name]]
+        dls = joint_loaders(recipe, parts, device, num_workers)
     notes = dict(parts=dls.parts.to_dict('records'), validation=validation, every=every)
     train_on(recipe, dls, out, *_joint_card(sources), cbs=cbs, weights=weights, notes=notes)
     return read_card(out/'weights'/recipe.name), skipped

@@ -23,7 +23,7 @@ from ..models.inputs import hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model
 from ..models.starting import freeze_cnn, start_from
-from .callbacks import FrozenCNN, RunPrecision, adapter_of_tasks
+from .callbacks import FrozenCNN, RunPrecision, WholeBatches, adapter_of_tasks
 from .fastai_losses import loss_of_tasks
 from .fastai_metrics import metrics_of_tasks
 from .precision import choose_device, choose_precision
@@ -100,7 +100,7 @@ def affect_learner(
     weighting = dict(lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
     loss = loss_of_tasks(tasks, loss_func, pool, **weighting)
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
-           *L(cbs)]
+           WholeBatches(), *L(cbs)]
     learner = Learner if tasks == ('va',) else _AffectLearner
     learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, wd=weight_decay,
                     path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,

@@ -16,6 +16,7 @@ from fastai.callback.core import Callback
 from fastai.learner import Metric
 from ..files.atomic import write_json
 from .gates import GateSaturation
+from .processes import from_first, is_first
 
 # %% ../../nbs/50_train/14_learning.ipynb #b554ed8e
 _SHUFFLES, _SHUFFLED_ROWS = 20, 200_000 # times, of small validation parts; rows in all, of large ones
@@ -78,10 +79,11 @@ class EpochLog(Callback):
         measures = dict(zip(names, map(float, self.recorder.values[-1])))
         shares = getattr(self.learn, 'gate_saturation', GateSaturation()).shares
         row = dict(epoch=self.epoch, train_loss=measures['train_loss'], valid_loss=measures['valid_loss'],
-                   score=measures[self.monitor], chance=self._chance(), saturation=dict(shares),
+                   score=measures[self.monitor], chance=self._chance() if is_first() else None, saturation=dict(shares),
                    threads=torch.get_num_threads())
-        self.rows.append({name: None if value != value else value for name, value in row.items()})
-        write_json(self.path, self.rows)
+        row = {name: None if value != value else value for name, value in row.items()}
+        self.rows.append(from_first(row)) # of several processes chance and gates are those of the first one's part
+        if is_first(): write_json(self.path, self.rows)
 
     def _chance(self):
         "The score by chance of this epoch's validation."

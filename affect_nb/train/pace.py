@@ -15,6 +15,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from ..files.atomic import write_json
 from ..files.workers import processor_name
+from .processes import is_first, n_processes
 
 # %% ../../nbs/50_train/11_pace.ipynb #19417048
 def device_name(
@@ -34,7 +35,11 @@ def pace_key(
 )->dict:           # what two trainings must have in common to be equally fast
     "Network, size, batch, precision and device."
     entries = ('arch', 'width', 'batch_size', 'length', 'regime')
-    return {name: getattr(recipe, name) for name in entries} | dict(precision=precision, device=device_name(device))
+    return {name: getattr(recipe, name) for name in entries} | dict(precision=precision, device=_devices_name(device))
+
+def _devices_name(device):
+    "What a rate of all processes is valid for."
+    return device_name(device) + (f', {n_processes()} processes' if n_processes() > 1 else '')
 
 class Pace(Callback):
     "Measure the training steps, and keep the figure in a file."
@@ -66,8 +71,8 @@ class Pace(Callback):
         self._started, self._in_epoch = None, 0
     def after_train(self): self._add()
     def after_fit(self):
-        if self.path is None or not self.n_started: return
-        write_json(self.path, self.key | dict(images=self.images, seconds=self.seconds, steps=self.steps,
+        if self.path is None or not self.n_started or not is_first(): return
+        write_json(self.path, self.key | dict(images=self.images*n_processes(), seconds=self.seconds, steps=self.steps,
                                               steps_an_epoch=len(self.dls.train)))
 
 # %% ../../nbs/50_train/11_pace.ipynb #4f87e89f

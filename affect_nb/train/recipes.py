@@ -20,6 +20,7 @@ from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model, fitting_arguments, list_models, model_arguments
 from ..models.weights import checkpoint_name
 from .augment import AUGMENTATIONS
+from .compiled import COMPILED
 from .fastai_losses import Coupling
 from .fastai_metrics import monitor_of
 from .precision import PRECISIONS
@@ -53,6 +54,7 @@ class Recipe(Coupling):
     weight_decay: float = Field(0., ge=0) # decoupled (AdamW); the paper names none
     clip: float|None = Field(None, gt=0) # largest norm of the gradients, None: any; the paper names none
     precision: Literal[PRECISIONS] = 'auto' # by the processor: see `choose_precision`
+    compiled: Literal[COMPILED] = 'no'   # the CNNs through `torch.compile`, in this mode: see `train.compiled`
     seed: int = 0                        # of the first weights, dropout and the order of sequences
     retry: bool = False                  # once, from another seed, where it did not learn: see `train.fit`
     remainder: Literal['drop', 'pad'] = 'drop' # frames that do not fill a sequence
@@ -113,7 +115,8 @@ def _problem_in_words(problem):
     return f"{name} is {repr(problem['input'])[:60]}: {message[0].lower()}{message[1:]}"
 
 # %% ../../nbs/50_train/20_recipes.ipynb #8fbef147
-_LATER_ENTRIES = dict(labels='soft', va_from_expressions=False, augment=(), grey=False, weight_decay=0.)
+_LATER_ENTRIES = dict(labels='soft', va_from_expressions=False, augment=(), grey=False, weight_decay=0.,
+                      compiled='no')
 
 def deciding_entries(
     recipe:Recipe,

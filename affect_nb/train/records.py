@@ -27,6 +27,7 @@ from ..files.atomic import read_json, write_json
 from ..files.workers import processor_name
 from ..models.starting import weights_record
 from ..models.weights import Card, checkpoint_name
+from .processes import is_first, n_processes
 
 # %% ../../nbs/50_train/24_records.ipynb #70ad9639
 def _git(*arguments):
@@ -88,7 +89,8 @@ def _record(job, arguments, card, seconds):
     given = {name: _plain(value, name in _PATHS) for name, value in arguments.items() if name not in _ELSEWHERE}
     weights = Path(arguments['out'])/'weights'/f'{checkpoint_name(card.architecture)}.safetensors'
     kept = {name: card.notes.get(name) for name in ('device', 'precision', 'threads')}
-    return dict(job=job, arguments=given, callbacks=[type(cb).__name__ for cb in listify(arguments.get('cbs'))],
+    callbacks = [type(cb).__name__ for cb in listify(arguments.get('cbs'))]
+    return dict(job=job, arguments=given, callbacks=callbacks, processes=n_processes(),
                 started_from=weights_record(arguments.get('weights')), **kept, code=code_state(),
                 environment=environment_state(), ended=datetime.now(timezone.utc).isoformat(timespec='seconds'),
                 seconds=round(seconds, 1), split_hash=card.notes.get('split_hash', ''), measures=card.measures,
@@ -102,6 +104,7 @@ def keeps_record(
     def recorded(*args, **kwargs)->tuple[Card, list]:
         given, start = inspect.signature(job).bind(*args, **kwargs), time.perf_counter()
         card, skipped = job(*args, **kwargs)
+        if not is_first(): return card, skipped
         given.apply_defaults()
         made = _record(job.__name__, given.arguments, card, time.perf_counter() - start)
         path = Path(given.arguments['out'])/RECORD
