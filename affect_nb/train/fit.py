@@ -22,6 +22,7 @@ from ..models.weights import amend_card, read_card
 from .callbacks import ResumeCallback, SaveCheckpointCallback, fit_callbacks
 from .fastai_losses import coupled_loss
 from .gates import GateSaturation
+from .held_out import calibrate
 from .learner import affect_learner
 from .learning import EpochLog
 from .pace import Pace, pace_key
@@ -101,6 +102,14 @@ def _note_learning(best, epochs)->Verdict|None:
     if notes.get('learning') != learning: amend_card(best, notes={**notes, 'learning': learning})
     return found
 
+def _note_calibration(learn, recipe, best):
+    "Write into the card what the held-out people say about its outputs, once for each kept epoch."
+    if not best.with_suffix('.json').is_file(): return
+    notes = read_card(best).notes
+    if 'calibration' in notes: return
+    found = calibrate(learn.model, learn.dls, learn.precision, recipe.grey)
+    if found is not None: amend_card(best, notes={**notes, 'calibration': found})
+
 def _fit_once(recipe, dls, out, card, weights, device, cbs):
     "Train in one folder; the learner, and what its epochs say."
     out.mkdir(parents=True, exist_ok=True)
@@ -109,7 +118,9 @@ def _fit_once(recipe, dls, out, card, weights, device, cbs):
     learn.add_cbs(_saving_callbacks(recipe, learn, out, card=card, weights=weights, split=split))
     try: (learn.fit if recipe.schedule == 'decay' else learn.fit_one_cycle)(recipe.epochs, recipe.lr)
     finally: close_workers(dls) # also where it was interrupted
-    return learn, _note_learning(out/'best', learn.epoch_log.rows)
+    found = _note_learning(out/'best', learn.epoch_log.rows)
+    _note_calibration(learn, recipe, out/'best')
+    return learn, found
 
 # %% ../../nbs/50_train/22_fit.ipynb #b0d2854a
 RETRY_SEED, AGAIN = 1000, 'again' # what is added to the seed of a training that did not learn; the folder of the second
