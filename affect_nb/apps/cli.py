@@ -566,6 +566,33 @@ def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)
     if runs_onnx(model, runtime): return "float32, onnxruntime"
     return choose_precision(choose_device(device), precision).name
 
+def _confidence_in_words(model:Path)->str:
+    "What the card says about how sure its network is."
+    from affect_nb.apps.confidence import confidence_of
+    from affect_nb.models.weights import read_card
+    if model.suffix != ".onnx": return confidence_of(read_card(model)).words
+    from affect_nb.models.onnx_network import open_onnx
+    return confidence_of(open_onnx(model).card).words
+
+def _report_trust(written:list[Path], out:Path):
+    "A line for each clip that was written: what was left out for its low trust."
+    from affect_nb.apps.predict import TRUST_FILE
+    from affect_nb.files.atomic import read_json
+    noted = read_json(out/TRUST_FILE, {})
+    for clip in (path.stem for path in written if path.suffix == ".csv"):
+        if clip not in noted: continue
+        found = noted[clip]
+        parts = ", ".join(f"{name} {n}" for name, n in found["parts"].items())
+        share = "none has a face" if found["share"] is None else f"{found['share']:.1%}"
+        print(f"{clip}: trust below {found['least_trust']:g} in {found['left_out']} of {found['faces']} faces, left out "
+              f"({share}){f': {parts}' if parts else ''}")
+
+_Calibrated = Annotated[bool, typer.Option(
+    "--calibrated", help="Probabilities by the temperatures in the card, which mean what they say; without, those of "
+                         "the network. The column confidence is calibrated in any case.")]
+_TrustAtLeast = Annotated[Optional[float], typer.Option(
+    min=0, max=1, help="Of frames whose trust is lower the predictions are left out: their rows stay, empty. The share "
+                       "is printed, and stands in trust.json.")]
 _Precision = Annotated[str, typer.Option(
     help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
 
@@ -588,6 +615,7 @@ def predict(
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None, recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False, reidentify: _Reidentify = False, runtime: _Runtime = "torch",
+    calibrated: _Calibrated = False, trust_at_least: _TrustAtLeast = None,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
     a table, an annotated film and a plot; pictures are predicted one by one.
@@ -599,14 +627,16 @@ def predict(
     with _helper_for(video, crops) as helper, warnings.catch_warnings(record=True) as notes:
         from affect_nb.apps.predict import predict_files
         print(f"precision: {_precision_in_words(model, runtime, device, precision)}", file=sys.stderr)
+        print(f"calibration: {_confidence_in_words(model)}", file=sys.stderr)
         written, skipped = predict_files(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
-            reidentify=reidentify, runtime=runtime)
+            reidentify=reidentify, runtime=runtime, calibrated=calibrated, trust_at_least=trust_at_least)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
+    if trust_at_least is not None: _report_trust(written, out)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
 

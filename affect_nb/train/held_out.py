@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'COVERED', 'MOST_HELD_OUT', 'MOST_LEARNED', 'people_by_window', 'HeldOut', 'held_out_outputs',
-           'calibration_of', 'calibrate']
+           'calibration_of', 'training_distance', 'calibrate']
 
 # %% ../../nbs/50_train/18_held_out.ipynb #39939ce3
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,12 +19,13 @@ from torch import nn
 from ..core.labels import AffectOutput, AffectTargets
 from ..data.joint import LabelSet
 from ..data.loaders import read_batch
-from ..data.parts import window_people
+from ..data.parts import SomePhotographs, SomeWindows, window_people
+from ..data.store import open_faces
 from ..databases.people import People, all_people, keys_of, people_of
 from ..models.inputs import luma
 from ..models.outputs import TASKS
 from .calibration import Temperatures, calibration_table, fit_intervals, fit_temperatures, interval_coverage
-from .distance import FeatureDistance, features_of
+from .distance import FeatureDistance, crop_features
 from .precision import Precision
 
 # %% ../../nbs/50_train/18_held_out.ipynb #48d87150
@@ -34,9 +36,21 @@ def people_by_window(
     if isinstance(dataset, LabelSet):
         sides = [people_by_window(part) for part in dataset.datasets]
         return None if any(side is None for side in sides) else all_people(sides)
-    if hasattr(dataset, 'track_numbers'): return window_people(dataset)
+    if hasattr(dataset, 'track_numbers'): return window_people(_one_by_one(dataset))
     people = getattr(dataset, 'people', None)
     return people_of(people) if people is not None and len(people) == len(dataset) else None
+
+def _shows_strangers(track):
+    "Is it a set of pictures in which nobody has a name?"
+    store = open_faces(track.path) if isinstance(track.path, (str, Path)) else track.path
+    return track.subject in ('', track.clip) and bool(store.about.get('stills', False))
+
+def _one_by_one(dataset):
+    "The same windows; photographs of strangers as photographs."
+    single = dataset.length == 1 and not isinstance(dataset, SomePhotographs)
+    if not single or not all(map(_shows_strangers, dataset.tracks)): return dataset
+    if not isinstance(dataset, SomeWindows): return SomePhotographs(dataset, range(len(dataset)))
+    return SomePhotographs(dataset.dataset, dataset.chosen)
 
 def _spread(n, most): return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int))
 
@@ -47,13 +61,15 @@ class HeldOut:
     output: AffectOutput   # (n, ...), on the CPU
     targets: AffectTargets # (n, ...)
     subjects: np.ndarray   # (n,) a number for each person
+    features: np.ndarray|None = None # (n, d) of their crops, see `crop_features`
 
     def take(self,
         rows:np.ndarray, # (n,) bool
     )->'HeldOut':
         "Some of the frames."
-        rows = torch.from_numpy(np.flatnonzero(rows))
-        return HeldOut(self.output[rows], self.targets[rows], self.subjects[rows.numpy()])
+        rows = np.flatnonzero(rows)
+        features = None if self.features is None else self.features[rows]
+        return HeldOut(self.output[torch.from_numpy(rows)], self.targets[torch.from_numpy(rows)], self.subjects[rows], features)
 
 @torch.inference_mode()
 def held_out_outputs(
@@ -73,17 +89,21 @@ def held_out_outputs(
     parts = []
     model.eval()
     for start in range(0, len(chosen), batch):
-        *inputs, targets = after_batch(to_device(read_batch(dataset, chosen[start:start + batch]), device))
+        read = read_batch(dataset, chosen[start:start + batch])
+        *inputs, targets = after_batch(to_device(read, device))
         if grey: inputs[0] = luma(inputs[0])
         with precision.autocast(device): output = model(*inputs)
-        parts.append((output.float().cpu(), targets.cpu()))
+        parts.append((output.float().cpu(), targets.cpu(), crop_features(read[0])))
     model.train(training)
     outputs, targets = (kind.cat([part[place] for part in parts]) for place, kind in enumerate((AffectOutput, AffectTargets)))
     subjects = np.repeat(keys_of(people, 'subject', True)[chosen], targets.shape[1])
     places = [place.flatten() for place in torch.meshgrid(*map(torch.arange, targets.shape), indexing='ij')]
-    flat = HeldOut(outputs[tuple(places)], targets[tuple(places)], subjects)
-    labelled = torch.stack([flat.targets.annotated(task) for task in TASKS]).any(0).numpy()
+    features = np.concatenate([part[2] for part in parts])
+    flat = HeldOut(outputs[tuple(places)], targets[tuple(places)], subjects, features)
+    labelled = _labelled(flat.targets)
     return flat.take(labelled) if labelled.any() else None
+
+def _labelled(targets): return torch.stack([targets.annotated(task) for task in TASKS]).any(0).flatten().numpy()
 
 # %% ../../nbs/50_train/18_held_out.ipynb #89b582a5
 PARTS = 5 # of people, one of which is left out at a time
@@ -147,13 +167,23 @@ def _learned_windows(loader):
     sets = getattr(loader.dataset, 'sets', None)
     return loader.dataset if sets is None else LabelSet([*sets.values()], next(iter(sets.values())).au_names)
 
-def _reference(model, dls, held, **options):
-    "The distance from training data for a card; None where outputs are too few, or people."
-    usual = features_of(held.output)
-    if usual is None: return None
-    learned = held_out_outputs(model, _learned_windows(dls.train), dls.valid.after_batch, MOST_LEARNED, **options)
-    if learned is None or len(np.unique(learned.subjects)) < 2 or len(learned.subjects) < 10: return None
-    return FeatureDistance(features_of(learned.output), learned.subjects, held_out=usual).to_dict()
+def training_distance(
+    dataset,     # windows that are learned from
+    held:HeldOut, # of others
+    most:int=MOST_LEARNED, # frames, about evenly from the whole
+    batch:int=64, # windows at a time
+)->FeatureDistance|None: # None: people are not known, or too few
+    "The distance from training data, by what is usual among the crops of people who were held out."
+    people = people_by_window(dataset)
+    if people is None: return None
+    chosen, parts = _spread(len(dataset), max(1, most//dataset.length)), []
+    for start in range(0, len(chosen), batch):
+        faces, *_, targets = read_batch(dataset, chosen[start:start + batch])
+        parts.append((crop_features(faces), _labelled(targets)))
+    features, labelled = (np.concatenate(part) for part in zip(*parts))
+    subjects = np.repeat(keys_of(people, 'subject', True)[chosen], dataset.length)[labelled]
+    if len(subjects) < 10 or len(np.unique(subjects)) < 2: return None
+    return FeatureDistance(features[labelled], subjects, held_out=held.features)
 
 def calibrate(
     model:nn.Module,   # a trained one, which stays as it is
@@ -165,6 +195,7 @@ def calibrate(
     options = dict(precision=precision, grey=grey)
     held = held_out_outputs(model, dls.valid.dataset, dls.valid.after_batch, MOST_HELD_OUT, **options)
     if held is None: return None
-    try: notes, reference = calibration_of(held), _reference(model, dls, held, **options)
-    except ValueError as error: return dict(lacking=str(error), split_hash=getattr(dls, 'split_hash', ''))
-    return notes | dict(split_hash=getattr(dls, 'split_hash', ''), **({} if reference is None else dict(training=reference)))
+    split = dict(split_hash=getattr(dls, 'split_hash', ''))
+    try: notes, distance = calibration_of(held), training_distance(_learned_windows(dls.train), held)
+    except ValueError as error: return dict(lacking=str(error)) | split
+    return notes | split | ({} if distance is None else dict(training=distance.to_dict()))
