@@ -7,6 +7,7 @@ the photographs that seed 0 holds out, and drawn people from number 1,000,000 on
 - Expressions: FER+ and the photographs together. AUs: drawn people, as nobody has labelled others.
 - Valence and arousal: the photographs and the drawn people. `held_*` is the share that the intervals hold of either: drawn people are harder, the
   photographs easier than what they hold together. Nobody has labelled real people's valence and arousal here.
+- `strange`: whether the distance from training data tells what is no aligned face from held-out faces (`auc`), and the share of either beyond 1.
 - The epoch of the network was chosen by the same parts, so all figures flatter a little.
 """
 import argparse
@@ -87,6 +88,34 @@ def fitted(model, sides: dict) -> tuple[dict, dict]:
     return notes, shares
 
 
+def strange_crops(faces) -> dict:
+    """What is no aligned face, made of faces (n, 3, 96, 96) bytes."""
+    import torch
+    draw = torch.Generator().manual_seed(0)
+    mixed = torch.stack([face.flatten(1)[:, torch.randperm(96*96, generator=draw)].view(face.shape) for face in faces])
+    return {"noise": torch.randint(0, 256, faces.shape, generator=draw, dtype=torch.uint8), "pixels mixed": mixed, "upside down": faces.flip(-2),
+            "turned by 90 degrees": faces.transpose(-1, -2), "a quarter to the side": torch.roll(faces, 24, -1),
+            "lower half covered": torch.cat([faces[..., :48, :], torch.full_like(faces[..., 48:, :], 90)], -2)}
+
+
+def told_apart(notes: dict, sides: dict) -> list[dict]:
+    """How well the distance tells strange crops from held-out faces: area under the curve, and the share beyond 1."""
+    import numpy as np
+    import torch
+    from sklearn.metrics import roc_auc_score
+    from affect_nb.data.loaders import read_batch
+    from affect_nb.train.distance import FeatureDistance, crop_features
+    distance = FeatureDistance.from_dict(notes["training"])
+    faces = torch.cat([read_batch(valid, np.arange(min(200, len(valid))))[0][:, 0] for _, valid in sides.values()])
+    usual = distance(crop_features(faces))
+    rows = [{"crop": "held-out faces", "auc": None, "beyond": round(float((usual > 1).mean()), 3)}]
+    for name, crops in strange_crops(faces).items():
+        far = distance(crop_features(crops))
+        auc = roc_auc_score(np.r_[np.zeros(len(usual)), np.ones(len(far))], np.r_[usual, far])
+        rows.append({"crop": name, "auc": round(float(auc), 3), "beyond": round(float((far > 1).mean()), 3)})
+    return rows
+
+
 def run(ferplus: str = "", pictures: str = "", model: str = "facebehaviornet-small", valid: int = 3, train: int = 30, work: str = "runs/calibrate",
         write: bool = False) -> dict:
     """Fit, measure, and write into the card if that is wanted; {} where the pictures are not given."""
@@ -106,7 +135,7 @@ def run(ferplus: str = "", pictures: str = "", model: str = "facebehaviornet-sma
     widths = dict(zip(("half_valence", "half_arousal"), notes["intervals"]["half_widths"]))
     crossed = {f"coverage_{name}": value for name, value in notes["coverage"].items()}
     return {"fitted_on": notes["fitted_on"], "split": notes["split_hash"], **{f"temperature_{name}": value for name, value in notes["temperatures"].items()},
-            **errors, **widths, **crossed, **shares, "written": bool(write)}
+            **errors, **widths, **crossed, **shares, "strange": told_apart(notes, sides), "written": bool(write)}
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ import affect_nb
 from affect_nb.analysis.compound import COMPOUND_COLUMNS, COMPOUND_SETS, score_compounds
 from affect_nb.apps.cli import main
 from affect_nb.analysis.annotated_film import strip_height
+from affect_nb.analysis.columns import EXPRESSION_COLUMNS
+from affect_nb.apps.confidence import CONFIDENCE_COLUMNS
 from affect_nb.apps.predict import CSV_COLUMNS
 from affect_nb.files.film import write_film
 from affect_nb.models.backbones import VGG16
@@ -617,13 +619,35 @@ def test_predict_writes_table_film_and_plot(media, model, tmp_path):
     said.does(*(tmp_path/f"good.{suffix}" for suffix in ("csv", "mp4", "png")))
     assert "Warning" not in said.err
     table = pd.read_csv(tmp_path/"good.csv")
-    assert list(table) == list(CSV_COLUMNS.values())[:13] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
+    assert list(table) == [*list(CSV_COLUMNS.values())[:13], "trust", "weakest"] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
     assert len(table) == 40 and table[["valence", "arousal"]].abs().lt(1.5).all(axis=None)
     assert np.allclose(np.diff(table.time_s), 1/25, atol=1e-3)
     film = VideoReader(tmp_path/"good.mp4")
     assert (film.width, film.height, sum(1 for _ in film)) == (160, 160 + strip_height(160), 40)
     assert Image.open(tmp_path/"good.png").size == (900, 280)
     assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_predict_says_how_sure_it_is_and_leaves_out_what_it_is_told_to(media, model, tmp_path):
+    said = affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path/"bare", "--no-film").does("good.csv")
+    assert "calibration: none (its card has none): no intervals" in said.err
+    plain, picky = tmp_path/"plain", tmp_path/"picky"
+    said = affect("predict", media/"good.mp4", "--out", plain, "--model", "facebehaviornet-small", "--no-film", "--precision", "float32").does("good.csv")
+    assert "calibration: expressions: " in said.err and "are to hold 90%" in said.err and "trust below" not in said.out and not (plain/"trust.json").exists()
+    options = ["--trust-at-least", "1", "--calibrated", "--no-film", "--precision", "float32"]
+    said = affect("predict", media/"good.mp4", "--out", picky, "--model", "facebehaviornet-small", *options).does("good.csv")
+    before, after = (pd.read_csv(folder/"good.csv") for folder in (plain, picky))
+    assert list(before) == list(after) and list(before)[-7:] == list(CONFIDENCE_COLUMNS)
+    seen = before.valence.notna()
+    assert (before.valence_low[seen] <= before.valence.clip(-1, 1)[seen] + 1e-4).all() and (before.arousal_high[seen] >= before.arousal.clip(-1, 1)[seen] - 1e-4).all()
+    low, noted = seen & (before.trust < 1), json.loads((picky/"trust.json").read_text())["good"]
+    assert low.any() and after.valence.isna().eq(before.valence.isna() | low).all() and after[low][["expression", "confidence", "valence_low"]].isna().all(axis=None)
+    assert (noted["left_out"], noted["faces"], noted["share"]) == (low.sum(), seen.sum(), pytest.approx(low.sum()/seen.sum(), abs=1e-4))
+    assert f"good: trust below 1 in {low.sum()} of {seen.sum()} faces, left out" in said.out
+    kept, prob = seen & ~low, list(EXPRESSION_COLUMNS)
+    assert np.allclose(after.trust, before.trust) and (kept.sum() == 0 or np.allclose(after[prob].max(axis=1)[kept], before.confidence[kept], atol=1e-3))
+    affect("predict", media/"good.mp4", "--out", picky, "--model", "facebehaviornet-small", "--no-film", "--precision", "float32").does("good.csv")
+    assert json.loads((picky/"trust.json").read_text()) == {}, "what is left out no more is noted no more"
 
 
 @pytest.fixture(scope="module")
@@ -641,7 +665,7 @@ def test_predict_all_tasks_with_sound(hearing, tmp_path):
     said = affect("predict", tmp_path/"talk.mp4", "--model", hearing, "--out", tmp_path/"out").does("talk.csv", "talk.mp4", "talk.png")
     assert "note:" not in said.err and "Warning" not in said.err
     table = pd.read_csv(tmp_path/"out"/"talk.csv")
-    assert list(table)[:13] == list(CSV_COLUMNS.values())[:13] and list(table)[-3:] == ["expression", "sound", "scored_with"]
+    assert list(table)[:13] == list(CSV_COLUMNS.values())[:13] and list(table)[-5:] == ["expression", "sound", "scored_with", "trust", "weakest"]
     assert table.filter(like="prob_").shape[1] == 7 + 8 and table.filter(like="prob_").min(axis=None) >= 0
     assert set(table.scored_with) == {"faces and sound"} and set(table.sound) == {"ok"}
     assert len(read_audio(tmp_path/"out"/"talk.mp4").samples) >= .95*44100
@@ -653,7 +677,7 @@ def test_predict_compound_expressions(media, hearing, tmp_path):
     for name, classes in COMPOUND_SETS.items():
         affect("predict", media/"good.mp4", "--model", visual, "--out", tmp_path/name, "--no-film", "--compound", name).does("good.csv")
         table = pd.read_csv(tmp_path/name/"good.csv")
-        assert list(table)[-6:] == ["expression", *COMPOUND_COLUMNS] and set(table["compound"].dropna()) <= set(classes.names)
+        assert list(table)[-8:] == ["expression", *COMPOUND_COLUMNS, "trust", "weakest"] and set(table["compound"].dropna()) <= set(classes.names)
         seen = table.status == "ok"
         assert seen.any() and table.loc[seen, list(COMPOUND_COLUMNS)].notna().all(axis=None) and table.loc[~seen, list(COMPOUND_COLUMNS)].isna().all(axis=None)
         again = score_compounds(table[seen].drop(columns=list(COMPOUND_COLUMNS)), name) # of what the file says of the rest

@@ -378,6 +378,7 @@ def _report_training(card, out:Path, skipped:list):
     print(f"precision: {card.notes['precision']}")
     for shared in card.notes.get("shared_people", ()): print(f"split: {shared}")
     for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
+    print(f"measured on held-out people{_split_in_words(card)}")
     print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
     _report_left_out(skipped, out)
 
@@ -508,13 +509,18 @@ def _parts_only(given:list[str])->dict:
                          "a chain starts from parts")
     return _weights(given) or {}
 
+def _split_in_words(card)->str:
+    "Whose scores these are."
+    split = card.notes.get("split_hash")
+    return f", split {split}" if split else ""
+
 def _report_stages(cards:dict[str, Path]):
     "Two lines per stage: its measures with its precision, and its card."
     from affect_nb.models.weights import read_card
     for name, path in cards.items():
         card = read_card(path)
         measures = ", ".join(f"{measure} {value:.3f}" for measure, value in card.measures.items())
-        print(f"{name}: {measures} ({card.notes['precision']})\n  {path}")
+        print(f"{name}: {measures} ({card.notes['precision']}{_split_in_words(card)})\n  {path}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c348879b
 def _model_card(path:Path|None)->Path:
