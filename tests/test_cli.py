@@ -628,26 +628,33 @@ def test_predict_writes_table_film_and_plot(media, model, tmp_path):
     assert not list(tmp_path.rglob(".part-*"))
 
 
-def test_predict_says_how_sure_it_is_and_leaves_out_what_it_is_told_to(media, model, tmp_path):
-    said = affect("predict", media/"good.mp4", "--model", model, "--out", tmp_path/"bare", "--no-film").does("good.csv")
-    assert "calibration: none (its card has none): no intervals" in said.err
-    plain, picky = tmp_path/"plain", tmp_path/"picky"
-    said = affect("predict", media/"good.mp4", "--out", plain, "--model", "facebehaviornet-small", "--no-film", "--precision", "float32").does("good.csv")
-    assert "calibration: expressions: " in said.err and "are to hold 90%" in said.err and "trust below" not in said.out and not (plain/"trust.json").exists()
-    options = ["--trust-at-least", "1", "--calibrated", "--no-film", "--precision", "float32"]
-    said = affect("predict", media/"good.mp4", "--out", picky, "--model", "facebehaviornet-small", *options).does("good.csv")
-    before, after = (pd.read_csv(folder/"good.csv") for folder in (plain, picky))
+def test_predict_says_how_sure_it_is_and_leaves_out_what_it_is_told_to(tmp_path):
+    dim = [image if number < 8 else (image*.12).astype(np.uint8) for number, image in enumerate(smile(14))]
+    write_film(tmp_path/"dim.mp4", dim, 25)
+    out, tables = tmp_path/"out", {}
+    for name, options in (("plain", []), ("picky", ["--trust-at-least", ".95", "--calibrated"])):
+        said = affect("predict", tmp_path/"dim.mp4", "--out", out, "--model", "facebehaviornet-small", "--no-film", "--precision", "float32", *options).does("dim.csv")
+        assert "calibration: expressions: " in said.err and "are to hold 90%" in said.err
+        assert ("trust below" in said.out) == (name == "picky") == (out/"trust.json").exists()
+        tables[name] = pd.read_csv(out/"dim.csv")
+    before, after = tables["plain"], tables["picky"]
     assert list(before) == list(after) and list(before)[-7:] == list(CONFIDENCE_COLUMNS)
     seen = before.valence.notna()
-    assert (before.valence_low[seen] <= before.valence.clip(-1, 1)[seen] + 1e-4).all() and (before.arousal_high[seen] >= before.arousal.clip(-1, 1)[seen] - 1e-4).all()
-    low, noted = seen & (before.trust < 1), json.loads((picky/"trust.json").read_text())["good"]
-    assert low.any() and after.valence.isna().eq(before.valence.isna() | low).all() and after[low][["expression", "confidence", "valence_low"]].isna().all(axis=None)
+    assert (before.valence_low[seen] <= before.valence[seen] + 1e-4).all() and (before.arousal_high[seen] >= before.arousal[seen] - 1e-4).all()
+    low, noted = seen & (before.trust < .95), json.loads((out/"trust.json").read_text())["dim"]
+    assert low.any() and (seen & ~low).any() and after.valence.isna().eq(~seen | low).all()
+    assert after[low][["expression", "confidence", "valence_low"]].isna().all(axis=None) and len(after) == len(before)
     assert (noted["left_out"], noted["faces"], noted["share"]) == (low.sum(), seen.sum(), pytest.approx(low.sum()/seen.sum(), abs=1e-4))
-    assert f"good: trust below 1 in {low.sum()} of {seen.sum()} faces, left out" in said.out
+    assert f"dim: trust below 0.95 in {low.sum()} of {seen.sum()} faces, left out" in said.out
     kept, prob = seen & ~low, list(EXPRESSION_COLUMNS)
-    assert np.allclose(after.trust, before.trust) and (kept.sum() == 0 or np.allclose(after[prob].max(axis=1)[kept], before.confidence[kept], atol=1e-3))
-    affect("predict", media/"good.mp4", "--out", picky, "--model", "facebehaviornet-small", "--no-film", "--precision", "float32").does("good.csv")
-    assert json.loads((picky/"trust.json").read_text()) == {}, "what is left out no more is noted no more"
+    assert np.allclose(after.trust, before.trust) and np.allclose(after[prob].max(axis=1)[kept], before.confidence[kept], atol=1e-3)
+    assert not np.allclose(after[prob][kept], before[prob][kept], atol=1e-3)
+
+
+def test_predict_makes_no_interval_up(media, model, tmp_path):
+    said = affect("predict", media/"nobody.mp4", "--model", model, "--out", tmp_path, "--no-film").does("nobody.csv")
+    assert "calibration: none (its card has none): no intervals" in said.err
+    assert not {*CONFIDENCE_COLUMNS[:5]} & {*pd.read_csv(tmp_path/"nobody.csv")}
 
 
 @pytest.fixture(scope="module")

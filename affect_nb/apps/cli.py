@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'rerun', 'bench', 'doctor', 'main']
+           'predict', 'evaluate', 'summarise', 'export', 'export_model', 'run', 'runs', 'rerun', 'bench', 'doctor',
+           'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -645,6 +646,31 @@ def predict(
     if trust_at_least is not None: _report_trust(written, out)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #958d4bdb
+@app.command(cls=_with_names("Databases", _all_databases))
+def evaluate(
+    database: Annotated[str, typer.Argument(help="The database, one of those below.")],
+    folder: Annotated[Path, typer.Argument(help="Your copy of it; for own: the table, or the folder of labels.csv.")],
+    model: _Model = None,
+    out: Annotated[Path, typer.Option(
+        file_okay=False, help="Faces, predictions.csv, scores.csv, groups.json.")] = Path("runs/evaluate"),
+    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which part of the release.")] = "validation",
+    groups: Annotated[list[str], typer.Option(
+        help="A column whose groups are compared, such as sex; may be given many times. Needs affect_nb[fair].")] = [],
+    people: Annotated[Optional[Path], typer.Option(
+        dir_okay=False, help="A table with subject (or clip) and these columns; none: for own the table itself.")] = None,
+    set: _Settings = [],
+    device: _Device = None,
+):
+    "The scores of a network on a part of a database, and whether it serves some groups of people worse."
+    from affect_nb.apps.by_group import evaluate_database
+    done = evaluate_database(database, folder, _model_card(model), out, split=split, groups=groups, people=people,
+                             device=device, **_settings(set))
+    print(f"{done}\n{out/'scores.csv'}")
+    _report_left_out(done.skipped, out)
+
+
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5b9e20f4
 # the rule by which summarise and export find onsets
