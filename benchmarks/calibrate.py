@@ -8,6 +8,7 @@ the photographs that seed 0 holds out, and drawn people from number 1,000,000 on
 - Valence and arousal: the photographs and the drawn people. `held_*` is the share that the intervals hold of either: drawn people are harder, the
   photographs easier than what they hold together. Nobody has labelled real people's valence and arousal here.
 - `strange`: whether the distance from training data tells what is no aligned face from held-out faces (`auc`), and the share of either beyond 1.
+- `groups`: what differs by tone of skin, wrinkles and beard of the drawn people (`analysis.groups`, needs affect_nb[fair]); in the card as well.
 - The epoch of the network was chosen by the same parts, so all figures flatter a little.
 """
 import argparse
@@ -19,6 +20,9 @@ from pathlib import Path
 CLASSES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger") # as DiffusionFER numbers them
 WORDS = ("expressions: {fer} pictures of FER+'s validation part and {pictures} held-out photographs of DiffusionFER (synthetic people); valence and arousal: "
          "these photographs and {drawn} drawn people; AUs: the drawn people")
+
+
+DRAWN_FROM = 1_000_000 # number of the first drawn person who is held out
 
 
 def some_of(ferplus: str, work: Path, valid: int, train: int) -> Path:
@@ -41,7 +45,7 @@ def sides_of(work: Path, recipe, ferplus: str, pictures: str, every: tuple) -> d
     small = open_database("own", pictures, crops=True, classes=CLASSES)
     for split in ("train", "validation"): preprocess_database(fer, work/"faces"/"fer-some", split=split)
     preprocess_database(small, work/"faces"/"pictures")
-    drawn = [drawn_photographs(work/"faces"/"drawn", people, first, .4, tones=True) for people, first in ((400, 0), (400, 1_000_000))]
+    drawn = [drawn_photographs(work/"faces"/"drawn", people, first, .4, tones=True) for people, first in ((400, 0), (400, DRAWN_FROM))]
     return dict(fer=joint_sides(recipe, fer, work/"faces"/"fer-some", "expression", validation="official"),
                 pictures=joint_sides(recipe, small, work/"faces"/"pictures", "va"), drawn=drawn)
 
@@ -62,8 +66,8 @@ def only(held, *tasks):
     return replace(held, targets=replace(held.targets, **gone))
 
 
-def fitted(model, sides: dict) -> tuple[dict, dict]:
-    """The section of the card, and the shares that its intervals hold."""
+def fitted(model, sides: dict) -> tuple[dict, dict, list]:
+    """The section of the card, the shares that its intervals hold, and scores by group."""
     import numpy as np
     from affect_nb.data.joint import LabelSet
     from affect_nb.data.loaders import ToNetwork
@@ -85,7 +89,7 @@ def fitted(model, sides: dict) -> tuple[dict, dict]:
         bounds = Intervals(**va["intervals"]).bounds(held[name].output.va.numpy())
         inside = interval_coverage(*bounds, held[name].targets.va.numpy(), held[name].subjects).mean()
         shares |= {f"held_{name}_{side}": round(float(inside[side]), 4) for side in ("valence", "arousal")}
-    return notes, shares
+    return notes, shares, groups_of(held["drawn"])
 
 
 def strange_crops(faces) -> dict:
@@ -116,6 +120,22 @@ def told_apart(notes: dict, sides: dict) -> list[dict]:
     return rows
 
 
+def groups_of(held) -> list[dict]:
+    """Sections for the card: the scores of drawn people by their parameters, and what differs."""
+    import pandas as pd
+    from affect_nb.analysis.columns import EXPRESSION_COLUMNS
+    from affect_nb.apps.by_group import by_group
+    from affect_nb.data.drawn import drawn_people
+    output, targets = held.output, held.targets.with_aus(held.output.au_names)
+    columns = dict(zip(("valence", "arousal", "valence_pred", "arousal_pred"), [*targets.va.T.numpy(), *output.va.T.numpy()]))
+    columns |= dict(expression=targets.expression.numpy()) | dict(zip(EXPRESSION_COLUMNS, output.expression_prob.T.numpy()))
+    for au, label, prob in zip(output.au_names, targets.aus.T.numpy(), output.au_prob.T.numpy()): columns |= {f"au{au}": label, f"prob_au{au}": prob}
+    people = drawn_people(len(targets), DRAWN_FROM, tones=True)
+    table = people.assign(subject=people["number"].astype(str), clip=people["number"].astype(str), frame=0, **columns)
+    cards = by_group(table, ["skin_tone", "wrinkles", "beard"])
+    return [card | dict(data=f"{len(table)} drawn people: parameters of drawings, nobody's age or gender") for card in cards.values()]
+
+
 def run(ferplus: str = "", pictures: str = "", model: str = "facebehaviornet-small", valid: int = 3, train: int = 30, work: str = "runs/calibrate",
         write: bool = False) -> dict:
     """Fit, measure, and write into the card if that is wanted; {} where the pictures are not given."""
@@ -129,13 +149,14 @@ def run(ferplus: str = "", pictures: str = "", model: str = "facebehaviornet-sma
     work.mkdir(parents=True, exist_ok=True)
     network, card = load_checkpoint(path)
     with redirect_stdout(sys.stderr): sides = sides_of(work, Recipe(**card.notes["recipe"]), ferplus, pictures, (valid, train))
-    notes, shares = fitted(network.eval(), sides)
-    if write: amend_card(path, notes={**card.notes, "calibration": notes})
+    notes, shares, groups = fitted(network.eval(), sides)
+    if write: amend_card(path, notes={**card.notes, "calibration": notes, "groups": groups})
     errors = {f"{task}_{name}": value for task, row in notes["errors"].items() for name, value in row.items()}
     widths = dict(zip(("half_valence", "half_arousal"), notes["intervals"]["half_widths"]))
     crossed = {f"coverage_{name}": value for name, value in notes["coverage"].items()}
     return {"fitted_on": notes["fitted_on"], "split": notes["split_hash"], **{f"temperature_{name}": value for name, value in notes["temperatures"].items()},
-            **errors, **widths, **crossed, **shares, "strange": told_apart(notes, sides), "written": bool(write)}
+            **errors, **widths, **crossed, **shares, "strange": told_apart(notes, sides),
+            "groups": [dict(says=sentence) for card in groups for sentence in card["sentences"]], "written": bool(write)}
 
 
 if __name__ == "__main__":
