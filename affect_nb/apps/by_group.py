@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..analysis.groups import group_card, group_scores, group_test
+from ..analysis.scores import DRAWS
 from ..analysis.tasks import task_scores
 from .predictor import Predictor
 from ..data.store import preprocess_database
@@ -64,7 +65,8 @@ class Evaluation:
     skipped: list        # of `Skipped`
 
     def __str__(self):
-        lines = [f"{row.measure} {row.dimension}: {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in self.scores.itertuples()]
+        lines = [f"{row.measure} {row.dimension}: {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]"
+                 for row in self.scores.itertuples()]
         lines += [sentence for card in self.groups.values() for sentence in card["sentences"]]
         return "\n".join([*lines, f"split {self.split}"])
 
@@ -74,25 +76,25 @@ def evaluate_database(
     model:str|os.PathLike|None=None, # as `Predictor.load` takes it
     out:str|os.PathLike="runs/evaluate", # `faces/`, `predictions.csv`, `scores.csv`, `groups.json`
     *,
-    split:str="validation",   # one of SPLITS
-    groups:Iterable[str]=(),  # columns of `people`
+    part:str="validation",    # one of SPLITS
+    groups:Iterable[str]|None=None, # columns of `people`
     people:str|os.PathLike|None=None, # a table of people; None: for `own` the table itself
     device:str|None=None,     # 'cpu' or 'cuda'
-    draws:int=1000,           # of people, for intervals and tests
+    draws:int=DRAWS,          # of people, for intervals and tests
     **reader,                 # options of the database's reader
 )->Evaluation:
     "Predict a part of a database beside its labels, measure every task, and compare groups of people."
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}, allowed are {', '.join(SPLITS)}")
+    if part not in SPLITS:
+        raise ValueError(f"part is {part!r}, allowed are {', '.join(SPLITS)}")
     if groups and people is None and database != "own":
         raise ValueError(f"groups are {', '.join(groups)}, and there is no table of people: give people=")
     source, out, predictor = open_database(database, folder, **reader), Path(out), Predictor.load(model, device=device)
-    clips = source.select(split)
-    found = preprocess_database(source, out/"faces", split=split)
+    clips = source.select(part)
+    found = preprocess_database(source, out/"faces", split=part)
     table, skipped = predictor.predict_clips(source, clips, out/"faces")
     table = table.assign(subject=table["clip"].map({clip.name: clip.subject for clip in clips}))
     if groups: table = with_groups(table, folder if people is None else people, groups)
-    done = Evaluation(task_scores(table, draws=draws), by_group(table, groups, draws=draws), split_hash({split: clips}),
+    done = Evaluation(task_scores(table, draws=draws), by_group(table, groups or (), draws=draws), split_hash({part: clips}),
                       [*found.skipped, *skipped])
     for name, frame in (("predictions", table), ("scores", done.scores.assign(split=done.split))):
         with whole(out/f"{name}.csv") as aside: frame.to_csv(aside, index=False, float_format="%.6g")

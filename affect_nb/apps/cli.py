@@ -573,6 +573,7 @@ def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)
     if runs_onnx(model, runtime): return "float32, onnxruntime"
     return choose_precision(choose_device(device), precision).name
 
+# %% ../../nbs/70_apps/40_cli.ipynb #f578e6b3
 def _confidence_in_words(model:Path)->str:
     "What the card says about how sure its network is."
     from affect_nb.apps.confidence import confidence_of
@@ -591,8 +592,8 @@ def _report_trust(written:list[Path], out:Path):
         found = noted[clip]
         parts = ", ".join(f"{name} {n}" for name, n in found["parts"].items())
         share = "none has a face" if found["share"] is None else f"{found['share']:.1%}"
-        print(f"{clip}: trust below {found['least_trust']:g} in {found['left_out']} of {found['faces']} faces, left out "
-              f"({share}){f': {parts}' if parts else ''}")
+        low = f"trust below {found['least_trust']:g} in {found['left_out']} of {found['faces']} faces"
+        print(f"{clip}: {low}, left out ({share}){f': {parts}' if parts else ''}")
 
 _Calibrated = Annotated[bool, typer.Option(
     "--calibrated", help="Probabilities by the temperatures in the card, which mean what they say; without, those of "
@@ -613,10 +614,8 @@ def predict(
     detector: _Detector = None,
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
     windows: _Windows = None,
-    carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False,
-    raw: _Raw = False,
-    sound: _Sound = True,
-    sound_face: _SoundFace = None,
+    carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False, raw: _Raw = False,
+    sound: _Sound = True, sound_face: _SoundFace = None,
     compound: _Compound = None,
     precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
@@ -655,17 +654,17 @@ def evaluate(
     model: _Model = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Faces, predictions.csv, scores.csv, groups.json.")] = Path("runs/evaluate"),
-    split: Annotated[Literal["train", "validation", "test"], typer.Option(help="Which part of the release.")] = "validation",
+    part: Annotated[Literal["train", "validation", "test"], typer.Option(help="Of the release.")] = "validation",
     groups: Annotated[list[str], typer.Option(
         help="A column whose groups are compared, such as sex; may be given many times. Needs affect_nb[fair].")] = [],
     people: Annotated[Optional[Path], typer.Option(
-        dir_okay=False, help="A table with subject (or clip) and these columns; none: for own the table itself.")] = None,
+        dir_okay=False, help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
     set: _Settings = [],
     device: _Device = None,
 ):
     "The scores of a network on a part of a database, and whether it serves some groups of people worse."
     from affect_nb.apps.by_group import evaluate_database
-    done = evaluate_database(database, folder, _model_card(model), out, split=split, groups=groups, people=people,
+    done = evaluate_database(database, folder, _model_card(model), out, part=part, groups=groups, people=people,
                              device=device, **_settings(set))
     print(f"{done}\n{out/'scores.csv'}")
     _report_left_out(done.skipped, out)

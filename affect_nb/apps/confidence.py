@@ -38,7 +38,8 @@ def confidence_of(
     notes = card.notes.get("calibration")
     if not isinstance(notes, dict) or "temperatures" not in notes:
         why = notes["lacking"] if isinstance(notes, dict) and "lacking" in notes else "its card has none"
-        return Confidence(Temperatures(), None, None, f"none ({why}): no intervals, probabilities as the network has them")
+        words = f"none ({why}): no intervals, probabilities as the network has them"
+        return Confidence(Temperatures(), None, None, words)
     intervals, training = notes.get("intervals"), notes.get("training")
     split = f", split {notes['split_hash']}" if notes.get("split_hash") else ""
     whom = notes.get("fitted_on") or f"{notes['people']} people who were held out"
@@ -97,6 +98,7 @@ def _distances(store, distance):
         found[list(rows)] = distance(crop_features(np.stack(faces).transpose(0, 3, 1, 2)))
     return found
 
+# %% ../../nbs/70_apps/03_confidence.ipynb #72ace7ec
 def with_confidence(
     table:pd.DataFrame, # of `Predictor.predict_store`, as the network has it
     store,              # the store that it is about
@@ -108,7 +110,8 @@ def with_confidence(
     found = with_trust(frames, detector=_scored_by(getattr(store, "detector", "")) if "score" in frames else None,
                        distance=frames["distance"].to_numpy() if "distance" in frames else None)
     sure = calibrated_table(table, confidence.temperatures) if calibrated else table
-    if confidence.intervals is not None and set(VA_COLUMNS) <= {*table}: sure = with_intervals(sure, confidence.intervals)
+    if confidence.intervals is not None and set(VA_COLUMNS) <= {*table}:
+        sure = with_intervals(sure, confidence.intervals)
     if confidence.temperatures.expression and EXPRESSION_COLUMNS[0] in table:
         sure = sure.assign(confidence=_expression_prob(table, confidence.temperatures.expression).max(1))
     return sure.assign(**{name: found[name].to_numpy() for name in ("trust", "weakest")})
@@ -119,7 +122,8 @@ def without_low_trust(
     least_trust:float,  # in [0, 1]
 )->tuple[pd.DataFrame, dict]: # all rows; least_trust, faces, left_out, share (of the faces), parts: weakest -> rows
     "The same rows; what was predicted of a frame below `least_trust` is missing. What is left out is counted."
-    predicted = [name for name in prediction_columns(("va", "expression", "aus"), predicted_aus(table)) if name in table]
+    columns = prediction_columns(("va", "expression", "aus"), predicted_aus(table))
+    predicted = [name for name in columns if name in table]
     seen = table[table[predicted].notna().any(axis=1)]
     kept, counts = trusted_frames(seen, least_trust)
     low = seen.index.difference(kept.index)

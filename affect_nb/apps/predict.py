@@ -132,13 +132,21 @@ def _predicted_table(predictor:Predictor, store:FaceStore, progress:bool, compou
     from affect_nb.analysis.compound import score_compounds
     return score_compounds(table, compound), left_out
 
+# %% ../../nbs/70_apps/06_predict.ipynb #abe36584
 def _note_trust(out:Path, clip:str, left_out:dict|None):
-    "Keep beside the results what a clip has lost by its trust; what it lost in an earlier call goes where nothing is left out now."
+    "Keep beside the results what a clip has lost by its trust; what it lost in an earlier call is forgotten."
     noted = read_json(out/TRUST_FILE, {})
     if left_out is None and clip not in noted: return
     noted = {name: entry for name, entry in noted.items() if name != clip}
     write_json(out/TRUST_FILE, noted if left_out is None else noted | {clip: left_out})
 
+def _check_options(least_trust, **switches):
+    "A `ValueError` for what is no switch or no trust."
+    check_switches(**switches)
+    if least_trust is not None and not 0 <= least_trust <= 1:
+        raise ValueError(f"trust_at_least is {least_trust}, it must lie in [0, 1]")
+
+# %% ../../nbs/70_apps/06_predict.ipynb #e4594193
 def _product_makers(store:FaceStore, table:pd.DataFrame, film:bool, progress:bool)->dict[str, Callable]:
     "What writes each product of a clip to a path, by suffix; pictures have no film."
     makers = {".csv": lambda path: write_predictions(path, table)}
@@ -213,12 +221,11 @@ def predict_files(
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
-    check_switches(film=film, progress=progress, recursive=recursive, crops=crops, overwrite=overwrite, calibrated=calibrated)
-    if trust_at_least is not None and not 0 <= trust_at_least <= 1:
-        raise ValueError(f"trust_at_least is {trust_at_least}, it must lie in [0, 1]")
+    _check_options(trust_at_least, film=film, progress=progress, recursive=recursive, crops=crops, overwrite=overwrite)
     predictor = Predictor.load(model, device=device, precision=precision, **options)
     if compound is not None: _check_compound(predictor, compound)
     (clips, _), out = find_sources(source, recursive, film_fps), Path(out)
+    how = dict(film=film, progress=progress, compound=compound, calibrated=calibrated, least_trust=trust_at_least)
     for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
     products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
     with ExitStack() as opened:
@@ -229,11 +236,7 @@ def predict_files(
                           reidentify=reidentify, helper=helper if _is_our_own(detector) else None,
                           watch=_predicting(predictor))
     products.note_earlier()
-    written, skipped = [], list(done.skipped)
-    for store in done.stores:
-        paths, failed = _predict_clip(predictor, store, products, sources, film=film, progress=progress, compound=compound,
-                                      calibrated=calibrated, least_trust=trust_at_least)
-        written += paths
-        skipped += failed
+    each = [_predict_clip(predictor, store, products, sources, **how) for store in done.stores]
+    skipped = [*done.skipped, *(entry for _, failed in each for entry in failed)]
     write_skipped(out/"skipped.json", skipped, [clip.path for clip in clips])
-    return written, skipped
+    return [path for written, _ in each for path in written], skipped

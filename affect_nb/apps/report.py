@@ -113,12 +113,14 @@ def _how_many(entry:Record)->str:
     "The number of an experiment's warnings, for the table of contents."
     return f" ({counted(len(entry.warnings), 'warning')})" if entry.warnings else ""
 
+# %% ../../nbs/70_apps/20_report.ipynb #184b5e9d
 _SPLIT = "split_hash" # of the metrics, or <database>: split_hash; a number belongs to its split
 
 def _splits(metrics:dict)->tuple[str, str]: # for each caption; a sentence
     "The split that was held out; of several a list."
-    each = {name.removesuffix(f": {_SPLIT}"): value for name, value in metrics.items() if name.endswith(f": {_SPLIT}") and value}
-    words = f'<p class="note">Splits: {escape(", ".join(f"{name} {value}" for name, value in each.items()))}</p>' if each else ""
+    ending = f": {_SPLIT}"
+    each = [f"{name.removesuffix(ending)} {value}" for name, value in metrics.items() if name.endswith(ending) and value]
+    words = f'<p class="note">Splits: {escape(", ".join(each))}</p>' if each else ""
     return f" (split {metrics[_SPLIT]})" if metrics.get(_SPLIT) else "", words
 
 def _section(entry:Record, run_dir:Path)->str:

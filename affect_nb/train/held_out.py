@@ -24,7 +24,8 @@ from ..data.store import open_faces
 from ..databases.people import People, all_people, keys_of, people_of
 from ..models.inputs import luma
 from ..models.outputs import TASKS
-from .calibration import Temperatures, calibration_table, fit_intervals, fit_temperatures, interval_coverage
+from .calibration import (Temperatures, calibration_table, fit_intervals, fit_temperatures,
+                                         interval_coverage)
 from .distance import FeatureDistance, crop_features
 from .precision import Precision
 
@@ -69,7 +70,8 @@ class HeldOut:
         "Some of the frames."
         rows = np.flatnonzero(rows)
         features = None if self.features is None else self.features[rows]
-        return HeldOut(self.output[torch.from_numpy(rows)], self.targets[torch.from_numpy(rows)], self.subjects[rows], features)
+        places = torch.from_numpy(rows)
+        return HeldOut(self.output[places], self.targets[places], self.subjects[rows], features)
 
 @torch.inference_mode()
 def held_out_outputs(
@@ -80,7 +82,7 @@ def held_out_outputs(
     *,
     precision:Precision=Precision(), # as the network was trained in
     grey:bool=False,   # faces by their luma, as in training
-    batch:int=64,      # windows at a time
+    batch:int=128,     # windows at a time
 )->HeldOut|None:       # None: people are not known
     "The outputs of a network for windows in their order, where a frame has a label, and whose they are."
     device, training, people = next(model.parameters()).device, model.training, people_by_window(dataset)
@@ -95,10 +97,10 @@ def held_out_outputs(
         with precision.autocast(device): output = model(*inputs)
         parts.append((output.float().cpu(), targets.cpu(), crop_features(read[0])))
     model.train(training)
-    outputs, targets = (kind.cat([part[place] for part in parts]) for place, kind in enumerate((AffectOutput, AffectTargets)))
+    outputs, targets, features = zip(*parts)
+    outputs, targets, features = AffectOutput.cat(outputs), AffectTargets.cat(targets), np.concatenate(features)
     subjects = np.repeat(keys_of(people, 'subject', True)[chosen], targets.shape[1])
     places = [place.flatten() for place in torch.meshgrid(*map(torch.arange, targets.shape), indexing='ij')]
-    features = np.concatenate([part[2] for part in parts])
     flat = HeldOut(outputs[tuple(places)], targets[tuple(places)], subjects, features)
     labelled = _labelled(flat.targets)
     return flat.take(labelled) if labelled.any() else None
@@ -130,7 +132,8 @@ def _coverage(pred, targ, subjects, covered):
     fitted = [(rows, fit_intervals(pred[others], targ[others], subjects[others], covered=covered))
               for rows, others in _parts(subjects)]
     if not fitted or any(None in intervals.half_widths for _, intervals in fitted): return None
-    tables = [interval_coverage(*intervals.bounds(pred[rows]), targ[rows], subjects[rows]) for rows, intervals in fitted]
+    tables = [interval_coverage(*intervals.bounds(pred[rows]), targ[rows], subjects[rows])
+              for rows, intervals in fitted]
     inside = np.concatenate([table[['valence', 'arousal']].to_numpy() for table in tables])
     return dict(zip(('valence', 'arousal'), np.nanmean(inside, 0).tolist()))
 
@@ -170,8 +173,8 @@ def _learned_windows(loader):
 def training_distance(
     dataset,     # windows that are learned from
     held:HeldOut, # of others
-    most:int=MOST_LEARNED, # frames, about evenly from the whole
-    batch:int=64, # windows at a time
+    most:int,    # frames, about evenly from the whole
+    batch:int=128, # windows at a time
 )->FeatureDistance|None: # None: people are not known, or too few
     "The distance from training data, by what is usual among the crops of people who were held out."
     people = people_by_window(dataset)
@@ -196,6 +199,6 @@ def calibrate(
     held = held_out_outputs(model, dls.valid.dataset, dls.valid.after_batch, MOST_HELD_OUT, **options)
     if held is None: return None
     split = dict(split_hash=getattr(dls, 'split_hash', ''))
-    try: notes, distance = calibration_of(held), training_distance(_learned_windows(dls.train), held)
+    try: notes, distance = calibration_of(held), training_distance(_learned_windows(dls.train), held, MOST_LEARNED)
     except ValueError as error: return dict(lacking=str(error)) | split
     return notes | split | ({} if distance is None else dict(training=distance.to_dict()))
