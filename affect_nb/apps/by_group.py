@@ -73,8 +73,8 @@ class Evaluation:
 def evaluate_database(
     database:str,             # one of `list_databases()`
     folder:str|os.PathLike,   # a copy of it
+    out:str|os.PathLike,      # `faces/`, `predictions.csv`, `scores.csv`, `groups.json`
     model:str|os.PathLike|None=None, # as `Predictor.load` takes it
-    out:str|os.PathLike="runs/evaluate", # `faces/`, `predictions.csv`, `scores.csv`, `groups.json`
     *,
     part:str="validation",    # one of SPLITS
     groups:Iterable[str]|None=None, # columns of `people`

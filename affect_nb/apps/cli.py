@@ -664,7 +664,7 @@ def evaluate(
 ):
     "The scores of a network on a part of a database, and whether it serves some groups of people worse."
     from affect_nb.apps.by_group import evaluate_database
-    done = evaluate_database(database, folder, _model_card(model), out, part=part, groups=groups, people=people,
+    done = evaluate_database(database, folder, out, _model_card(model), part=part, groups=groups, people=people,
                              device=device, **_settings(set))
     print(f"{done}\n{out/'scores.csv'}")
     _report_left_out(done.skipped, out)
