@@ -2,7 +2,7 @@
 
 `python benchmarks/trust.py` prints the measures; `run()` returns them, with one row a number of people or a size of the bias.
 
-- `valence`, `arousal`: share of unseen people's frames inside intervals that are to hold 90 % (`analysis.calibration`), a mean over
+- `valence`, `arousal`: share of unseen people's frames inside intervals that are to hold 90 % (`train.calibration`), a mean over
   `seeds` draws of the people that the intervals come from, and of 40 others each time; `width`: of the intervals.
 - `alarms`: share of `tables` drawn tables in which `analysis.groups.group_test` finds a difference in any of six measures, where the
   errors of half of the people are 1 + bias times as large; without a bias every alarm is a false one, and 5 % are allowed.
@@ -29,7 +29,7 @@ def drawn_people(people: int, seed) -> tuple:
 
 def held(people: int, method: str, seed: int) -> list[float]:
     """Share of other people's frames inside intervals that come from so many people, of valence and arousal; their width."""
-    from affect_nb.analysis.calibration import fit_intervals, interval_coverage
+    from affect_nb.train.calibration import fit_intervals, interval_coverage
     intervals = fit_intervals(*drawn_people(people, (seed, 0)), method=method)
     pred, targ, subjects = drawn_people(40, (seed, 1))
     inside = interval_coverage(*intervals.bounds(pred), targ, subjects).mean()

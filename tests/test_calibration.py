@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from affect_nb.analysis.calibration import (INTERVAL_COLUMNS, LEAST_PEOPLE, METHODS, Intervals, Temperatures, calibration_error, calibration_table, debiased_error,
+from affect_nb.train.calibration import (INTERVAL_COLUMNS, LEAST_PEOPLE, METHODS, Intervals, Temperatures, calibration_error, calibration_table, debiased_error,
                                             fit_intervals, fit_temperature, fit_temperatures, interval_coverage, mean_nll, plot_reliability, reliability, with_intervals)
 from affect_nb.core.labels import AUS8, AffectOutput, AffectTargets
 from affect_nb.synth.episodes import draw_va_path

@@ -25,6 +25,8 @@ import affect_nb
 from affect_nb.analysis.compound import COMPOUND_COLUMNS, COMPOUND_SETS, score_compounds
 from affect_nb.apps.cli import main
 from affect_nb.analysis.annotated_film import strip_height
+from affect_nb.analysis.columns import EXPRESSION_COLUMNS
+from affect_nb.apps.confidence import CONFIDENCE_COLUMNS
 from affect_nb.apps.predict import CSV_COLUMNS
 from affect_nb.files.film import write_film
 from affect_nb.models.backbones import VGG16
@@ -617,13 +619,42 @@ def test_predict_writes_table_film_and_plot(media, model, tmp_path):
     said.does(*(tmp_path/f"good.{suffix}" for suffix in ("csv", "mp4", "png")))
     assert "Warning" not in said.err
     table = pd.read_csv(tmp_path/"good.csv")
-    assert list(table) == list(CSV_COLUMNS.values())[:13] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
+    assert list(table) == [*list(CSV_COLUMNS.values())[:13], "trust", "weakest"] and {"time_s", "box_x1_px", "valence", "arousal"} < set(table)
     assert len(table) == 40 and table[["valence", "arousal"]].abs().lt(1.5).all(axis=None)
     assert np.allclose(np.diff(table.time_s), 1/25, atol=1e-3)
     film = VideoReader(tmp_path/"good.mp4")
     assert (film.width, film.height, sum(1 for _ in film)) == (160, 160 + strip_height(160), 40)
     assert Image.open(tmp_path/"good.png").size == (900, 280)
     assert not list(tmp_path.rglob(".part-*"))
+
+
+def test_predict_says_how_sure_it_is_and_leaves_out_what_it_is_told_to(tmp_path):
+    dim = [image if number < 8 else (image*.12).astype(np.uint8) for number, image in enumerate(smile(14))]
+    write_film(tmp_path/"dim.mp4", dim, 25)
+    out, tables = tmp_path/"out", {}
+    for name, options in (("plain", []), ("picky", ["--trust-at-least", ".95", "--calibrated"])):
+        said = affect("predict", tmp_path/"dim.mp4", "--out", out, "--model", "facebehaviornet-small", "--no-film", "--precision", "float32", *options).does("dim.csv")
+        assert "calibration: expressions: " in said.err and "are to hold 90%" in said.err
+        assert ("trust below" in said.out) == (name == "picky") == (out/"trust.json").exists()
+        tables[name] = pd.read_csv(out/"dim.csv")
+    before, after = tables["plain"], tables["picky"]
+    assert list(before) == list(after) and list(before)[-7:] == list(CONFIDENCE_COLUMNS)
+    seen = before.valence.notna()
+    assert (before.valence_low[seen] <= before.valence[seen] + 1e-4).all() and (before.arousal_high[seen] >= before.arousal[seen] - 1e-4).all()
+    low, noted = seen & (before.trust < .95), json.loads((out/"trust.json").read_text())["dim"]
+    assert low.any() and (seen & ~low).any() and after.valence.isna().eq(~seen | low).all()
+    assert after[low][["expression", "confidence", "valence_low"]].isna().all(axis=None) and len(after) == len(before)
+    assert (noted["left_out"], noted["faces"], noted["share"]) == (low.sum(), seen.sum(), pytest.approx(low.sum()/seen.sum(), abs=1e-4))
+    assert f"dim: trust below 0.95 in {low.sum()} of {seen.sum()} faces, left out" in said.out
+    kept, prob = seen & ~low, list(EXPRESSION_COLUMNS)
+    assert np.allclose(after.trust, before.trust) and np.allclose(after[prob].max(axis=1)[kept], before.confidence[kept], atol=1e-3)
+    assert not np.allclose(after[prob][kept], before[prob][kept], atol=1e-3)
+
+
+def test_predict_makes_no_interval_up(media, model, tmp_path):
+    said = affect("predict", media/"nobody.mp4", "--model", model, "--out", tmp_path, "--no-film").does("nobody.csv")
+    assert "calibration: none (its card has none): no intervals" in said.err
+    assert not {*CONFIDENCE_COLUMNS[:5]} & {*pd.read_csv(tmp_path/"nobody.csv")}
 
 
 @pytest.fixture(scope="module")
@@ -641,7 +672,7 @@ def test_predict_all_tasks_with_sound(hearing, tmp_path):
     said = affect("predict", tmp_path/"talk.mp4", "--model", hearing, "--out", tmp_path/"out").does("talk.csv", "talk.mp4", "talk.png")
     assert "note:" not in said.err and "Warning" not in said.err
     table = pd.read_csv(tmp_path/"out"/"talk.csv")
-    assert list(table)[:13] == list(CSV_COLUMNS.values())[:13] and list(table)[-3:] == ["expression", "sound", "scored_with"]
+    assert list(table)[:13] == list(CSV_COLUMNS.values())[:13] and list(table)[-5:] == ["expression", "sound", "scored_with", "trust", "weakest"]
     assert table.filter(like="prob_").shape[1] == 7 + 8 and table.filter(like="prob_").min(axis=None) >= 0
     assert set(table.scored_with) == {"faces and sound"} and set(table.sound) == {"ok"}
     assert len(read_audio(tmp_path/"out"/"talk.mp4").samples) >= .95*44100
@@ -653,7 +684,7 @@ def test_predict_compound_expressions(media, hearing, tmp_path):
     for name, classes in COMPOUND_SETS.items():
         affect("predict", media/"good.mp4", "--model", visual, "--out", tmp_path/name, "--no-film", "--compound", name).does("good.csv")
         table = pd.read_csv(tmp_path/name/"good.csv")
-        assert list(table)[-6:] == ["expression", *COMPOUND_COLUMNS] and set(table["compound"].dropna()) <= set(classes.names)
+        assert list(table)[-8:] == ["expression", *COMPOUND_COLUMNS, "trust", "weakest"] and set(table["compound"].dropna()) <= set(classes.names)
         seen = table.status == "ok"
         assert seen.any() and table.loc[seen, list(COMPOUND_COLUMNS)].notna().all(axis=None) and table.loc[~seen, list(COMPOUND_COLUMNS)].isna().all(axis=None)
         again = score_compounds(table[seen].drop(columns=list(COMPOUND_COLUMNS)), name) # of what the file says of the rest

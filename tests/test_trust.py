@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from affect_nb.analysis.trust import BOX_TRUST, STATUS_TRUST, TRUST_PARTS, TRUST_RAMPS, FeatureDistance, trust_parts, trusted_frames, with_trust
+from affect_nb.analysis.trust import BOX_TRUST, STATUS_TRUST, TRUST_PARTS, TRUST_RAMPS, trust_parts, trusted_frames, with_trust
+from affect_nb.train.distance import FeatureDistance
 from affect_nb.preprocess.detect import create_detector, face_prob
 from affect_nb.preprocess.frames import FRAME_COLUMNS, STATUS, frame_row, frames_dataframe, frames_table
 from affect_nb.preprocess.pose import QUALITY_COLUMNS, poor_quality

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'synth', 'check', 'preprocess', 'check_media', 'import_weights', 'train', 'train_joint', 'train_chain',
-           'predict', 'summarise', 'export', 'export_model', 'run', 'runs', 'rerun', 'bench', 'doctor', 'main']
+           'predict', 'evaluate', 'summarise', 'export', 'export_model', 'run', 'runs', 'rerun', 'bench', 'doctor',
+           'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
 import mimetypes
@@ -379,6 +380,7 @@ def _report_training(card, out:Path, skipped:list):
     print(f"precision: {card.notes['precision']}")
     for shared in card.notes.get("shared_people", ()): print(f"split: {shared}")
     for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
+    print(f"measured on held-out people{_split_in_words(card)}")
     print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
     _report_left_out(skipped, out)
 
@@ -509,13 +511,18 @@ def _parts_only(given:list[str])->dict:
                          "a chain starts from parts")
     return _weights(given) or {}
 
+def _split_in_words(card)->str:
+    "Whose scores these are."
+    split = card.notes.get("split_hash")
+    return f", split {split}" if split else ""
+
 def _report_stages(cards:dict[str, Path]):
     "Two lines per stage: its measures with its precision, and its card."
     from affect_nb.models.weights import read_card
     for name, path in cards.items():
         card = read_card(path)
         measures = ", ".join(f"{measure} {value:.3f}" for measure, value in card.measures.items())
-        print(f"{name}: {measures} ({card.notes['precision']})\n  {path}")
+        print(f"{name}: {measures} ({card.notes['precision']}{_split_in_words(card)})\n  {path}")
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c348879b
 def _model_card(path:Path|None)->Path:
@@ -567,6 +574,34 @@ def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)
     if runs_onnx(model, runtime): return "float32, onnxruntime"
     return choose_precision(choose_device(device), precision).name
 
+# %% ../../nbs/70_apps/40_cli.ipynb #f578e6b3
+def _confidence_in_words(model:Path)->str:
+    "What the card says about how sure its network is."
+    from affect_nb.apps.confidence import confidence_of
+    from affect_nb.models.weights import read_card
+    if model.suffix != ".onnx": return confidence_of(read_card(model)).words
+    from affect_nb.models.onnx_network import open_onnx
+    return confidence_of(open_onnx(model).card).words
+
+def _report_trust(written:list[Path], out:Path):
+    "A line for each clip that was written: what was left out for its low trust."
+    from affect_nb.apps.predict import TRUST_FILE
+    from affect_nb.files.atomic import read_json
+    noted = read_json(out/TRUST_FILE, {})
+    for clip in (path.stem for path in written if path.suffix == ".csv"):
+        if clip not in noted: continue
+        found = noted[clip]
+        parts = ", ".join(f"{name} {n}" for name, n in found["parts"].items())
+        share = "none has a face" if found["share"] is None else f"{found['share']:.1%}"
+        low = f"trust below {found['least_trust']:g} in {found['left_out']} of {found['faces']} faces"
+        print(f"{clip}: {low}, left out ({share}){f': {parts}' if parts else ''}")
+
+_Calibrated = Annotated[bool, typer.Option(
+    "--calibrated", help="Probabilities by the temperatures in the card, which mean what they say; without, those of "
+                         "the network. The column confidence is calibrated in any case.")]
+_TrustAtLeast = Annotated[Optional[float], typer.Option(
+    min=0, max=1, help="Of frames whose trust is lower the predictions are left out: their rows stay, empty. The share "
+                       "is printed, and stands in trust.json.")]
 _Precision = Annotated[str, typer.Option(
     help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
 
@@ -581,15 +616,14 @@ def predict(
     detector: _Detector = None,
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
     windows: _Windows = None,
-    carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False,
-    raw: _Raw = False,
-    sound: _Sound = True,
-    sound_face: _SoundFace = None,
+    carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False, raw: _Raw = False,
+    sound: _Sound = True, sound_face: _SoundFace = None,
     compound: _Compound = None,
     precision: _Precision = "auto",
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None, recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False, reidentify: _Reidentify = False, runtime: _Runtime = "torch",
+    calibrated: _Calibrated = False, trust_at_least: _TrustAtLeast = None,
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
     a table, an annotated film and a plot; pictures are predicted one by one.
@@ -602,16 +636,43 @@ def predict(
     with _helper_for(videos[0], crops) as helper, warnings.catch_warnings(record=True) as notes:
         from affect_nb.apps.predict import predict_files
         print(f"precision: {_precision_in_words(model, runtime, device, precision)}", file=sys.stderr)
+        print(f"calibration: {_confidence_in_words(model)}", file=sys.stderr)
         written, skipped = predict_files(
             source, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
-            reidentify=reidentify, runtime=runtime)
+            reidentify=reidentify, runtime=runtime, calibrated=calibrated, trust_at_least=trust_at_least)
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
+    if trust_at_least is not None: _report_trust(written, out)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
+
+# %% ../../nbs/70_apps/40_cli.ipynb #958d4bdb
+@app.command(cls=_with_names("Databases", _all_databases))
+def evaluate(
+    database: Annotated[str, typer.Argument(help="The database, one of those below.")],
+    folder: Annotated[Path, typer.Argument(help="Your copy of it; for own: the table, or the folder of labels.csv.")],
+    model: _Model = None,
+    out: Annotated[Path, typer.Option(
+        file_okay=False, help="Faces, predictions.csv, scores.csv, groups.json.")] = Path("runs/evaluate"),
+    part: Annotated[Literal["train", "validation", "test"], typer.Option(help="Of the release.")] = "validation",
+    groups: Annotated[list[str], typer.Option(
+        help="A column whose groups are compared, such as sex; may be given many times. Needs affect_nb[fair].")] = [],
+    people: Annotated[Optional[Path], typer.Option(
+        dir_okay=False, help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
+    set: _Settings = [],
+    device: _Device = None,
+):
+    "The scores of a network on a part of a database, and whether it serves some groups of people worse."
+    from affect_nb.apps.by_group import evaluate_database
+    done = evaluate_database(database, folder, out, _model_card(model), part=part, groups=groups, people=people,
+                             device=device, **_settings(set))
+    print(f"{done}\n{out/'scores.csv'}")
+    _report_left_out(done.skipped, out)
+
+
 
 # %% ../../nbs/70_apps/40_cli.ipynb #5b9e20f4
 # the rule by which summarise and export find onsets

@@ -73,19 +73,23 @@ def _number(value:float)->str:
     "Counts as whole numbers, measures with three decimals."
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.3f}"
 
-def _table(caption:str, frame:pd.DataFrame)->str:
+def _source(record:str)->str:
+    "A link to the record that a table or a figure was made from; nothing where there is none."
+    return f' (<a href="{escape(record)}">record</a>)' if record else ""
+
+def _table(caption:str, frame:pd.DataFrame, record:str="")->str:
     "A table with its caption, in a box that scrolls; an empty cell where nothing was measured, words to the left."
     body = frame.to_html(na_rep="", float_format=_number, border=0, escape=True)
     body = re.sub(r"<td>(?=[^<]{25,}<)", '<td class="words">', body)
-    return f'<p class="note">{escape(caption)}</p><div class="wide">{body}</div>'
+    return f'<p class="note">{escape(caption)}{_source(record)}</p><div class="wide">{body}</div>'
 
-def _figure(caption:str, path:Path)->str:
+def _figure(caption:str, path:Path, record:str="")->str:
     "A picture inside the page; a missing one is named, not hidden."
     missing = f'<p class="note">The figure {escape(path.name)} is missing.</p>'
     if not path.exists(): return missing
     data = base64.b64encode(path.read_bytes()).decode()
     image = f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-    return f'<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>'
+    return f'<figure>{image}<figcaption>{escape(caption)}{_source(record)}</figcaption></figure>'
 
 # %% ../../nbs/70_apps/20_report.ipynb #a3767182
 _LEFT_OUT = "Left out: "
@@ -109,17 +113,27 @@ def _how_many(entry:Record)->str:
     "The number of an experiment's warnings, for the table of contents."
     return f" ({counted(len(entry.warnings), 'warning')})" if entry.warnings else ""
 
+# %% ../../nbs/70_apps/20_report.ipynb #184b5e9d
+_SPLIT = "split_hash" # of the metrics, or <database>: split_hash; a number belongs to its split
+
+def _splits(metrics:dict)->tuple[str, str]: # for each caption; a sentence
+    "The split that was held out; of several a list."
+    ending = f": {_SPLIT}"
+    each = [f"{name.removesuffix(ending)} {value}" for name, value in metrics.items() if name.endswith(ending) and value]
+    words = f'<p class="note">Splits: {escape(", ".join(each))}</p>' if each else ""
+    return f" (split {metrics[_SPLIT]})" if metrics.get(_SPLIT) else "", words
+
 def _section(entry:Record, run_dir:Path)->str:
     "One experiment: what it was made on, its figures, tables and notes; its measures are in metrics.json."
     parts = [f'<h2 id="{escape(entry.notebook)}">{escape(entry.title)}</h2>']
     parts += [f'<p class="data">Measured on: <b>{escape(entry.data)}</b></p>', _warnings(entry.warnings)]
-    first, *others = [_figure(caption, run_dir/path) for caption, path in entry.figures.items()] or [""]
-    split = entry.metrics.get("split_hash") # a number belongs to its split
-    of_split = f" (split {split})" if split else ""
-    tables = [_table(f"{caption}{of_split}", frame) for caption, frame in entry.tables.items()]
+    source = f"records/{entry.notebook}.json" # written by `analysis.tables.record`
+    first, *others = [_figure(caption, run_dir/path, source) for caption, path in entry.figures.items()] or [""]
+    of_split, splits = _splits(entry.metrics)
+    tables = [_table(f"{caption}{of_split}", frame, source) for caption, frame in entry.tables.items()]
     executed = run_dir/"notebooks"/f"{entry.notebook}.ipynb"
     link = f'Executed notebook: <a href="notebooks/{executed.name}">{executed.name}</a>; ' if executed.exists() else ""
-    parts += [first, *_notes(entry.notes), *tables, *others]
+    parts += [first, *_notes(entry.notes), splits, *tables, *others]
     return "\n".join([*parts, f'<p class="note">{link}all measures: <a href="metrics.json">metrics.json</a></p>'])
 
 # %% ../../nbs/70_apps/20_report.ipynb #7a54d6bc

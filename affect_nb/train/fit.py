@@ -24,6 +24,7 @@ from .compiled import CompiledNetwork
 from .curves import TrainingCurves
 from .fastai_losses import coupled_loss
 from .gates import GateSaturation
+from .held_out import calibrate
 from .learner import affect_learner
 from .learning import EpochLog
 from .pace import Pace, pace_key
@@ -106,6 +107,14 @@ def _note_learning(best, epochs)->Verdict|None:
     if is_first() and notes.get('learning') != learning: amend_card(best, notes={**notes, 'learning': learning})
     return found
 
+def _note_calibration(learn, recipe, best):
+    "Write into the card what the held-out people say about its outputs, once for each kept epoch."
+    if not best.with_suffix('.json').is_file(): return
+    notes = read_card(best).notes
+    if 'calibration' in notes: return
+    found = calibrate(learn.model, learn.dls, learn.precision, recipe.grey)
+    if found is not None: amend_card(best, notes={**notes, 'calibration': found})
+
 def _fit_once(recipe, dls, out, card, weights, device, cbs):
     "Train in one folder; the learner, and what its epochs say."
     out.mkdir(parents=True, exist_ok=True)
@@ -116,7 +125,10 @@ def _fit_once(recipe, dls, out, card, weights, device, cbs):
         with over_processes(learn):
             (learn.fit if recipe.schedule == 'decay' else learn.fit_one_cycle)(recipe.epochs, recipe.lr)
     finally: close_workers(dls) # also where it was interrupted
-    with first_alone(): return learn, _note_learning(out/'best', learn.epoch_log.rows)
+    with first_alone():
+        found = _note_learning(out/'best', learn.epoch_log.rows)
+        _note_calibration(learn, recipe, out/'best')
+    return learn, found
 
 # %% ../../nbs/50_train/22_fit.ipynb #b0d2854a
 RETRY_SEED, AGAIN = 1000, 'again' # what is added to the seed of a training that did not learn; the folder of the second
