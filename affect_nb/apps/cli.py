@@ -65,6 +65,24 @@ def _exit_code(skipped:list, done:list)->int:
 
 def _count(number:int, what:str)->str: return f"{number} {what}{'' if number == 1 else 's'}"
 
+# %% ../../nbs/70_apps/40_cli.ipynb #5a393161
+# where a batch runs: of every command with many clips
+_Scheduler = Annotated[Optional[str], typer.Option(
+    "--scheduler", help="The address of a Dask scheduler, as tcp://10.0.0.1:8786: its workers do the work.")]
+_Slurm = Annotated[bool, typer.Option(
+    "--slurm", help="Send as many jobs to Slurm as --workers says; needs the extra cluster.")]
+_Job = Annotated[list[str], typer.Option(
+    "--job", help="option=value of a job of Slurm, such as queue=long, walltime=02:00:00 or memory=8GB, as "
+                  "dask-jobqueue has them; may be given many times. None: its own, and those of ~/.config/dask/jobqueue.yaml.")]
+
+def _cluster(workers:int|None, scheduler:str|None, slurm:bool, job:list[str]):
+    "Where a batch runs; None: here."
+    if not (scheduler or slurm):
+        if job: raise ValueError(f"--job {job[0]} is for --slurm, which is not given")
+        return None
+    from affect_nb.files.batches import Cluster
+    return Cluster(workers or 1, scheduler=scheduler, slurm=slurm, job=_settings(job, "walltime=02:00:00", "--job"))
+
 # %% ../../nbs/70_apps/40_cli.ipynb #5c9df336
 def _with_names(title, find):
     "A class of commands whose help ends with a list of names; they are looked for only when the help is asked for."
@@ -88,11 +106,13 @@ def synth(
         help="0 (frontal, clean) to 1 (turned, dark, covered); none: the default.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed draws the same faces.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = max(1, (os.cpu_count() or 2)),
+    scheduler: _Scheduler = None, slurm: _Slurm = False, job: _Job = [],
 ):
     "Write a synthetic twin of a database: drawn faces, real .mp4 files, the real annotation layout and its flaws."
     from affect_nb.synth.twins import write_database
     options = {} if difficulty is None else {"difficulty": difficulty}
-    print(write_database(database, folder, size=size, seed=seed, workers=workers, **options))
+    options |= dict(workers=workers, cluster=_cluster(workers, scheduler, slurm, job))
+    print(write_database(database, folder, size=size, seed=seed, **options))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4a622567
 def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")->dict:
@@ -122,11 +142,14 @@ def check(
         "--set", "-s",
         help="option=value for the database's reader, such as active_from=1 or columns=emotion:expression; "
              "may be given many times.")] = [],
+    workers: Annotated[int, typer.Option(min=1, help="Processes that open the videos.")] = 1,
+    scheduler: _Scheduler = None, slurm: _Slurm = False, job: _Job = [],
 ):
     "Hold a copy of a database against its manifest; exit code 1 where something is wrong."
     from affect_nb.databases.check import check_database
     from affect_nb.files.atomic import write_json
-    report = check_database(database, folder, **_settings(set))
+    places = dict(workers=workers, cluster=_cluster(workers, scheduler, slurm, job))
+    report = check_database(database, folder, **places, **_settings(set))
     print(report)
     if json: write_json(json, report.to_dict())
     raise typer.Exit(0 if report.ok else 1)
@@ -174,6 +197,7 @@ def preprocess(
     crops: _Crops = False,
     overwrite: _Overwrite = False,
     reidentify: _Reidentify = False,
+    scheduler: _Scheduler = None, slurm: _Slurm = False, job: _Job = [],
 ):
     """Find, follow, landmark and align faces; finished clips are not done again.
 
@@ -183,11 +207,12 @@ def preprocess(
     options = {} if detect_every is None else {"detect_every": detect_every}
     done = run_preprocess(source, dest, detector=detector, transform=transform, workers=workers,
                           film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
-                          reidentify=reidentify, **options)
+                          reidentify=reidentify, cluster=_cluster(workers, scheduler, slurm, job), **options)
     rows = sum(map(len, done.stores))
     faces = sum((store.table["status"].to_pandas() == "ok").sum() for store in done.stores)
     print(f"{_count(len(done.stores), 'clip')}, {_count(rows, 'row')}, {faces/max(1, rows):.1%} with a face: {dest}")
     if crops: print(_aligned_in_words(done.aligned))
+    if done.account.asked > 1: print(f"clips: {done.account}")
     _report_skipped(done.skipped, dest/"skipped.json")
     raise typer.Exit(_exit_code(done.skipped, done.stores))
 
@@ -197,11 +222,13 @@ def check_media(
     paths: Annotated[list[str], typer.Argument(help="Films, pictures, folders of them, globs in quotes.")],
     csv: Annotated[Optional[Path], typer.Option(dir_okay=False, help="Write the table there as well.")] = None,
     json: Annotated[Optional[Path], typer.Option(dir_okay=False, help="Write the table there as well.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 1,
+    scheduler: _Scheduler = None, slurm: _Slurm = False, job: _Job = [],
 ):
     "Say what the readers see: streams, rate, size, depth, sound, faults; exit code 1 where a file cannot be read."
     from affect_nb.files.atomic import whole, write_json
     from affect_nb.preprocess.check_media import check_media as look_at, media_in_words
-    table = look_at(paths)
+    table = look_at(paths, workers, _cluster(workers, scheduler, slurm, job))
     print(media_in_words(table) or "no file")
     if csv:
         with whole(csv) as aside: table.to_csv(aside, index=False)
@@ -566,6 +593,8 @@ def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)
     if runs_onnx(model, runtime): return "float32, onnxruntime"
     return choose_precision(choose_device(device), precision).name
 
+_Clips = Annotated[int, typer.Option(
+    min=1, help="Clips at a time; with more than one, finished clips are not predicted again.")]
 _Precision = Annotated[str, typer.Option(
     help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
 
@@ -588,6 +617,7 @@ def predict(
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None, recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False, reidentify: _Reidentify = False, runtime: _Runtime = "torch",
+    workers: _Clips = 1, scheduler: _Scheduler = None, slurm: _Slurm = False, job: _Job = [],
 ):
     """Predict all tasks of a network (valence and arousal, expressions, action units) of every face in every frame:
     a table, an annotated film and a plot; pictures are predicted one by one.
@@ -603,7 +633,7 @@ def predict(
             video, model, out, detector=detector, film=film, device=device, precision=precision,
             windows=windows, carry=carry, postprocess=not raw, sound=sound, sound_face=sound_face, compound=compound,
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
-            reidentify=reidentify, runtime=runtime)
+            reidentify=reidentify, runtime=runtime, workers=workers, cluster=_cluster(workers, scheduler, slurm, job))
     for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
         print(f"note: {note}", file=sys.stderr)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
@@ -731,7 +761,7 @@ def _run_book(preset, out:Path, part:list|None, check:bool, dry:bool, measure:bo
     kept = f", {len(done.kept)} kept from before" if done.kept else ""
     print(f"{_count(len(done.ran), 'notebook')} run{kept}\n{done.report}")
 
-def _run_grid(preset, grid:str, out:Path, part:list|None, dry:bool, measure:bool, force:bool):
+def _run_grid(preset, grid:str, out:Path, part:list|None, dry:bool, measure:bool, force:bool, cluster):
     "Run a grid, or say what that does; exit code 1 where a run has failed or something is missing."
     from affect_nb.apps.grid import dry_run_grid, grid_points, load_grid, run_grid
     from affect_nb.apps.plan import check_run
@@ -742,7 +772,7 @@ def _run_grid(preset, grid:str, out:Path, part:list|None, dry:bool, measure:bool
         print(ahead)
         raise typer.Exit(1 if ahead.faults else 0)
     for point in grid_points(preset, combinations): check_run(point.preset(preset), looked_at=looked_at)
-    done = run_grid(preset, combinations, out, force=force)
+    done = run_grid(preset, combinations, out, force=force, cluster=cluster)
     for name, error in done.failed.items(): print(f"failed: {name}: {error}", file=sys.stderr)
     kept = f", {len(done.kept)} kept from before" if done.kept else ""
     print(f"{_count(len(done.done) - len(done.kept), 'run')} done{kept}, {len(done.failed)} failed")
@@ -771,6 +801,7 @@ def run(
     workers: Annotated[Optional[int], typer.Option(
         min=1, help="Notebooks at a time, of a grid runs; none: the preset's.")] = None,
     num_workers: _NumWorkers = None,
+    scheduler: _Scheduler = None, slurm: _Slurm = False, job: _Job = [],
 ):
     "Run the experiment notebooks of a preset through papermill and write report.html."
     from affect_nb.apps.run import load_preset, notebooks_from, override
@@ -780,7 +811,10 @@ def run(
     chosen = chosen.model_copy(update={name: value for name, value in asked.items() if value is not None})
     part = only or (notebooks_from(chosen, start) if start else None)
     out = out or Path("runs")/(f"{Path(preset).stem}-{Path(grid).stem}" if grid else Path(preset).stem)
-    if grid: return _run_grid(chosen, grid, out, part, dry_run, measure, force)
+    cluster = _cluster(chosen.workers, scheduler, slurm, job)
+    if grid: return _run_grid(chosen, grid, out, part, dry_run, measure, force, cluster)
+    if cluster: raise ValueError("--scheduler and --slurm are for the runs of a --grid; the notebooks of one run are "
+                                 "run here, so many at a time as --workers says")
     _run_book(chosen, out, part, check, dry_run, measure, force)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #37eb3931
