@@ -72,13 +72,15 @@ def _look_around(folder:str)->tuple[str, bool]: # version of this package, is th
 
 # %% ../../nbs/05_files/16_batches.ipynb #81e56672
 _DEATHS = 1 # of a process with the same item, after which it is put aside; it is tried once more at the end, alone
+_RETURN = 3600 # s; a process that takes longer to start again is given up, which is 15 s otherwise: too few when busy
 _CONNECT, _FIRST = 30, 120 # s, for a scheduler to answer, and for the first worker of it
 
 def _local_cluster(workers:int, opened:ExitStack):
     "A scheduler in this process, and workers beside it."
     import dask
     from distributed import LocalCluster
-    opened.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS}))
+    opened.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": _DEATHS,
+                                          "distributed.deploy.lost-worker-timeout": f"{_RETURN} s"}))
     place = opened.enter_context(TemporaryDirectory(prefix="affect_nb-", ignore_cleanup_errors=True))
     with interrupts_are_not_inherited():
         return LocalCluster(n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
