@@ -90,12 +90,12 @@ def test_synth_preprocess_and_checks_come_to_the_same(pair, tmp_path):
     (here/"videos"/"train"/"002.mp4").write_bytes(b"no film")
     one, two = (preprocess(here/"videos", tmp_path/name, recursive=True, progress=False, cluster=cluster) for name, cluster in (("f1", None), ("f2", pair)))
     pd.testing.assert_frame_equal(one.frames, two.frames)
-    assert one.account == two.account == Account(4, done=3, failed=1) and [entry.source for entry in one.skipped] == [entry.source for entry in two.skipped]
+    assert one.account == two.account == Account(4, done=3, failures=1) and [entry.source for entry in one.skipped] == [entry.source for entry in two.skipped]
     pd.testing.assert_frame_equal(check_media(here), check_media(here, cluster=pair))
     found = [check_database("aff-wild", here, **options) for options in ({}, dict(cluster=pair))]
     assert str(found[0]) == str(found[1]) and "002" in str(found[0]) and not found[0].ok
     again = preprocess(here/"videos", tmp_path/"f2", recursive=True, progress=False, cluster=pair)
-    assert again.account == Account(4, before=3, failed=1)
+    assert again.account == Account(4, kept=3, failures=1)
 
 
 def test_what_is_asked_for_without_what_it_needs_is_one_sentence(tmp_path, monkeypatch):

@@ -181,7 +181,7 @@ def _own_seconds(sources:list, folder:Path, settings:dict)->float: # a clip
 # %% ../../nbs/70_apps/34_batch_plan.ipynb #bb5cb517
 def plan_preprocess(
     source,                # as `preprocess` takes it
-    workers:int=8,         # up to so many are shown
+    workers:int=1,         # up to so many are shown
     hours:float|None=None, # within which it should be done
     sample:int=5,          # clips that are preprocessed
     dest:str|os.PathLike=".", # on the disk of the stores

@@ -28,21 +28,21 @@ from .workers import check_guard, check_script, in_parallel, interrupts_are_not_
 class Account:
     "What became of the items of a batch."
     asked: int      # items
-    before: int = 0 # were done by an earlier batch
+    kept: int = 0   # were done by an earlier batch
     done: int = 0   # by this one
-    failed: int = 0
+    failures: int = 0
     tried_again: int = 0    # alone, after their process had ended
     most_in_flight: int = 0 # that the scheduler had at a time
 
     @property
     def left(self)->int:
         "Items that were not tried."
-        return self.asked - self.before - self.done - self.failed
+        return self.asked - self.kept - self.done - self.failures
 
     def __str__(self):
-        parts = dict(done=self.done) | {"there before": self.before, "failed": self.failed, "not tried": self.left}
-        kept = [f"{number} {what}" for what, number in parts.items() if number or what == "done"]
-        return f"{self.asked} asked for: {', '.join(kept)}"
+        parts = dict(done=self.done) | {"there before": self.kept, "failed": self.failures, "not tried": self.left}
+        named = [f"{number} {what}" for what, number in parts.items() if number or what == "done"]
+        return f"{self.asked} asked for: {', '.join(named)}"
 
 # %% ../../nbs/05_files/16_batches.ipynb #517e3ab2
 _INSTALL = "pip install 'affect_nb[cluster]'"
@@ -240,7 +240,8 @@ class _Batch:
 
     def counted(self, result, error)->Future:
         "A result, or what prevented it, in the form of `in_parallel`."
-        self.account.done, self.account.failed = self.account.done + (error is None), self.account.failed + bool(error)
+        account = self.account
+        account.done, account.failures = account.done + (error is None), account.failures + (error is not None)
         if _is_killed(error): error = RuntimeError("each process that was given it has ended")
         future = Future()
         if error is None: future.set_result(result)
