@@ -28,7 +28,7 @@ from .run import (BookRun, Preset, book_steps, check_parameters, experiment_path
                                 own_yaml, read_yaml, run_book)
 from .runs import GRID_PAGE, RUN_FILE, Run, duration, is_run, link, page_template, read_run
 from ..files.atomic import whole, write_text
-from ..files.workers import in_parallel
+from ..files.batches import Cluster, in_batches
 
 # %% ../../nbs/70_apps/33_grid.ipynb #eb193332
 def load_grid(
@@ -283,6 +283,7 @@ def run_grid(
     force:bool=False,        # run finished notebooks again
     progress:bool=True,      # progress bars, and a line per run
     notebooks:Path|None=None, # where the notebooks are; None: the project's own
+    cluster:Cluster|None=None, # whose processes run the notebooks; None: those of this machine
 )->GridRun:
     """Run a preset at each combination of a grid, and set the measures of all runs beside what was varied.
 
@@ -292,11 +293,11 @@ def run_grid(
     shared = shared_notebooks(preset, points)
     if shared: run_book(preset, folder/COMMON, force, progress, notebooks, only=shared)
     done = GridRun(folder, *write_grid_table(preset, points, folder), {}, {})
-    one_by_one = preset.workers == 1
+    one_by_one = preset.workers == 1 and cluster is None
     alone = preset if one_by_one else preset.model_copy(update=dict(workers=1, threads=1))
     named = {point.name: point for point in points}
     work = _Work(alone, named, folder, shared, force, progress and one_by_one, notebooks)
-    for name, result, error in _outcomes(work, preset.workers):
+    for name, result, error in _outcomes(work, preset.workers, cluster):
         if error is None: done.done[name] = result
         else: done.failed[name] = str(error)
         write_grid_table(preset, points, folder)
@@ -304,12 +305,12 @@ def run_grid(
     return done
 
 # %% ../../nbs/70_apps/33_grid.ipynb #449f159a
-def _outcomes(work:_Work, workers:int):
+def _outcomes(work:_Work, workers:int, cluster:Cluster|None):
     "Name, `BookRun` and error of each run, as they get ready, in this process or in several."
-    if workers == 1:
+    if workers == 1 and cluster is None:
         for name in work.points: yield name, *_outcome(partial(work.run, name))
         return
-    with closing(in_parallel(work.run, list(work.points), workers, start=on_one_thread)) as results:
+    with closing(in_batches(work.run, list(work.points), workers, cluster, start=on_one_thread)) as results:
         for name, future in results: yield name, *_outcome(future.result)
 
 def _outcome(result)->tuple: # `BookRun`, None; or None, an error

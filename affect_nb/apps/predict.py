@@ -6,13 +6,19 @@
 __all__ = ['CSV_COLUMNS', 'TRUST_FILE', 'csv_columns', 'write_predictions', 'predict_files']
 
 # %% ../../nbs/70_apps/06_predict.ipynb #fe2fd9d5
+import glob
+import json
 import os
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from tqdm.auto import tqdm
+
+from .. import __version__
 
 from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_aus
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
@@ -20,6 +26,7 @@ from .confidence import CONFIDENCE_COLUMNS, confidence_of, with_confidence, with
 from .predictor import Predictor, has_stills, predict_clips
 from .windows import EarlyWindows
 from ..files.atomic import Skipped, read_json, whole, write_json, write_skipped, write_text
+from ..files.batches import Cluster, has_dask, in_batches
 from ..files.switches import check_switches
 from ..files.workers import Helper
 from ..models.outputs import tasks_of
@@ -80,9 +87,10 @@ def _refuse_overwriting(source:Path, clip:str, out:Path):
 
 class _Products:
     "The files that predictions have written into a folder, by this call and by earlier ones."
-    def __init__(self, out:Path, overwrite:bool):
+    def __init__(self, out:Path, overwrite:bool, names:set|None=None): # that may be replaced; None: the index's
         self.out, self.overwrite, self.index = out, overwrite, out/"faces"/"written.txt"
-        if self.index.exists(): self.names = set(self.index.read_text(encoding="utf-8").splitlines())
+        if names is not None: self.names = set(names)
+        elif self.index.exists(): self.names = set(self.index.read_text(encoding="utf-8").splitlines())
         else: self.names = {path.name for path in self._of_earlier_stores()} # of before there was an index
 
     def _of_earlier_stores(self)->list[Path]:
@@ -102,6 +110,14 @@ class _Products:
             with self.index.open("a", encoding="utf-8") as index: index.write(f"{name}\n")
         self.names.add(name)
         return path
+
+    def take(self, paths:list[Path])->set[str]:
+        "Names of those files that may be written, noted in the index from now on."
+        free = {path.name for path in paths if path.name in self.names or self.overwrite or not path.exists()}
+        if new := sorted(free - self.names):
+            with self.index.open("a", encoding="utf-8") as index: index.write("".join(f"{name}\n" for name in new))
+        self.names |= free
+        return free
 
     def note_earlier(self):
         "Begin the index, with what is there already."
@@ -163,19 +179,18 @@ def _failed(source:str, error:Exception, what:str="")->Skipped:
     return Skipped(source, f"{source}: {what}{kind}{error}", failed=True)
 
 def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sources:set[Path], **options)->tuple:
-    "The paths of what was written of one clip, and what failed."
+    "The paths of what was written of one clip, what failed, and what was left out for its low trust."
     source, written, failed = str(store.about["source"]["path"]), [], []
     try:
         wanted = [options.pop(name) for name in ("compound", "calibrated", "least_trust")]
         table, left_out = _predicted_table(predictor, store, options["progress"], *wanted)
-        _note_trust(products.out, store.path.stem, left_out)
         makers = _product_makers(store, table, **options)
-    except Exception as error: return [], [_failed(source, error)] # whatever it is, the next clip is another one
+    except Exception as error: return [], [_failed(source, error)], None # whatever it is, the next clip is another one
     for suffix, make in makers.items():
         name = f"{store.path.stem}{suffix}"
         try: written.append(products.make(name, make, sources))
         except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
-    return written, failed
+    return written, failed, left_out
 
 # %% ../../nbs/70_apps/06_predict.ipynb #4644064c
 _WORTH_A_PROCESS = 1000 # frames of films
@@ -199,6 +214,119 @@ def _predicting(predictor:Predictor)->Callable:
         predictor.early[path].add(rows)
     return watch
 
+# %% ../../nbs/70_apps/06_predict.ipynb #b3d1b1be
+def _one_by_one(predictor, source, clips, products, sources, helper, faces, how)->tuple[list, list]:
+    "Find the faces of all clips, and predict them, in this process and one beside it."
+    detector, progress = faces["detector"], faces["progress"]
+    with ExitStack() as opened:
+        if helper is None and not faces["crops"] and _is_worth_a_process(clips, detector):
+            helper = opened.enter_context(face_helper())
+        done = preprocess(source, products.out/"faces", helper=helper if _is_our_own(detector) else None,
+                          watch=_predicting(predictor), **faces)
+    products.note_earlier()
+    written, skipped = [], list(done.skipped)
+    for store in done.stores:
+        paths, failed, left_out = _predict_clip(predictor, store, products, sources, progress=progress, **how)
+        _note_trust(products.out, store.path.stem, left_out)
+        written += paths
+        skipped += failed
+    return written, skipped
+
+
+# %% ../../nbs/70_apps/06_predict.ipynb #bc3880e2
+_NETWORKS = {} # repr of what a process has loaded last -> `Predictor`
+
+def _loaded(model, options:dict)->Predictor:
+    "The network of a batch, which a process loads once."
+    key = repr((model, options))
+    if key not in _NETWORKS:
+        _NETWORKS.clear()
+        _NETWORKS[key] = Predictor.load(model, **options)
+    return _NETWORKS[key]
+
+def _facts_of(paths)->list:
+    "Name, bytes and time of the last change of files."
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+def _network_files(predictor:Predictor)->list[Path]:
+    return sorted(predictor.path.parent.glob(f"{glob.escape(predictor.path.stem)}.*"))
+
+
+# %% ../../nbs/70_apps/06_predict.ipynb #636f9c0f
+@dataclass(frozen=True)
+class _PredictTask:
+    "The prediction of one clip, as a process of its own can take it."
+    store: Path
+    network: tuple # model, and options of `Predictor.load`
+    made_from: dict # what else the files depend on
+    how: dict       # film, compound, calibrated, least_trust of `_predict_clip`
+    products: dict  # arguments of `_Products`
+    sources: set    # of the paths it would write, those that are sources
+
+    @property
+    def record(self)->Path: return self.store.with_suffix(".predicted.json")
+
+    def is_done(self)->list[Path]|None: # its files
+        "Are the files there, made from the same, and as they were written?"
+        about = read_json(self.record, {})
+        try:
+            if about.get("made_from") != json.loads(json.dumps(self.made_from)): return None
+            written = [self.products["out"]/name for name, *_ in about["written"]]
+            return written if _facts_of(written) == about["written"] else None
+        except (OSError, KeyError, ValueError): return None
+
+    def run(self)->tuple[list[Path], list[Skipped], dict|None]: # of `_predict_clip`
+        "Predict the clip."
+        predictor, store = _loaded(*self.network), FaceStore.open(self.store)
+        products = _Products(**self.products)
+        written, failed, left_out = _predict_clip(predictor, store, products, self.sources, progress=False, **self.how)
+        if not failed: write_json(self.record, dict(made_from=self.made_from, written=_facts_of(written)))
+        return written, failed, left_out
+
+
+# %% ../../nbs/70_apps/06_predict.ipynb #9b174d24
+def _in_processes(predictor, options, source, products, sources, workers, cluster, faces, how)->tuple[list, list]:
+    "Find the faces of all clips, and predict them, in several processes."
+    with ExitStack() as opened:
+        if cluster is None and has_dask(): cluster = Cluster(workers) # one for both
+        if cluster is not None: opened.enter_context(cluster)
+        done = preprocess(source, products.out/"faces", workers=workers, cluster=cluster, **faces)
+        products.note_earlier()
+        tasks = [_task_of(store, predictor, options, products, sources, how) for store in done.stores]
+        kept = {task.store: files for task in tasks if (files := task.is_done())}
+        undone = [task for task in tasks if task.store not in kept]
+        bar = tqdm(total=len(undone), desc="predictions", unit="clip", disable=not faces["progress"])
+        with bar, closing(in_batches(_PredictTask.run, undone, workers, cluster)) as results:
+            for task, result in results:
+                kept[task.store] = result
+                bar.update()
+    return _in_order(tasks, kept, done.skipped, products.out)
+
+def _task_of(store:FaceStore, predictor, options, products, sources, how)->_PredictTask:
+    "The task of a clip; the names of its files are taken from now on, so that a batch that is cut off goes on."
+    paths = [products.out/f"{store.path.stem}{suffix}" for suffix in _SUFFIXES]
+    made_from = dict(version=__version__, network=_facts_of(_network_files(predictor)), options=repr(options),
+                     how=repr(how), faces=_facts_of([store.path]))
+    names = products.take([path for path in paths if path.resolve() not in sources])
+    return _PredictTask(store.path, (predictor.path, options), made_from, how,
+                        dict(out=products.out, overwrite=products.overwrite, names=names),
+                        {path.resolve() for path in paths} & sources)
+
+def _in_order(tasks:list, results:dict, skipped:list, out:Path)->tuple[list, list]: # written, and left out
+    "What became of each clip, in the order of the clips."
+    written, left_out = [], list(skipped)
+    for task in tasks:
+        result = results[task.store]
+        try: paths, failed, left_out = (result, [], None) if isinstance(result, list) else result.result()
+        except Exception as error:
+            source = str(FaceStore.open(task.store).about["source"]["path"])
+            paths, failed, left_out = [], [_failed(source, error, "its process has ended: ")], None
+        if not isinstance(result, list): _note_trust(out, task.store.stem, left_out) # a kept one has its note already
+        written += paths
+        left_out += failed
+    return written, left_out
+
+
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
 def predict_files(
     source:str|os.PathLike, # a video, a picture, a glob, a folder
@@ -218,6 +346,7 @@ def predict_files(
     *, reidentify:bool=False, # of films: a face that comes back later, or after a cut, gets its number again
     calibrated:bool=False, # probabilities by the temperatures in the card, in place of the network's
     trust_at_least:float|None=None, # 0-1: of frames with less trust the predictions are left out; see TRUST_FILE
+    workers:int=1, cluster:Cluster|None=None, # processes, and whose: many clips at a time, finished ones are kept
     **options,              # windows, carry, postprocess, sound, sound_face of `Predictor`
 )->tuple[list[Path], list[Skipped]]: # what was written; what was left out, `failed` where it should not have been
     "Predict all clips of `source`; their faces are kept under `out/faces` for the next network."
@@ -225,18 +354,14 @@ def predict_files(
     predictor = Predictor.load(model, device=device, precision=precision, **options)
     if compound is not None: _check_compound(predictor, compound)
     (clips, _), out = find_sources(source, recursive, film_fps), Path(out)
-    how = dict(film=film, progress=progress, compound=compound, calibrated=calibrated, least_trust=trust_at_least)
+    how = dict(film=film, compound=compound, calibrated=calibrated, least_trust=trust_at_least)
     for clip in clips: _refuse_overwriting(clip.path, clip.name, out)
     products, sources = _Products(out, overwrite), {clip.path.resolve() for clip in clips}
-    with ExitStack() as opened:
-        if helper is None and not crops and _is_worth_a_process(clips, detector):
-            helper = opened.enter_context(face_helper())
-        done = preprocess(source, out/"faces", detector=detector, transform=predictor.card.preprocessing.transform,
-                          progress=progress, film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite,
-                          reidentify=reidentify, helper=helper if _is_our_own(detector) else None,
-                          watch=_predicting(predictor))
-    products.note_earlier()
-    each = [_predict_clip(predictor, store, products, sources, **how) for store in done.stores]
-    skipped = [*done.skipped, *(entry for _, failed in each for entry in failed)]
+    faces = dict(detector=detector, transform=predictor.card.preprocessing.transform, progress=progress,
+                 film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, reidentify=reidentify)
+    if workers > 1 or cluster is not None:
+        loading = dict(device=device, precision=precision, **options)
+        written, skipped = _in_processes(predictor, loading, source, products, sources, workers, cluster, faces, how)
+    else: written, skipped = _one_by_one(predictor, source, clips, products, sources, helper, faces, how)
     write_skipped(out/"skipped.json", skipped, [clip.path for clip in clips])
-    return [path for written, _ in each for path in written], skipped
+    return written, skipped

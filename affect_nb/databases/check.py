@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
@@ -27,6 +28,7 @@ from .label_files import by_kind, kind_text
 from .manifests import Counts
 from .splits import overlap, shared_people, split_hash
 from .statistics import LabelStatistics, doubts
+from ..files.batches import Cluster, in_batches
 from ..files.switches import check_switches
 from ..preprocess.packed import PackedPicture
 from ..preprocess.pictures import IMAGE_SUFFIXES
@@ -121,19 +123,9 @@ class _Survey:
     images: dict = field(default_factory=dict) # folder -> names of the images that clips are made of
     names_in: Callable = _names_in             # lists a folder
     annotated: set = frozenset(SPLITS)         # splits with an annotation of any clip
+    lengths: dict = field(default_factory=dict) # video -> frames, or what is wrong; of those opened by other processes
 
 def _is_of_images(database): return database.still or any(clip.images for clip in database.clips)
-
-def _check_video(database, clip, report)->dict:
-    "Frames of the clip's video, or NaN."
-    if clip.video is None:
-        suffixes = f"its suffix may be {', '.join(VIDEO_SUFFIXES)}"
-        message = f"there is no video {clip.stem} below {database.root}; {suffixes}"
-        if clip.crops is None: report.add('error', clip.name, message, 'media')
-        return dict(frames=np.nan)
-    try: return dict(frames=VideoReader(clip.video).n_frames)
-    except Exception as error: report.add('error', clip.name, _in_copy(database, error), 'files')
-    return dict(frames=np.nan)
 
 def _check_images(database, clip, numbers, report, survey)->dict:
     "Images that are there; labelled frames (their `numbers`) without an image, images without a label."
@@ -148,6 +140,30 @@ def _check_images(database, clip, numbers, report, survey)->dict:
         report.add('error', clip.name, f"there is no image of this clip ({labelled}), expected below {folder}", 'media')
     return {'frames': len(present), 'labels without image': len(numbers - present),
             'images without label': len(present - numbers)}
+
+# %% ../../nbs/25_databases/60_check.ipynb #fd1f0db4
+def _length_of(video:Path)->int|str:
+    "Frames by the container, or what is wrong with it."
+    try: return VideoReader(video).n_frames
+    except Exception as error: return str(error) or type(error).__name__
+
+def _video_lengths(database, workers, cluster)->dict: # video -> frames, or what is wrong
+    "What `_length_of` says of each video, by several processes."
+    videos = list(dict.fromkeys(clip.video for clip in database.clips if clip.video))
+    with closing(in_batches(_length_of, videos, workers, cluster)) as results:
+        return {video: str(done.exception() or "") or done.result() for video, done in results}
+
+def _check_video(database, clip, report, survey)->dict:
+    "Frames of the clip's video, or NaN."
+    if clip.video is None:
+        suffixes = f"its suffix may be {', '.join(VIDEO_SUFFIXES)}"
+        message = f"there is no video {clip.stem} below {database.root}; {suffixes}"
+        if clip.crops is None: report.add('error', clip.name, message, 'media')
+        return dict(frames=np.nan)
+    length = survey.lengths.get(clip.video) or _length_of(clip.video)
+    if not isinstance(length, str): return dict(frames=length)
+    report.add('error', clip.name, _in_copy(database, length), 'files')
+    return dict(frames=np.nan)
 
 # %% ../../nbs/25_databases/60_check.ipynb #f0847451
 def _check_lengths(database, clip, frames, labels, report):
@@ -186,7 +202,7 @@ def check_clip(
         survey.statistics.add_wrong(clip.split, _lost_columns(fault, readable.annotations, labels))
     if _is_of_images(database):
         media = _check_images(database, clip, _labelled_frames(labels, fields), report, survey)
-    else: media = _check_video(database, clip, report)
+    else: media = _check_video(database, clip, report, survey)
     _check_lengths(database, readable, media['frames'], labels, report)
     shares = {f'{name} labelled': float(part.mean()) if len(part) else np.nan for name, part in fields.items()}
     video = '' if clip.video is None else clip.video.name
@@ -557,6 +573,11 @@ def _class_names(database)->dict:
     firsts = {name: label.first_id if name == 'category' else 0 for name, label in labels.items()} # as the file has it
     return {name: dict(enumerate(label.classes, firsts[name])) for name, label in labels.items()}
 
+def _survey_of(database, has_images)->_Survey:
+    statistics = LabelStatistics(_class_names(database))
+    annotated = _annotated_splits(database)
+    return _Survey(statistics, has_media=has_images, names_in=lru_cache(1024)(_names_in), annotated=annotated)
+
 def _check_clips(database, report, survey):
     "Every clip, and the statistics over all of them."
     opening, statistics = database.faults, survey.statistics
@@ -595,6 +616,8 @@ def check_database(
     name:str,               # one of `list_databases()`, or of `list_databases(boxes=True)`
     folder:str|os.PathLike, # a copy of it, or a twin
     copies:bool=None,       # look for pictures that are there twice; None: where there are at most 50,000
+    workers:int=1,          # processes that open the videos
+    cluster:Cluster=None,   # whose processes do; None: `workers` of this machine
     **options,              # of the adapter, such as active_from=1
 )->Report:
     "Hold a copy of a database against its manifest; a bad file is a line in the report, not the end."
@@ -607,9 +630,8 @@ def check_database(
         return report
     if database.boxes: return check_boxes(database, report)
     report.release, has_images = database.release, _is_of_images(database) and _holds_images(database)
-    statistics = LabelStatistics(_class_names(database))
-    annotated = _annotated_splits(database)
-    survey = _Survey(statistics, has_media=has_images, names_in=lru_cache(1024)(_names_in), annotated=annotated)
+    survey = _survey_of(database, has_images)
+    if workers > 1 or cluster is not None: survey.lengths = _video_lengths(database, workers, cluster)
     _check_clips(database, report, survey)
     _check_media(database, report, has_images)
     _check_whole(database, report, survey)

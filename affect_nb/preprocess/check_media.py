@@ -8,12 +8,14 @@ __all__ = ['COLUMNS', 'media_facts', 'check_media', 'media_in_words']
 # %% ../../nbs/20_preprocess/75_check_media.ipynb #35aaeff9
 import glob
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from ..files.batches import Cluster, in_batches
 from ..files.containers import reason_of
 from .audio import SoundReader, sound_track
 from .pictures import IMAGE_SUFFIXES, AnimationReader, ImageReader, natural_key, read_picture, read_stored
@@ -105,20 +107,31 @@ def _files_of(path:str|os.PathLike)->list[Path]:
     if Path(path).exists() or not glob.has_magic(str(path)): return [Path(path)]
     return sorted(map(Path, glob.glob(str(path), recursive=True)), key=natural_key) or [Path(path)]
 
-def _row_of(file:Path, named:bool)->dict:
+def _row_of(asked:tuple[Path, bool])->dict: # file, was it named?
     "The facts of a file; one that was not named is read by its suffix only."
+    file, named = asked
     if named or file.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES): return media_facts(file)
     films, pictures = " ".join(VIDEO_SUFFIXES), " ".join(IMAGE_SUFFIXES)
     reason = f"not read: {file.suffix or 'no suffix'} is none of a film ({films}) or a picture ({pictures})"
     return dict(file=str(file), readable=False, kind="other", fault=reason)
 
+def _rows_by_workers(asked:list, workers:int, cluster:Cluster|None)->list[dict]:
+    "The rows in the order of the files."
+    with closing(in_batches(_row_of, asked, workers, cluster)) as results: done = dict(results)
+    def row(file, future): # whose process has ended
+        return dict(file=str(file), readable=False, fault=str(future.exception())) if future.exception() else future.result()
+    return [row(one[0], done[one]) for one in asked]
+
 def check_media(
     paths, # a file, a folder, a pattern, or a list of them
+    workers:int=1, # processes that read
+    cluster:Cluster=None, # whose processes read; None: `workers` of this machine
 )->"pd.DataFrame": # one row per file, with COLUMNS
     "What the readers see of films and pictures; nothing is written."
     import pandas as pd
     paths = paths if isinstance(paths, (list, tuple)) else [paths]
-    rows = [_row_of(file, named=not Path(path).is_dir()) for path in paths for file in _files_of(path)]
+    asked = [(file, not Path(path).is_dir()) for path in paths for file in _files_of(path)]
+    rows = map(_row_of, asked) if workers == 1 and cluster is None else _rows_by_workers(asked, workers, cluster)
     return pd.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=list(COLUMNS))
 
 # %% ../../nbs/20_preprocess/75_check_media.ipynb #9e404476

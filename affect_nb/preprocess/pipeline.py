@@ -24,9 +24,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ..files.batches import Account, Cluster, in_batches
 from ..files.atomic import Skipped, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.switches import check_switches
-from ..files.workers import Helper, in_parallel
+from ..files.workers import Helper
 from .align import CROP_PLACE, TRANSFORMS, align_frame, check_place
 from .crops import CropAligner
 from .detect import DEFAULT_DETECTOR, EARLIER_DEFAULTS, create_detector
@@ -309,6 +310,7 @@ class Preprocessed:
     dest: Path
     stores: list[FaceStore] # one per clip
     skipped: list[Skipped]  # what was left out, whole or in part, and why
+    account: Account = field(default_factory=lambda: Account(0)) # every clip that was asked for
 
     @cached_property
     def frames(self)->"pd.DataFrame":
@@ -405,10 +407,11 @@ def _run_beside(task:"_ClipTask", helper:Helper, watch:Callable|None, arguments:
         except BaseException: helper.close(); raise # nobody waits for what it is doing
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #e7902fb4
-def _run_all(tasks:list[_ClipTask], workers:int, progress:bool, **beside)->dict[Source, str]:
+def _run_all(tasks:list[_ClipTask], workers:int, progress:bool, cluster:Cluster|None, **beside)->dict[Source, str]:
     "Run tasks, here or in other processes; gives the reason for each that failed."
     bar = tqdm(total=len(tasks), desc="clips", unit="clip", disable=not progress or len(tasks) < 2)
-    results, failed = _in_turn(tasks, **beside) if workers <= 1 else _in_processes(tasks, workers), {}
+    here, failed = workers <= 1 and cluster is None, {}
+    results = _in_turn(tasks, **beside) if here else _in_processes(tasks, workers, cluster)
     with bar, closing(results):
         for task, reason in results:
             if reason: failed[task.source] = reason
@@ -418,9 +421,9 @@ def _run_all(tasks:list[_ClipTask], workers:int, progress:bool, **beside)->dict[
 def _in_turn(tasks:list[_ClipTask], **beside)->Iterator[tuple[_ClipTask, str|None]]:
     for task in tasks: yield task, task.run(**beside)
 
-def _in_processes(tasks:list[_ClipTask], workers:int)->Iterator[tuple[_ClipTask, str|None]]:
+def _in_processes(tasks:list[_ClipTask], workers:int, cluster:Cluster|None)->Iterator[tuple[_ClipTask, str|None]]:
     silent = [replace(task, progress=False) for task in tasks]
-    with closing(in_parallel(_ClipTask.run, silent, workers)) as results:
+    with closing(in_batches(_ClipTask.run, silent, workers, cluster)) as results:
         for task, done in results:
             error = done.exception()
             yield task, f"{task.source}: its process ended: {error}" if error else done.result()
@@ -444,6 +447,7 @@ def preprocess(
     crops:bool=False,        # each picture is one face already: no search, and nothing is thrown away
     helper:Helper=None,      # of `face_helper`: its process does the work of a single worker
     watch:Callable=None,     # with a helper: gets the path of a store and some of its rows, as they are written
+    cluster:Cluster=None,    # whose processes do the work; None: `workers` of this machine
     **options,            # `Settings`: encoding, quality, detector_options, limits, spectrogram, crop_place, reidentify
 )->Preprocessed:
     """Videos or images to aligned faces; finished clips are not done again. A single bad source is a ValueError.
@@ -455,19 +459,24 @@ def preprocess(
                         sound=sound, crops=crops, **options)
     (sources, left_out), dest = find_sources(source, recursive, film_fps), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
-    sweep(dest)
     names = _store_names(dest, source, sources, overwrite)
     tasks = [_ClipTask(source=clip, path=dest/f"{name}.arrow", settings=settings, progress=progress,
                        names=_clip_names(name, database, subjects), or_by=() if detector else EARLIER_DEFAULTS) for clip, name in zip(sources, names)]
     undone = [task for task in tasks if not task.is_done()]
-    try: failed = _run_all(undone, workers, progress, helper=helper, watch=watch)
-    except BaseException: sweep(dest); raise # workers that were stopped have left unfinished files
+    with _swept(dest): failed = _run_all(undone, workers, progress, cluster, helper=helper, watch=watch)
     if failed and _is_named(source):
         _settle_names(dest, tasks, failed)
         raise ValueError(next(iter(failed.values())))
-    return _collect(dest, tasks, failed, left_out)
+    return _collect(dest, tasks, failed, left_out, before=len(tasks) - len(undone))
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #282590dd
+@contextmanager
+def _swept(folder:Path):
+    "Without unfinished files, before and after: workers that were stopped or lost leave some."
+    sweep(folder)
+    try: yield
+    finally: sweep(folder)
+
 def _clip_names(clip:str, database:str, subjects:dict|None)->dict:
     return dict(clip=clip, database=database, subject=str((subjects or {}).get(clip, "")))
 
@@ -521,7 +530,7 @@ def _is_free(dest:Path, name:str, source:Source)->bool:
         now[fact] == made_from.get(fact) for fact in ("files", "bytes", "changed"))
 
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #bdea85db
-def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skipped])->Preprocessed:
+def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skipped], before:int)->Preprocessed:
     "Open the stores, and write the frame table and the list of what was left out."
     stores = [FaceStore.open(task.path) for task in tasks if task.source not in failed]
     skipped = [Skipped(str(source), reason, failed=True) for source, reason in failed.items()] + left_out
@@ -535,7 +544,7 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     _settle_names(dest, tasks, failed, made)
     _write_frames(dest/"frames.parquet", in_folder)
-    return Preprocessed(dest, stores, skipped)
+    return Preprocessed(dest, stores, skipped, Account(len(tasks), before, len(stores) - before, len(failed)))
 
 def _kept_in_part(what:str, faults:list[tuple[FaceStore, str|None]])->list[Skipped]:
     "An entry for each store that has a fault."

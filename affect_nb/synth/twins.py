@@ -20,7 +20,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..files.atomic import sweep, write_json, write_text
-from ..files.workers import in_parallel
+from ..files.batches import Cluster, in_batches
 from .faces import DEFAULT_DIFFICULTY
 from .films import Person, VideoPlan, episode_of, plan_seed, present
 
@@ -243,12 +243,12 @@ def _one_thread():
     "Keep OpenCV to one thread."
     cv2.setNumThreads(1)
 
-def _each_written(write, plans, workers):
-    "Yield as each plan is written, here or by one of `workers` processes."
-    if workers == 1:
+def _each_written(write, plans, workers, cluster):
+    "Yield as each plan is written, here or by one of several processes."
+    if workers == 1 and cluster is None:
         yield from map(write, plans)
         return
-    with closing(in_parallel(write, plans, workers, start=_one_thread)) as results:
+    with closing(in_batches(write, plans, workers, cluster, start=_one_thread)) as results:
         for _, done in results: yield done.result()
 
 # %% ../../nbs/10_synth/30_twins.ipynb #81788c81
@@ -273,6 +273,7 @@ def write_database(
     progress:bool=True,      # show a bar
     face_files:bool=False,   # also what the release has of its own face detection: boxes and landmarks, or crops
     media:bool=True,         # False: annotation files only, no videos and no images
+    cluster:Cluster=None,    # whose processes draw; None: `workers` of this machine
     **changes,               # fields of `SyntheticSize` that differ from `size`
 )->Path:                     # `root`
     "Write a synthetic twin of a database; a run that was cut off goes on where it stopped."
@@ -286,7 +287,7 @@ def write_database(
                              media=media, generator=_GENERATOR))
     for folder in {root, *(path for path in root.rglob("*") if path.is_dir())}: sweep(folder)
     write = partial(write_piece, name, root, face_files, media)
-    with closing(_each_written(write, plans, workers)) as written:
+    with closing(_each_written(write, plans, workers, cluster)) as written:
         for _ in tqdm(written, f"{name}, drawn", len(plans), disable=not progress, unit="piece"): pass
     get_twin(name).finish(root, plans)
     return root
