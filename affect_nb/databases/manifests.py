@@ -28,6 +28,12 @@ class LayoutEntry(_Strict):
     holds: str             # what is in the file
     optional: bool = False # does the adapter manage without it?
 
+    @model_validator(mode='after')
+    def _inside(self):
+        if self.path.startswith('/') or not {'..', ''}.isdisjoint(self.path.split('/')):
+            raise ValueError(f"path is {self.path!r}, allowed is one below the database's folder, without ..")
+        return self
+
 class Access(_Strict):
     "How to get the database."
     url: str
