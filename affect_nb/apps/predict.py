@@ -18,7 +18,7 @@ from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_a
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
 from .predictor import Predictor, has_stills, predict_clips
 from .windows import EarlyWindows
-from ..files.atomic import Skipped, whole, write_skipped, write_text
+from ..files.atomic import Skipped, whole, write_skipped
 from ..files.switches import check_switches
 from ..files.workers import Helper
 from ..models.outputs import tasks_of
@@ -80,8 +80,11 @@ class _Products:
     "The files that predictions have written into a folder, by this call and by earlier ones."
     def __init__(self, out:Path, overwrite:bool):
         self.out, self.overwrite, self.index = out, overwrite, out/"faces"/"written.txt"
-        if self.index.exists(): self.names = set(self.index.read_text(encoding="utf-8").splitlines())
-        else: self.names = {path.name for path in self._of_earlier_stores()} # of before there was an index
+        self.names = self._listed()
+        if not self.index.exists(): self.names = {path.name for path in self._of_earlier_stores()} # of before there was one
+
+    def _listed(self)->set[str]:
+        return set(self.index.read_text(encoding="utf-8").splitlines()) if self.index.exists() else set()
 
     def _of_earlier_stores(self)->list[Path]:
         names = [store.stem for store in (self.out/"faces").glob("*.arrow")]
@@ -92,19 +95,24 @@ class _Products:
         path = self.out/name
         if path.resolve() in sources:
             raise ValueError(f"{path} is itself a source and is not replaced: give another folder than {self.out}")
+        if path.exists() and name not in self.names: self.names |= self._listed() # by a command that runs beside this one
         if path.exists() and name not in self.names and not self.overwrite:
             raise ValueError(f"{path} exists and was not written from here, so it is not replaced: "
                              "give another folder, or --overwrite (overwrite=True)")
+        if name not in self.names: self._note([name]) # first: who is killed while he writes may go on
         work(path)
-        if name not in self.names:
-            with self.index.open("a", encoding="utf-8") as index: index.write(f"{name}\n")
-        self.names.add(name)
         return path
+
+    def _note(self, names:list[str]):
+        "Add names to the index, behind what other commands have added; one that was cut off stays alone."
+        with self.index.open("ab+") as index:
+            whole = not index.tell() or (index.seek(-1, os.SEEK_END), index.read(1))[1] == b"\n"
+            index.write(("" if whole else "\n").encode() + "".join(f"{name}\n" for name in names).encode(errors="backslashreplace"))
+        self.names.update(names)
 
     def note_earlier(self):
         "Begin the index, with what is there already."
-        if self.index.exists(): return
-        write_text(self.index, "".join(f"{name}\n" for name in sorted(self.names)))
+        if not self.index.exists(): self._note(sorted(self.names))
 
 # %% ../../nbs/70_apps/06_predict.ipynb #62c1b35d
 def _write_plot(path:Path, table:pd.DataFrame, title:str)->Path:
