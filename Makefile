@@ -1,6 +1,7 @@
 # make demo     the book on the embedded world: a predicted clip within a minute, then runs/demo/report.html
 # make test     notebooks and package agree, every notebook runs, every test passes
 # make test-all the rest too: killed runs, lessons twice in a row, the demo, an install with the newest of everything
+# make soak     two hours of predict over good and bad films: flat memory, nothing lost
 # make docs     the site in build/docs/html, for any static host
 # make bench    the figures of benchmarks/, as ratios in one run
 # PYTHON=python3.12 make demo   to choose the interpreter (3.11 or newer)
@@ -14,7 +15,7 @@ DOCS_READY := $(VENV)/.docs
 # One thread a worker in the tests: two workers on two cores, and the same figures on every machine.
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: setup demo smoke test test-all notebooks figures bench readme docs export clean
+.PHONY: setup demo smoke test test-all notebooks figures bench soak readme docs export clean
 
 setup: $(READY)
 
@@ -48,6 +49,9 @@ notebooks: $(READY)
 
 bench: $(READY)
 	$(BIN)/affect_nb bench
+
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py --minutes 120 --out runs/bench/soak.json
 
 readme: $(READY)
 	$(BIN)/python tests/readme.py

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..core.labels import EXPRESSIONS
 from ..databases.label_files import read_text
-from ..files.atomic import write_text
+from ..files.atomic import path_part, write_text
 
 # %% ../../nbs/60_analysis/12_annotators.ipynb #2f0491ef
 KINDS = ('va', 'expression', 'aus')
@@ -121,7 +121,8 @@ def write_annotations(
     root:str|os.PathLike, # the folder of the clip is made in it
 )->Path:                  # the folder of the clip
     "Write one file for each annotator; files of other annotators in the folder stay as they are."
-    folder, is_whole = Path(root)/annotations.clip, annotations.kind != 'va'
+    for annotator in annotations.annotators: path_part(annotator, 'annotator')
+    folder, is_whole = Path(root)/path_part(annotations.clip, 'clip'), annotations.kind != 'va'
     header = [name.upper() if annotations.kind == 'aus' else name for name in annotations.columns]
     for annotator, columns in zip(annotations.annotators, annotations.stack()):
         table = pd.DataFrame(columns, columns=header)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.labels import AUS8, EXPRESSIONS
-from ..files.atomic import read_json, write_json
+from ..files.atomic import parse_json, read_json, write_json
 from ..files.containers import guarded, open_media, picture_stream, shared_clock
 from ..preprocess.video import AscendingTimes, VideoReader, steady_rate
 
@@ -83,6 +83,11 @@ def clip_folder(
         raise ValueError(f"{folder} leads to {folder.resolve()}, allowed is a folder of its own")
     return folder
 
+def _are_times(values)->bool:
+    "Is this a list of numbers that rise?"
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values): return False
+    return bool(np.isfinite(values).all() and (np.diff(values) >= 0).all())
+
 @dataclass(frozen=True, eq=False)
 class AnnotatedFilm:
     "The frames of a clip that is annotated."
@@ -126,7 +131,7 @@ class AnnotatedFilm:
         "The facts that were laid down."
         file = clip_folder(root, clip)/_FACTS
         facts = read_json(file)
-        if not isinstance(facts, dict) or not isinstance(facts.get("times"), list):
+        if not isinstance(facts, dict) or not _are_times(facts.get("times")):
             raise ValueError(f"{file}: no such file, or no facts of a film; a clip is begun by `annotate`")
         return cls(clip, Path(facts.get("film") or ""), np.array(facts["times"], float))
 
@@ -275,7 +280,7 @@ def _counted_takes(entries:list)->list[str]:
 
 def _read_line(line:bytes)->dict|None:
     "A header or an entry; None where it is neither, as after a cut."
-    try: content = json.loads(line)
+    try: content = parse_json(line)
     except ValueError: return None
     if isinstance(content, dict) and "log" in content: return content
     try: return checked_entry(content)

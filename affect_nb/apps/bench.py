@@ -71,7 +71,7 @@ def flat_figures(
 # %% ../../nbs/70_apps/35_bench.ipynb #240cb0ce
 # a quarter of an hour and more, or on data, a browser or a GPU that somebody must have: run by name only
 LONG = ("orderings", "multitask", "holistic", "utterances", "seeds", "rehearsal", "peers", "real_faces", "traces",
-        "player", "processes", "gpu", "calibrate", "batches")
+        "player", "processes", "gpu", "calibrate", "batches", "soak")
 
 def _options_of_each(paths:dict, options:dict)->dict:
     "Benchmark -> those of the options that it takes; a `ValueError` for one that none of them takes."

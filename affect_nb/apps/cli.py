@@ -120,12 +120,13 @@ def synth(
 def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")->dict:
     "`['active_from=1']` as keyword arguments; values are read as YAML."
     import yaml
+    from affect_nb.files.atomic import parse_yaml
     options = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not name.strip() or not equals:
             raise ValueError(f"{option} is {pair!r}, allowed is option=value, such as {example}")
-        try: options[name.strip()] = yaml.safe_load(value)
+        try: options[name.strip()] = parse_yaml(value)
         except yaml.YAMLError:
             raise ValueError(f"{option} {name}: {value!r} cannot be read; "
                              "allowed are numbers, true, false, words, [a, b], {a: b}") from None
@@ -983,7 +984,7 @@ def main(arguments:list[str]|None=None):
         if isinstance(end, SystemExit) and end.code != _INTERRUPTED: raise
         print("\naffect_nb: stopped. The same command goes on where it was.", file=sys.stderr)
         sys.exit(_INTERRUPTED)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("AFFECT_NB_TRACEBACK"): raise
         print(f"affect_nb{_which_process()}: {_sentence(error)}", file=sys.stderr)
         sys.exit(1)
@@ -993,5 +994,7 @@ def main(arguments:list[str]|None=None):
 
 def _sentence(error:Exception)->str:
     "What went wrong; of the operating system's errors, the file first; without what fastai puts before a callback's."
+    if isinstance(error, MemoryError):
+        return f"the memory is full ({error or 'no more of it is given'}); fewer --workers, smaller files or a larger machine help"
     if isinstance(error, ValueError): return re.sub(r"^Exception occured in `\w+` when calling event `\w+`:\s*", "", str(error))
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

@@ -7,6 +7,8 @@ __all__ = ['AU_NAMES', 'STUDIO_TABLES', 'PRESET_INTENSITY', 'emotion_scores', 's
            'affect_of_aus', 'compound_table', 'AUStudio']
 
 # %% ../../nbs/70_apps/10_explore.ipynb #aeb1079c
+from html import escape
+
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
@@ -121,7 +123,7 @@ def _plane_svg(va):
 
 def _reading_html(va, compounds):
     "The point, and the three best compound expressions."
-    lines = [f'<li>{name}: {score:.2f}</li>' for name, score in compounds.head(3).items()]
+    lines = [f'<li>{escape(str(name))}: {score:.2f}</li>' for name, score in compounds.head(3).items()]
     return f'{_plane_svg(va)}<b>Compound (eq. 10)</b><ol style="margin:0;padding-left:20px">{"".join(lines)}</ol>'
 
 

@@ -89,9 +89,12 @@ class _Products:
     "The files that predictions have written into a folder, by this call and by earlier ones."
     def __init__(self, out:Path, overwrite:bool, names:set|None=None): # that may be replaced; None: the index's
         self.out, self.overwrite, self.index = out, overwrite, out/"faces"/"written.txt"
-        if names is not None: self.names = set(names)
-        elif self.index.exists(): self.names = set(self.index.read_text(encoding="utf-8").splitlines())
-        else: self.names = {path.name for path in self._of_earlier_stores()} # of before there was an index
+        self.names = self._listed() if names is None else set(names)
+        if names is None and not self.index.exists(): # of before there was one
+            self.names = {path.name for path in self._of_earlier_stores()}
+
+    def _listed(self)->set[str]:
+        return set(self.index.read_text(encoding="utf-8").splitlines()) if self.index.exists() else set()
 
     def _of_earlier_stores(self)->list[Path]:
         names = [store.stem for store in (self.out/"faces").glob("*.arrow")]
@@ -102,27 +105,31 @@ class _Products:
         path = self.out/name
         if path.resolve() in sources:
             raise ValueError(f"{path} is itself a source and is not replaced: give another folder than {self.out}")
+        if path.exists() and name not in self.names: self.names |= self._listed() # by a command beside this one
         if path.exists() and name not in self.names and not self.overwrite:
             raise ValueError(f"{path} exists and was not written from here, so it is not replaced: "
                              "give another folder, or --overwrite (overwrite=True)")
+        if name not in self.names: self._note([name]) # first: who is killed while he writes may go on
         work(path)
-        if name not in self.names:
-            with self.index.open("a", encoding="utf-8") as index: index.write(f"{name}\n")
-        self.names.add(name)
         return path
 
     def take(self, paths:list[Path])->set[str]:
         "Names of those files that may be written, noted in the index from now on."
         free = {path.name for path in paths if path.name in self.names or self.overwrite or not path.exists()}
-        if new := sorted(free - self.names):
-            with self.index.open("a", encoding="utf-8") as index: index.write("".join(f"{name}\n" for name in new))
-        self.names |= free
+        if new := sorted(free - self.names): self._note(new)
         return free
+
+    def _note(self, names:list[str]):
+        "Add names to the index, behind what other commands have added; one that was cut off stays alone."
+        with self.index.open("ab+") as index:
+            whole = not index.tell() or (index.seek(-1, os.SEEK_END), index.read(1))[1] == b"\n"
+            lines = ("" if whole else "\n") + "".join(f"{name}\n" for name in names)
+            index.write(lines.encode(errors="backslashreplace"))
+        self.names.update(names)
 
     def note_earlier(self):
         "Begin the index, with what is there already."
-        if self.index.exists(): return
-        write_text(self.index, "".join(f"{name}\n" for name in sorted(self.names)))
+        if not self.index.exists(): self._note(sorted(self.names))
 
 # %% ../../nbs/70_apps/06_predict.ipynb #62c1b35d
 def _write_plot(path:Path, table:pd.DataFrame, title:str)->Path:

@@ -14,6 +14,7 @@ from datetime import datetime
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -132,7 +133,8 @@ def _section(entry:Record, run_dir:Path)->str:
     of_split, splits = _splits(entry.metrics)
     tables = [_table(f"{caption}{of_split}", frame, source) for caption, frame in entry.tables.items()]
     executed = run_dir/"notebooks"/f"{entry.notebook}.ipynb"
-    link = f'Executed notebook: <a href="notebooks/{executed.name}">{executed.name}</a>; ' if executed.exists() else ""
+    address, name = escape(quote(f"notebooks/{executed.name}")), escape(executed.name)
+    link = f'Executed notebook: <a href="{address}">{name}</a>; ' if executed.exists() else ""
     parts += [first, *_notes(entry.notes), splits, *tables, *others]
     return "\n".join([*parts, f'<p class="note">{link}all measures: <a href="metrics.json">metrics.json</a></p>'])
 

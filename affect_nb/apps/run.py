@@ -36,7 +36,7 @@ from ..analysis.tables import gather_metrics
 from .report import write_report
 from .runs import RunLog
 from ..data.devices import WORKERS_VARIABLE
-from ..files.atomic import read_json, sweep, write_json
+from ..files.atomic import parse_yaml, path_part, read_json, sweep, write_json
 from ..files.home import find_file, home
 from ..files.workers import in_parallel
 
@@ -60,7 +60,7 @@ class Preset(BaseModel):
 
     @model_validator(mode="after")
     def _needs_are_before(self):
-        order = list(self.notebooks)
+        order = [path_part(name, "notebook") for name in self.notebooks] # files of a run are called like it
         for name, needed in self.needs.items():
             if name not in order:
                 raise ValueError(f"needs has {name!r}, which is no notebook of the preset")
@@ -81,7 +81,7 @@ _Reader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\
 
 def read_yaml(text:str):
     "What a YAML text says, as `yaml.safe_load`, but that 1e-4 is a number."
-    return yaml.load(text, _Reader) # a `SafeLoader`: nothing is executed
+    return parse_yaml(text, _Reader) # a `SafeLoader`: nothing is executed
 
 # %% ../../nbs/70_apps/30_run.ipynb #322f18a3
 def own_yaml(

@@ -174,7 +174,7 @@ _FILE_FORM = "it must be {emotion: {au: weight}}"
 def _read_json_rows(path):
     "The rows in a JSON file; a `ValueError` where it holds something else."
     try: rows = json.loads(path.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no JSON ({error}); {_FILE_FORM}") from None
     if not isinstance(rows, dict):
         raise ValueError(f"{path}: {_FILE_FORM}")

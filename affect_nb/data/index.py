@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from ..core.labels import SHARE_COLUMNS
 from ..databases.base import WHOLE_NUMBERS, Database, are_in
-from ..files.atomic import Skipped, whole, write_json
+from ..files.atomic import Skipped, read_json, whole, write_json
 
 # %% ../../nbs/30_data/25_index.ipynb #c34d889f
 def _label_columns(labels):
@@ -172,9 +172,9 @@ class LabelIndex:
         path:str|os.PathLike, # a folder that `index_database` wrote
     ):
         self.path = Path(path)
-        try: self.about = json.loads((self.path/'clips.json').read_text(encoding='utf-8'))
-        except FileNotFoundError:
-            raise ValueError(f"{self.path} is no index of labels: it has no clips.json") from None
+        self.about = read_json(self.path/'clips.json')
+        if not isinstance(self.about, dict) or not {'database', 'clips', 'au_names'} <= set(self.about):
+            raise ValueError(f"{self.path} is no index of labels: it has no clips.json, or a damaged one")
         self.clips, self.au_names = pd.DataFrame(self.about['clips']), tuple(self.about['au_names'])
 
     def __getstate__(self): return dict(path=self.path, about=self.about, clips=self.clips, au_names=self.au_names)

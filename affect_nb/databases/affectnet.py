@@ -61,7 +61,7 @@ def _unverified_image_folder(root, part, folder):
     return '' if not (root/part.images).is_dir() and folder and (root/folder).is_dir() else part.images
 
 # %% ../../nbs/25_databases/13_affectnet.ipynb #6e083a62
-_IMAGE = r'(?:([\w-][\w.-]*)/)?[^/\\:,]+\.[A-Za-z]{2,5}' # folder/file.suffix
+_IMAGE = r'(?:([\w-][\w.-]{0,99})/)?[^/\\:,\0]{1,200}\.[A-Za-z]{2,5}' # folder/file.suffix
 _WANTED = ('subDirectory_filePath', 'expression', 'valence', 'arousal')
 
 def _has_header(path, columns):

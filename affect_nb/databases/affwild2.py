@@ -7,6 +7,7 @@ __all__ = ['AffWild2']
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #030cc2a6
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,16 +117,22 @@ def _pictures_alone(database)->str:
             "them (annotations, 6th ABAW Annotations, or their folders of tasks)")
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #7f653346
-def _unverified_test_list(root, annotations, names):
-    "The clips in the list of the test set of one task."
+_CLIP = re.compile(r'(?!\.)[^/\\\0]{1,200}') # in a list; it names folders and stores
+
+def _unverified_test_list(root, annotations, names, log):
+    "The clips in the list of the test set of one task; a line that is no name is a fault."
     places = [place for name in names for place in ((root, name), (annotations, name), (root, f'*/{name}'),
                                                     (annotations, f'*/{name}'))]
     file = next((file for folder, place in places for file in sorted(folder.glob(place))), None)
     if file is None or not file.stat().st_size: return []
-    lines = map(str.strip, read_text(file).splitlines())
-    return [_clip_name(line) for line in lines if line]
+    lines = [line.strip() for line in read_text(file).splitlines()]
+    for row, line in enumerate(lines, 1):
+        if line and not _CLIP.fullmatch(line):
+            log.fault(file, row, f"{line[:80]!r} is not the name of a video, allowed are at most 200 letters without /")
+    return [_clip_name(line) for line in lines if _CLIP.fullmatch(line)]
 
-def _clip_name(line): return Path(line).stem if line.lower().endswith(VIDEO_SUFFIXES) else line
+def _clip_name(line): return line.rpartition('.')[0] if line.lower().endswith(VIDEO_SUFFIXES) else line
+
 
 # %% ../../nbs/25_databases/12_affwild2.ipynb #d2cd8f2f
 @register_database
@@ -168,7 +175,7 @@ class AffWild2(Database):
                 folders = [self._folder/folder/part for folder in where.folders for part in parts]
                 for folder in [folder for folder in folders if folder.is_dir()][:1]:
                     for name, file in find_texts(folder).items(): yield task, split, name, file
-            for name in _unverified_test_list(self.root, self._folder, where.lists): yield task, 'test', name, None
+            for name in _unverified_test_list(self.root, self._folder, where.lists, self.log): yield task, 'test', name, None
 
     def _clip(self, name, files, splits, subjects):
         split = max(splits.values(), key=SPLITS.index)

@@ -23,7 +23,7 @@ import pandas as pd
 
 from .label_files import Fault, ReadingLog, by_kind, kind_text, read_table, reading
 from .manifests import Manifest, load_manifest
-from ..files.atomic import Skipped
+from ..files.atomic import Skipped, path_part
 from ..files.switches import check_switches # adapters of others take it from here
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES, Source
@@ -49,6 +49,9 @@ class Clip:
     splits: dict = field(default_factory=dict)      # task -> split: 'va', 'expression', 'aus', 'compound'
     images: Path|None = None # folder of its images; `Database.images` has which of them are its frames
     media: str = ''          # name of its store of faces where that is not the video's own
+
+    def __post_init__(self):
+        for name in (self.name, self.stem): path_part(name, 'clip') # files and folders are called like it
 
     @property
     def stem(self)->str:

@@ -7,6 +7,7 @@ __all__ = ['Finding', 'Report', 'count_of', 'first_names', 'json_rows']
 
 # %% ../../nbs/25_databases/55_check_report.ipynb #3c9cf907
 from dataclasses import dataclass, field
+from html import escape
 from typing import Literal
 
 import numpy as np
@@ -139,7 +140,7 @@ def _as_html(report)->str:
     "Counts, labels and findings as tables."
     findings = pd.DataFrame(_listed_findings(report.findings), columns=['level', 'what'])
     tables = [table.to_html(index=False, na_rep='-') for table in (*_views(report), findings) if len(table)]
-    return ''.join([f'<p>{_headline(report)}</p>', *tables])
+    return ''.join([f'<p>{escape(_headline(report))}</p>', *tables])
 
 # %% ../../nbs/25_databases/55_check_report.ipynb #2e0d35c0
 def json_rows(table:pd.DataFrame)->list[dict]:

@@ -20,7 +20,7 @@ from ..preprocess.pictures import IMAGE_SUFFIXES
 
 # %% ../../nbs/25_databases/15_emotionet.ipynb #7f2b6d26
 _STRAY = ' \t\'"'
-_KEY = r'^\w+://(?:.+/)?([\w-][\w.-]*/[^/\\:?#]+\.[A-Za-z]{2,5})$' # of an address: folder/file.suffix
+_KEY = r'^\w+://(?:.+/)?([\w-][\w.-]{0,99}/[^/\\:?#\0]{1,200}\.[A-Za-z]{2,5})$' # of an address: folder/file.suffix
 
 def _plain_name(name:str)->str:
     "A name of a column without stray signs; those of AUs written alike."

@@ -17,6 +17,8 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from ..files.atomic import parse_yaml
+
 # %% ../../nbs/25_databases/00_manifests.ipynb #9171f727
 class _Strict(BaseModel):
     "Unknown keys are an error, and what was read does not change."
@@ -27,6 +29,12 @@ class LayoutEntry(_Strict):
     path: str              # with {clip}, {split}, ... in the place of names
     holds: str             # what is in the file
     optional: bool = False # does the adapter manage without it?
+
+    @model_validator(mode='after')
+    def _inside(self):
+        if self.path.startswith('/') or not {'..', ''}.isdisjoint(self.path.split('/')):
+            raise ValueError(f"path is {self.path!r}, allowed is one below the database's folder, without ..")
+        return self
 
 class Access(_Strict):
     "How to get the database."
@@ -288,11 +296,11 @@ def read_manifest(
 )->Manifest:
     "The manifest in one file; what is wrong in it is a `ValueError` that names the file and the key."
     path = Path(path)
-    try: content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error: raise ValueError(f"{path} is not YAML: {error}") from None
+    try: content = parse_yaml(path.read_text(encoding='utf-8'))
+    except (UnicodeDecodeError, yaml.YAMLError) as error: raise ValueError(f"{path} is not YAML: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds {type(content).__name__}, a manifest is a mapping of keys to values")
-    try: return Manifest(**content)
+    try: return Manifest.model_validate(content)
     except ValidationError as error: raise ValueError(f"{path}: {_problems(error)}") from None
 
 def _problems(error:ValidationError)->str:

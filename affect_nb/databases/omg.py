@@ -22,8 +22,8 @@ from .base import Clip, Database, label_table, register_database
 _LISTS = {'train': ('omg_TrainVideos.csv',), 'validation': ('omg_ValidationVideos.csv',), # the first that exists counts
           'test': ('omg_TestVideos_WithLabels.csv', 'omg_TestVideos_WithoutLabels.csv')}
 _KEYS, _LABELS = ('video', 'utterance'), ('arousal', 'valence', 'EmotionMaxVote')
-_FORMS = {'video': (r'[\w-]+', "the id of a video, letters and digits"),
-          'utterance': (r'utterance_[0-9]+\.mp4', "a name like utterance_12.mp4")}
+_FORMS = {'video': (r'[\w-]{1,100}', "the id of a video, letters and digits"),
+          'utterance': (r'utterance_[0-9]{1,9}\.mp4', "a name like utterance_12.mp4")}
 
 def _read_list(path, labelled, log):
     "The rows of one list as text, with the column `clip`; a row that names no utterance is left out."

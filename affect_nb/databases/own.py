@@ -7,6 +7,7 @@ __all__ = ['Own']
 
 # %% ../../nbs/25_databases/23_own.ipynb #ef6f2d56
 import difflib
+import hashlib
 import os
 import posixpath
 import re
@@ -394,9 +395,17 @@ def _plain_paths(column)->pd.Series:
     text[detours] = text[detours].map(posixpath.normpath)
     return text
 
+def _are_no_names(text):
+    "(n,) bool: is no file called so, since there is a zero byte or a part of more than 255 bytes?"
+    strange, long = np.array(text.str.contains('\0', regex=False), bool), np.array(text.str.len() > 255//4, bool)
+    strange[long] |= np.array([any(len(part.encode()) > 255 for part in name.split('/')) for name in text[long]], bool)
+    return strange
+
 def _with_files(database, rows):
     "The rows with `file` as a plain path, and: is it a video? One kind per table."
     text = _plain_paths(rows['file'])
+    rows = _leave_out(database, rows, _are_no_names(text), 'file', "are names that files can have")
+    text = text[rows.index]
     if database._pictures is not None: # they are in the table, and have any names
         database.still = 'frame' not in rows
         return _leave_out(database, rows.assign(file=text), text == '', 'file', "is the name of a picture"), False
@@ -445,8 +454,8 @@ def _with_places(database, rows):
     rows = rows.assign(subject=text_cells(rows['subject']) if 'subject' in rows else '')
     named = 'clip' in rows
     rows = _numbered_sets(rows.assign(clip=_clip_names(database, rows, videos)), database.still)
+    rows = _leave_out(database, rows, (rows['clip'] == '').to_numpy(), 'clip' if named else 'file', "is a name")
     if not named: return _without_repeats(database, rows.assign(media=rows['clip']))
-    rows = _leave_out(database, rows, (rows['clip'] == '').to_numpy(), 'clip', "is a name")
     return _without_repeats(database, rows.assign(media=rows['clip'].map(_recordings(rows))))
 
 def _no_rows(database, number)->list:
@@ -478,9 +487,18 @@ def _without_repeats(database, rows):
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c
 _SET = 2000 # photographs
 
+_MOST_BYTES = 180 # of a name: file systems allow 255, and suffixes come behind it
+
 def _safe(names):
     "Names that can be those of files."
-    return names.str.replace(r'[^\w.\-]+', '_', regex=True).str.strip('_.')
+    safe = names.str.replace(r'[^\w.\-]+', '_', regex=True).str.strip('_.')
+    return safe.map(_shortened) if (safe.str.len() > _MOST_BYTES/4).any() else safe # a letter has up to four bytes
+
+def _shortened(name):
+    "A name that is short enough; its digest tells it from others that begin like it."
+    if len(name.encode()) <= _MOST_BYTES: return name
+    cut = name.encode()[:_MOST_BYTES - 13].decode(errors='ignore')
+    return f'{cut}_{hashlib.sha256(name.encode()).hexdigest()[:12]}'
 
 def _clip_names(database, rows, videos):
     "The clip of each row."

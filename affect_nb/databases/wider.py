@@ -71,7 +71,7 @@ def _numbers_of(text, width):
     return np.array(cells, float), ''
 
 # %% ../../nbs/25_databases/27_wider.ipynb #9824c819
-_PICTURE = re.compile(r'\s*([^/\s][^/]*/[^/]+\.(?:jpe?g|png))\s*', re.I)
+_PICTURE = re.compile(r'\s*((?!\.\.?/)[^/\s\0][^/\0]{0,199}/[^/\0]{1,200}\.(?:jpe?g|png))\s*', re.I)
 _NO_PICTURE = "not the name of a picture, allowed are <event>/<picture>.jpg"
 
 def _blocks(text, path, log):
@@ -133,6 +133,8 @@ def _picture_names(variables, path):
     if not isinstance(events, list) or len(events) != len(files):
         raise ValueError(f"{path}: event_list and file_list have different lengths, allowed is the same")
     names = [[f'{event}/{file}.jpg' for file in part] for event, part in zip(events, files)]
+    wrong = next((name for part in names for name in part if not _PICTURE.fullmatch(name)), None)
+    if wrong: raise ValueError(f"{path}: {wrong[:60]!r} is {_NO_PICTURE}")
     twice = [name for name, times in Counter(name for part in names for name in part).items() if times > 1]
     if twice:
         raise ValueError(f"{path}: {twice[0]!r} is there more than once, allowed is once")

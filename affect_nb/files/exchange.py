@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from .atomic import whole, write_json, write_text
+from .atomic import parse_json, whole, write_json, write_text
 from .containers import guarded, open_media, picture_stream, require_content
 
 # %% ../../nbs/05_files/25_exchange.ipynb #38f4dbd4
@@ -439,7 +439,7 @@ def _pair_rows(path:Path, rows:list, pairing:_Pairing):
 def _project_content(path:Path)->dict:
     "A BORIS project, as far as it is read here."
     require_content(path)
-    try: project = json.loads(path.read_bytes())
+    try: project = parse_json(path.read_bytes())
     except ValueError as error: raise ValueError(f"{path} is no JSON ({error}); allowed is a BORIS project") from None
     if not isinstance(project, dict) or not {"observations", "behaviors_conf"} <= set(project):
         raise ValueError(f"{path} is no BORIS project: it has no 'observations' and 'behaviors_conf'")
@@ -641,14 +641,16 @@ def _read_sidecar(path:Path)->tuple[float, float, list]:
     "Rate, start and names of a recording."
     beside = _sidecar(path)
     require_content(beside)
-    try: content = json.loads(beside.read_bytes())
+    try: content = parse_json(beside.read_bytes())
     except ValueError as error: raise ValueError(f"{beside} is no JSON: {error}") from None
-    missing = [name for name in ("SamplingFrequency", "StartTime", "Columns") if name not in content]
+    wanted = ("SamplingFrequency", "StartTime", "Columns")
+    missing = [name for name in wanted if not isinstance(content, dict) or name not in content]
     if missing: raise ValueError(f"{beside} has no {missing}; BIDS wants SamplingFrequency, StartTime and Columns")
     rate, start = _seconds(content["SamplingFrequency"]), _seconds(content["StartTime"])
     if not (0 < rate < np.inf and np.isfinite(start)):
         given = {name: content[name] for name in ("SamplingFrequency", "StartTime")}
         raise ValueError(f"{beside}: {given}; allowed are numbers, the first above 0")
+    if not isinstance(content["Columns"], list): raise ValueError(f"{beside}: Columns is no list; allowed is one of names")
     return rate, start, [str(name) for name in content["Columns"]]
 
 def read_bids_traces(

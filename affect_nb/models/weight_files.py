@@ -12,6 +12,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ _ADMITTED = {
     **{(f'{core}.multiarray', 'scalar'): lambda dtype, raw: _array_from_bytes(raw, dtype, ()) for core in _CORES},
     **{(f'{core}.numeric', '_frombuffer'): _array_from_bytes for core in _CORES}}
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle._Unpickler): # Python's own: the one in C takes the memory that a number in the file names
     "Reads arrays and plain containers; any other name in the pickle is refused before it is looked up."
     def find_class(self, module, name):
         if (module, name) not in _ADMITTED:
@@ -81,7 +82,8 @@ def _named_arrays(content):
     return {name.removeprefix('module.'): array for name, array in arrays.items()}
 
 def _pickle_arrays(path):
-    with open(path, 'rb') as file: return _named_arrays(_ArrayUnpickler(file, encoding='latin1').load())
+    with open(path, 'rb') as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content: # no reading beyond its end
+        return _named_arrays(_ArrayUnpickler(content, encoding='latin1').load())
 
 # %% ../../nbs/40_models/21_weight_files.ipynb #3a83c956
 def _refuse_compressed(path):

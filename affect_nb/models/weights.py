@@ -7,7 +7,6 @@ __all__ = ['Preprocessing', 'InputStatistics', 'checkpoint_name', 'Card', 'write
            'read_card', 'load_weights', 'load_checkpoint', 'amend_card']
 
 # %% ../../nbs/40_models/20_weights.ipynb #ae6ae758
-import json
 import os
 from collections import Counter
 from datetime import datetime, timezone
@@ -20,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from .. import __version__
 from ..core.labels import AUS17, FACE_SIZE
-from ..files.atomic import whole, write_json
+from ..files.atomic import parse_json, whole, write_json
 from .outputs import aus_of
 from .registry import create_model
 
@@ -150,7 +149,7 @@ def _read_tensors(weights):
 
 def _card_version(text):
     "The version of affect_nb in a card's text, '' where it has none."
-    try: return str(json.loads(text).get('version', ''))
+    try: return str(parse_json(text).get('version', ''))
     except (ValueError, AttributeError): return ''
 
 def _card_problem(problems, version):
@@ -173,7 +172,7 @@ def _parse_card(text, source):
 def _choose_card(embedded, beside):
     "The card beside the weights if it is of the same save (a person may have completed it), else the embedded one."
     embedded = embedded and _parse_card(embedded, 'the card inside the weights')
-    outer = _parse_card(beside.read_text(encoding='utf-8'), beside) if beside.is_file() else None
+    outer = _parse_card(beside.read_bytes(), beside) if beside.is_file() else None
     if not (embedded or outer):
         raise ValueError(f"{beside}: no card beside the weights and none inside: "
                          "it is not known which network they belong to")

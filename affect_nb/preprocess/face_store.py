@@ -10,6 +10,7 @@ import json
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -107,19 +108,20 @@ class FaceStoreWriter:
         self.n_rows = 0
 
     def __enter__(self):
-        self._whole = whole(self.path)
-        self._aside = self._whole.__enter__()
+        self._opened = ExitStack()
+        self._aside = self._opened.enter_context(whole(self.path))
         self._rows = _RowSorter(self._aside.with_name(f"{self._aside.name}.rows"), self._schema(), self.batch)
+        self._opened.push(self._finish)
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, *error): return self._opened.__exit__(*error)
+
+    def _finish(self, kind, error, trace):
+        "Sort the rows; an error here, as of a full disk, is told to `whole` like one of the block."
         try:
             self._rows.close()
             if kind is None: self._write_sorted()
-        finally:
-            self._rows.path.unlink(missing_ok=True)
-            done = self._whole.__exit__(kind, error, trace)
-        return done
+        finally: self._rows.path.unlink(missing_ok=True)
 
     def add(self,
         frame:int,     # 0-based number in the clip
@@ -184,6 +186,8 @@ def _bytes_of(chunk:pa.BinaryArray)->tuple: # (n + 1,) offsets, bytes
     return offsets, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
 
 # %% ../../nbs/20_preprocess/65_face_store.ipynb #e53f06af
+_DESCRIBED = ("clip", "subject", "encoding", "size", "about")
+
 class FaceStore:
     "The aligned faces of one clip; rows are sorted by (face_id, frame)."
     def __init__(self, path:str|os.PathLike): # an .arrow file that `FaceStoreWriter` wrote
@@ -196,7 +200,7 @@ class FaceStore:
     @cached_property
     def _table(self)->pa.Table: return _map_table(self.path)
     @cached_property
-    def _description(self)->dict: return store_description(self._table.schema, "face_store", self.path)
+    def _description(self)->dict: return store_description(self._table.schema, "face_store", self.path, _DESCRIBED)
     @cached_property
     def _rows(self)->_MappedRows: return _MappedRows(self._table)
     def __getstate__(self): return dict(path=self.path)

@@ -8,7 +8,6 @@ __all__ = ['STATUS', 'SOUND', 'ALIGNED', 'FRAME_SCHEMA', 'FRAME_COLUMNS', 'NO_SO
            'landmarks_array', 'with_labels', 'store_errors', 'store_description']
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #3b967323
-import json
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from ..files.atomic import parse_json
 from .pose import QUALITY_COLUMNS
 
 if TYPE_CHECKING: import pandas as pd # a third of a second to import
@@ -182,16 +182,23 @@ def store_errors(
     "Inside the block, an error of Arrow becomes a ValueError that names the file."
     try: yield
     except FileNotFoundError: raise ValueError(f"{path}: no such file; {kind} is {file}") from None
-    except pa.ArrowInvalid as error: raise ValueError(f"{path} is not {kind}: {error}") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if getattr(error, "errno", None): raise # of the disk; Arrow's own about a damaged file have no number
+        raise ValueError(f"{path} is not {kind}: {error}") from None
 
 def store_description(
     schema:pa.Schema,
     key:str,              # of the schema's metadata: 'face_store'
     path:str|os.PathLike, # named in the error
+    needed:tuple=(),      # names that must be in it
 )->dict:
     "What the writer of a store noted in its schema; a ValueError where the file is another Arrow file."
     noted = (schema.metadata or {}).get(key.encode())
     if noted is None:
         kind = key.replace("_", " ")
         raise ValueError(f"{path} is an Arrow file, but not a {kind}: its schema does not describe one")
-    return json.loads(noted)
+    try: description = parse_json(noted)
+    except ValueError as error: raise ValueError(f"{path}: its description is damaged: {error}") from None
+    if not isinstance(description, dict) or not {*needed} <= set(description):
+        raise ValueError(f"{path}: its description is damaged; needed are {', '.join(needed)}")
+    return description

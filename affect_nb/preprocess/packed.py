@@ -104,6 +104,8 @@ class PixelTable:
     def __repr__(self): return f"PixelTable({self.file.name!r}, {len(self)} pictures)"
     def picture(self, number:int, name:str)->PixelText:
         "The picture of a row, counted from 0 without the header and empty lines."
+        if not 0 <= number < len(self):
+            raise ValueError(f"{self.file} has no row {number}, it has {len(self)}, counted from 0 without the header")
         return PixelText(self.file, name, *self._places[number].tolist())
 
 # %% ../../nbs/20_preprocess/02_packed.ipynb #d3c31678

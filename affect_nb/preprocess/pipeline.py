@@ -24,8 +24,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 
+from ..files.atomic import Skipped, path_part, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.batches import Account, Cluster, in_batches
-from ..files.atomic import Skipped, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.switches import check_switches
 from ..files.workers import Helper
 from .align import CROP_PLACE, TRANSFORMS, align_frame, check_place
@@ -504,7 +504,7 @@ def _store_names(dest:Path, source, sources:list[Source], overwrite:bool)->list[
     if overwrite or all(isinstance(part, Source) for part in listed): return [clip.name for clip in sources]
     with _alone_with(dest):
         index = read_json(dest/_INDEX, {})
-        known = {path: name for name, path in index.items()}
+        known = {path: path_part(name, f"name of a store in {dest/_INDEX}") for name, path in index.items()}
         names = output_names(sources, known, partial(_is_free, dest))
         taken = {name: os.path.abspath(clip.path) for name, clip in zip(names, sources)}
         if taken.items() - index.items(): write_json(dest/_INDEX, index | taken)

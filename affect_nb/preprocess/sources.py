@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 from pathlib import Path
 
-from ..files.atomic import Skipped
+from ..files.atomic import Skipped, path_part
 from .pictures import (IMAGE_SUFFIXES, AnimationReader, ImageReader, images_in, is_animation,
                                            is_media, natural_key)
 from .video import VideoReader
@@ -37,6 +37,8 @@ class Source:
     pixel_aspect: float|None = None # width over height of a stored pixel; None: as the file says
     landmarks: dict|None = field(default=None, compare=False, repr=False) # frame number -> (68, 2) px that are known
     cut_by: str = "detected" # or 'known': whose landmarks the crops follow
+
+    def __post_init__(self): path_part(self.name, "name of a source")
 
     def __str__(self): return str(self.path)
     def __fspath__(self): return str(self.path)
