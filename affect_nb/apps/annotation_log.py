@@ -8,6 +8,7 @@ __all__ = ['ANNOTATION_TASKS', 'MOST_GAP', 'task_columns', 'file_name', 'frame_t
            'covered_spans']
 
 # %% ../../nbs/70_apps/14_annotation_log.ipynb #a49eb3ea
+import filecmp
 import json
 import os
 import re
@@ -88,6 +89,10 @@ def _are_times(values)->bool:
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values): return False
     return bool(np.isfinite(values).all() and (np.diff(values) >= 0).all())
 
+def _are_others(before:Path, now:Path)->bool:
+    "Are both films there, and different ones? One that was moved, or copied, is the same."
+    return before.is_file() and Path(now).is_file() and not filecmp.cmp(before, now, shallow=False)
+
 @dataclass(frozen=True, eq=False)
 class AnnotatedFilm:
     "The frames of a clip that is annotated."
@@ -119,6 +124,9 @@ class AnnotatedFilm:
             if len(before) != len(self) or np.abs(before.times - self.times).max(initial=0) > .002:
                 raise ValueError(f"{file}: clip {self.clip} was annotated on a film of {len(before)} frames, "
                                  f"{self.path} has {len(self)} or other times; give it another name, or another folder")
+            if _are_others(before.path, self.path):
+                raise ValueError(f"{file}: clip {self.clip} was annotated on {before.path}, {self.path} is another film of "
+                                 "as many frames; give it another name, or a pattern such as 'study/P*/video.mp4'")
         else: write_json(file, dict(clip=self.clip, film=os.path.abspath(self.path), fps=self.fps,
                                     times=self.times.round(6).tolist()))
         return self

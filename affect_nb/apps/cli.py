@@ -710,9 +710,10 @@ def evaluate(
     model: _Model = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Faces, predictions.csv, scores.csv, groups.json.")] = Path("runs/evaluate"),
-    part: Annotated[Literal["train", "validation", "test"], typer.Option(help="Of the release.")] = "validation",
+    part: Annotated[Optional[Literal["train", "validation", "test"]], typer.Option(
+        help="Of the release; none: validation, or the only part that there is.")] = None,
     groups: Annotated[list[str], typer.Option(
-        help="A column whose groups are compared, such as sex; may be given many times. Needs affect_nb[fair].")] = [],
+        help="A column whose groups are compared, such as sex; may be given many times. Needs the extra fair.")] = [],
     people: Annotated[Optional[Path], typer.Option(
         dir_okay=False, help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
     set: _Settings = [],
@@ -738,7 +739,7 @@ _Shortest = Annotated[float, typer.Option(min=0, help="Seconds; shorter events a
 # %% ../../nbs/70_apps/40_cli.ipynb #c8f3615a
 @app.command()
 def summarise(
-    predictions: Annotated[list[Path], typer.Argument(dir_okay=False, help="CSV files that predict has written.")],
+    predictions: Annotated[list[Path], typer.Argument(help="CSV files that predict has written, or their folder.")],
     out: Annotated[Path, typer.Option(dir_okay=False, help="The table to write.")] = Path("summary.csv"),
     each: Annotated[Literal["face", "clip"], typer.Option(help="What has a row: each face, or each clip.")] = "face",
     spans: Annotated[Optional[Path], typer.Option(
@@ -754,7 +755,8 @@ def summarise(
     from affect_nb.files.atomic import whole
     from affect_nb.files.exchange import read_spans
     times = None if spans is None else read_spans(spans)
-    table, skipped = summarise_files(predictions, each, times, threshold=threshold, rise=rise, shortest=shortest)
+    files = [file for path in predictions for file in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
+    table, skipped = summarise_files(files, each, times, threshold=threshold, rise=rise, shortest=shortest)
     if len(table):
         clips, table = table["clip"].nunique(), wide_summary(table) if wide else table
         with whole(out) as aside: table.to_csv(aside, index=False, float_format="%.6g")
