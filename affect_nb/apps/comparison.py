@@ -147,7 +147,8 @@ def _trainings(folders):
         elif is_training(folder): own = [read_training(folder)]
         else: own = sorted(find_trainings(folder), key=lambda one: str(one.folder))
         if not own:
-            raise ValueError(f"{folder} holds no training: none of best.json and epochs.json is in it or below")
+            raise ValueError(f"{folder} holds no training: none of best.json and epochs.json is in it or below; the "
+                             "commands and `train.fit.fit` leave them, `learn.fit` does not")
         found |= {one.folder.resolve(): one for one in own}
     return list(found.values())
 

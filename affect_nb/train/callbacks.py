@@ -355,7 +355,10 @@ class StopAtNaN(Callback):
         "What else is not finite: what the network got and gave, and its weights."
         weights = _not_finite(dict(self.model.named_parameters()))
         named = _not_finite(given) + ([f"{len(weights)} weights such as {weights[0]}"] if weights else [])
-        return f"not finite are {', '.join(named)}" if named else "all inputs, predictions and weights are finite"
+        if named: return f"not finite are {', '.join(named)}"
+        missing = _not_finite(_named_tensors('target', self.yb[0] if self.yb else None))
+        counted = "; missing labels are NaN, which a loss of your own must leave out: mask them"*bool(missing)
+        return f"all inputs, predictions and weights are finite{counted}"
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #4eb01063
 def fit_callbacks(

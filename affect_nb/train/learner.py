@@ -23,7 +23,7 @@ from ..models.inputs import hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..models.registry import create_model
 from ..models.starting import freeze_cnn, start_from
-from .callbacks import FrozenCNN, RunPrecision, WholeBatches, adapter_of_tasks
+from .callbacks import FrozenCNN, RunPrecision, StopAtNaN, WholeBatches, adapter_of_tasks
 from .fastai_losses import loss_of_tasks
 from .fastai_metrics import metrics_of_tasks
 from .precision import choose_device, choose_precision
@@ -60,11 +60,22 @@ def _check_inputs(model, dls):
                          "make the datasets with sound=True")
 
 # %% ../../nbs/50_train/15_learner.ipynb #902952c5
-class _AffectLearner(Learner):
+class _NetworkLearner(Learner):
+    "A `Learner` that says what takes the place of fastai's prediction of one item and of its pickle."
+    def predict(self, *_, **__):
+        raise ValueError("a network predicts films and pictures, not items of a dataset: "
+                         "save_checkpoint(path, learn.model), then Predictor.load(path).predict('film.mp4')")
+
+    def export(self, *_, **__):
+        raise ValueError("a learner is not pickled, since a pickle runs code when it is read: save_checkpoint(path, "
+                         "learn.model) writes safetensors and a card")
+
+class _AffectLearner(_NetworkLearner):
     "A `Learner` whose predictions are `AffectOutput`: fastai can put tensors alone into another order."
     def get_preds(self, ds_idx=1, dl=None, reorder=True, **kwargs):
         if reorder and hasattr(dl, 'get_idxs'): dl = dl.new(shuffle=False, drop_last=False)
         return super().get_preds(ds_idx, dl, reorder=False, **kwargs)
+
 
 # %% ../../nbs/50_train/15_learner.ipynb #5454b8e9
 def affect_learner(
@@ -84,12 +95,14 @@ def affect_learner(
     au_over:str=AU_OVER,           # over the AUs of a frame: 'mean' (eq. 7) or 'sum' (eq. 5)
     labels:str='soft',             # what is learned from the shares of expressions: see `core.losses.LABEL_SCHEMES`
     weight_decay:float=0.,         # decoupled (AdamW)
+    opt_func=None,                 # as fastai takes it; None: the paper's Adam
     frozen:bool=False,             # the CNN keeps the weights it starts from
     cbs=None,                      # further callbacks, one or a list
     path='.',                      # folder of the learner
     **arguments,                   # of the model
 )->Learner:                        # with `.precision`, the `Precision` it runs in
     "A fastai `Learner` for a network's tasks: the CCC loss (eq. 2) for valence and arousal alone, eq. 7 for several."
+    if 'wd' in arguments: raise ValueError(f"wd is {arguments['wd']}: it is called weight_decay here")
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
     chosen = choose_precision(device, precision)
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
@@ -99,11 +112,12 @@ def affect_learner(
     tasks, au_names = tasks_of(model), aus_of(model)
     weighting = dict(lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
     loss = loss_of_tasks(tasks, loss_func, pool, **weighting)
+    stop = [] if any(isinstance(cb, StopAtNaN) for cb in L(cbs)) else [StopAtNaN()]
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
-           WholeBatches(), *L(cbs)]
-    learner = Learner if tasks == ('va',) else _AffectLearner
-    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=affect_adam, lr=lr, wd=weight_decay,
-                    path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
+           WholeBatches(), *stop, *L(cbs)]
+    learner = _NetworkLearner if tasks == ('va',) else _AffectLearner
+    learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=opt_func or affect_adam, lr=lr,
+                    wd=weight_decay, path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
                     splitter=trainable_groups if frozen else affect_splitter)
     learn.precision = chosen
     return learn
