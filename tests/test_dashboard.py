@@ -8,7 +8,7 @@ from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.torch_core import set_seed
 
-from affect_nb.apps.batches import batch_table, inspect_batch, open_batch
+from affect_nb.apps.batch_inspector import batch_table, inspect_batch, open_batch
 from affect_nb.apps.comparison import Curves, compare_runs, curves_of, line_styles, plot_training
 from affect_nb.apps.dashboard import DashboardCallback, explore_training
 from affect_nb.apps.runs import single_trainings, write_index

@@ -35,7 +35,7 @@ PROMISED = { # module -> names
     "apps.annotate": "annotate AnnotationPad",
     "apps.annotation_tables": "annotator_tables collect_annotations agreement_view export_annotations",
     "apps.live": "live LivePredictor",
-    "apps.batches": "inspect_batch",
+    "apps.batch_inspector": "inspect_batch",
     "apps.dashboard": "DashboardCallback explore_training",
     "apps.comparison": "compare_runs",
     "train.rerun": "rerun",

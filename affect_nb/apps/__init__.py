@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach("affect_nb", submod_attrs={
                      "explore_map"],
     "apps.va_map": ["AffectMap"],
     "apps.au_drawing": ["AUFace", "au_face"],
-    "apps.batches": ["inspect_batch"],
+    "apps.batch_inspector": ["inspect_batch"],
     "apps.comparison": ["compare_runs"],
     "apps.dashboard": ["DashboardCallback", "explore_training"],
     "apps.annotation_tables": ["agreement_view", "annotator_tables", "collect_annotations", "export_annotations"],

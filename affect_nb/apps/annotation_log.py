@@ -89,6 +89,8 @@ def _are_times(values)->bool:
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values): return False
     return bool(np.isfinite(values).all() and (np.diff(values) >= 0).all())
 
+
+# %% ../../nbs/70_apps/14_annotation_log.ipynb #7358def1
 def _are_others(before:Path, now:Path)->bool:
     "Are both films there, and different ones? One that was moved, or copied, is the same."
     return before.is_file() and Path(now).is_file() and not filecmp.cmp(before, now, shallow=False)

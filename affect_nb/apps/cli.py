@@ -623,6 +623,12 @@ def _precision_in_words(model:Path, runtime:str, device:str|None, precision:str)
     if runs_onnx(model, runtime): return "float32, onnxruntime"
     return choose_precision(choose_device(device), precision).name
 
+def _print_notes(notes:list):
+    "Each warning for users once."
+    for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
+        print(f"note: {note}", file=sys.stderr)
+
+
 # %% ../../nbs/70_apps/40_cli.ipynb #f578e6b3
 def _confidence_in_words(model:Path)->str:
     "What the card says about how sure its network is."
@@ -664,13 +670,10 @@ def predict(
     model: _Model = None,
     out: Annotated[Path, typer.Option(
         file_okay=False, help="Where the .csv, .mp4 and .png go.")] = Path("runs/predict"),
-    detector: _Detector = None,
     film: Annotated[bool, typer.Option(help="Write the annotated .mp4 as well.")] = True,
-    windows: _Windows = None,
+    windows: _Windows = None, compound: _Compound = None, precision: _Precision = "auto",
     carry: Annotated[bool, typer.Option("--carry", help="The same as --windows carry.")] = False, raw: _Raw = False,
-    sound: _Sound = True, sound_face: _SoundFace = None,
-    compound: _Compound = None,
-    precision: _Precision = "auto",
+    sound: _Sound = True, sound_face: _SoundFace = None, detector: _Detector = None,
     device: Annotated[Optional[str], typer.Option(help="cpu or cuda; a missing one is an error.")] = None,
     film_fps: _FilmFps = None, recursive: _Recursive = False, crops: _Crops = False,
     overwrite: _Overwrite = False, reidentify: _Reidentify = False, runtime: _Runtime = "torch",
@@ -695,8 +698,7 @@ def predict(
             film_fps=film_fps, recursive=recursive, crops=crops, overwrite=overwrite, helper=helper,
             reidentify=reidentify, runtime=runtime, calibrated=calibrated, trust_at_least=trust_at_least,
             workers=workers, cluster=_cluster(workers, scheduler, slurm, job))
-    for note in dict.fromkeys(str(note.message) for note in notes if issubclass(note.category, UserWarning)):
-        print(f"note: {note}", file=sys.stderr)
+    _print_notes(notes)
     for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
     if trust_at_least is not None: _report_trust(written, out)
     _report_skipped(skipped, out/"skipped.json")

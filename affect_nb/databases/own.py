@@ -485,8 +485,6 @@ def _without_repeats(database, rows):
         raise ValueError(f"{error}{hint}") from None
 
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c
-_SET = 2000 # photographs
-
 _MOST_BYTES = 180 # of a name: file systems allow 255, and suffixes come behind it
 
 def _safe(names):
@@ -519,6 +517,10 @@ def _video_names(database, files):
         raise ValueError(f"{database.path}: more than one file would be the clip "
                          f"{names[names.duplicated()].iloc[0]!r}; give them names in a column clip")
     return dict(zip(files, names))
+
+
+# %% ../../nbs/25_databases/23_own.ipynb #78f4a026
+_SET = 2000 # photographs
 
 def _numbered_sets(rows, still):
     "Large sets in parts, and the frames of sets in the order of the rows."

@@ -185,9 +185,10 @@ def _bytes_of(chunk:pa.BinaryArray)->tuple: # (n + 1,) offsets, bytes
     offsets = np.frombuffer(offsets, np.int32)[chunk.offset:chunk.offset + len(chunk) + 1]
     return offsets, np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
 
-# %% ../../nbs/20_preprocess/65_face_store.ipynb #e53f06af
-_DESCRIBED = ("clip", "subject", "encoding", "size", "about")
+_DESCRIBED = ("clip", "subject", "encoding", "size", "about") # of each store
 
+
+# %% ../../nbs/20_preprocess/65_face_store.ipynb #e53f06af
 class FaceStore:
     "The aligned faces of one clip; rows are sorted by (face_id, frame)."
     def __init__(self, path:str|os.PathLike): # an .arrow file that `FaceStoreWriter` wrote

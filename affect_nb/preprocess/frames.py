@@ -190,7 +190,7 @@ def store_description(
     schema:pa.Schema,
     key:str,              # of the schema's metadata: 'face_store'
     path:str|os.PathLike, # named in the error
-    needed:tuple=(),      # names that must be in it
+    keys:tuple=(),      # names that must be in it
 )->dict:
     "What the writer of a store noted in its schema; a ValueError where the file is another Arrow file."
     noted = (schema.metadata or {}).get(key.encode())
@@ -199,6 +199,6 @@ def store_description(
         raise ValueError(f"{path} is an Arrow file, but not a {kind}: its schema does not describe one")
     try: description = parse_json(noted)
     except ValueError as error: raise ValueError(f"{path}: its description is damaged: {error}") from None
-    if not isinstance(description, dict) or not {*needed} <= set(description):
-        raise ValueError(f"{path}: its description is damaged; needed are {', '.join(needed)}")
+    if not isinstance(description, dict) or not {*keys} <= set(description):
+        raise ValueError(f"{path}: its description is damaged; needed are {', '.join(keys)}")
     return description

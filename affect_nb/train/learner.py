@@ -70,6 +70,15 @@ class _NetworkLearner(Learner):
         raise ValueError("a learner is not pickled, since a pickle runs code when it is read: save_checkpoint(path, "
                          "learn.model) writes safetensors and a card")
 
+def _always(cbs):
+    "Callbacks of every learner, and those that were given."
+    stop = [] if any(isinstance(cb, StopAtNaN) for cb in L(cbs)) else [StopAtNaN()]
+    return [CloseWorkers(), WholeBatches(), *stop, *L(cbs)]
+
+def _check_arguments(arguments):
+    "A `ValueError` for fastai's name of what has another one here."
+    if 'wd' in arguments: raise ValueError(f"wd is {arguments['wd']}: it is called weight_decay here")
+
 class _AffectLearner(_NetworkLearner):
     "A `Learner` whose predictions are `AffectOutput`: fastai can put tensors alone into another order."
     def get_preds(self, ds_idx=1, dl=None, reorder=True, **kwargs):
@@ -102,7 +111,7 @@ def affect_learner(
     **arguments,                   # of the model
 )->Learner:                        # with `.precision`, the `Precision` it runs in
     "A fastai `Learner` for a network's tasks: the CCC loss (eq. 2) for valence and arousal alone, eq. 7 for several."
-    if 'wd' in arguments: raise ValueError(f"wd is {arguments['wd']}: it is called weight_decay here")
+    _check_arguments(arguments)
     device = choose_device(device if device is not None else getattr(dls, 'device', None))
     chosen = choose_precision(device, precision)
     model = create_model(arch, width, **arguments) if isinstance(arch, str) else arch
@@ -110,11 +119,8 @@ def affect_learner(
     _check_inputs(model, dls)
     if frozen: freeze_cnn(model)
     tasks, au_names = tasks_of(model), aus_of(model)
-    weighting = dict(lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
-    loss = loss_of_tasks(tasks, loss_func, pool, **weighting)
-    stop = [] if any(isinstance(cb, StopAtNaN) for cb in L(cbs)) else [StopAtNaN()]
-    cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), CloseWorkers(),
-           WholeBatches(), *stop, *L(cbs)]
+    loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
+    cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *_always(cbs)]
     learner = _NetworkLearner if tasks == ('va',) else _AffectLearner
     learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=opt_func or affect_adam, lr=lr,
                     wd=weight_decay, path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
