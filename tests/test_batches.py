@@ -50,11 +50,13 @@ def outcomes(results): return {item: str(done.exception()) if done.exception() e
 def digests(folder): return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.full
 def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost(pair, tmp_path):
     assert outcomes(pair.run(partial(die_once, tmp_path), range(20))) == {item: 2*item for item in range(20)}
     assert (tmp_path/"died").exists() and str(pair.account) == "20 asked for: 20 done"
 
 
+@pytest.mark.full
 def test_an_item_that_always_ends_its_worker_is_named_and_the_others_are_done(pair):
     found = outcomes(pair.run(partial(die_of, 3), range(8)))
     assert found.pop(3) == "each process that was given it has ended"
@@ -78,6 +80,7 @@ def test_stopping_early_leaves_the_rest(pair):
     assert outcomes(pair.run(double, range(3))) == {0: 0, 1: 2, 2: 4}
 
 
+@pytest.mark.full
 def test_synth_preprocess_and_checks_come_to_the_same(pair, tmp_path):
     from affect_nb.databases.check import check_database
     from affect_nb.preprocess.check_media import check_media

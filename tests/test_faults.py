@@ -144,6 +144,7 @@ def test_killed_at_any_of_20_moments_the_result_is_the_undisturbed_one(films, ca
     assert kill_and_go_on(kind, films, card, undisturbed, tmp_path, 20) >= 10
 
 
+@pytest.mark.full
 def test_killed_at_3_moments_the_result_is_the_undisturbed_one(films, card, undisturbed, tmp_path): kill_and_go_on("one film", films, card, undisturbed, tmp_path, 3)
 
 
