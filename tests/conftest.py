@@ -49,3 +49,15 @@ def pytest_collection_modifyitems(items):
     short, middle = [item for item in items if item not in long], len(items)//2
     first, second = long[::2], long[1::2]
     items[:] = first + short[:middle - len(first)] + second + short[middle - len(first):]
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    "A small network that has learned nothing."
+    import torch
+    from affect_nb.models.registry import create_model
+    from affect_nb.models.weights import save_checkpoint
+    path = tmp_path_factory.mktemp("network")/"small"
+    torch.manual_seed(0)
+    save_checkpoint(path, create_model("affwildnet_vgg", width=1/16))
+    return path.with_suffix(".json")

@@ -19,8 +19,6 @@ from PIL import Image
 
 from affect_nb.apps.cli import main
 from affect_nb.files.film import write_film
-from affect_nb.models.registry import create_model
-from affect_nb.models.weights import save_checkpoint
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.synth.action_units import expression_aus
 from affect_nb.synth.faces import Identity, render_face
@@ -37,15 +35,6 @@ def films(tmp_path_factory):
         faces = [render_face(expression_aus("Happiness", 5*number/11), Identity.draw(person + 3), size=144, seed=number).image for number in range(12)]
         write_film(folder/f"film{person}.mp4", faces, 25, threads=1)
     return folder
-
-
-@pytest.fixture(scope="module")
-def card(tmp_path_factory):
-    "A small network that has learned nothing."
-    path = tmp_path_factory.mktemp("network")/"small"
-    torch.manual_seed(0)
-    save_checkpoint(path, create_model("affwildnet_vgg", width=1/16))
-    return path.with_suffix(".json")
 
 
 def run(arguments, said, most_bytes, most_memory):

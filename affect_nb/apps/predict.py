@@ -25,7 +25,7 @@ from .clip_tables import CLIP_COLUMNS, TASK_TITLES
 from .confidence import CONFIDENCE_COLUMNS, confidence_of, with_confidence, without_low_trust
 from .predictor import Predictor, has_stills, predict_clips
 from .windows import EarlyWindows
-from ..files.atomic import Skipped, read_json, whole, write_json, write_skipped, write_text
+from ..files.atomic import Skipped, read_json, whole, write_json, write_skipped
 from ..files.batches import Cluster, has_dask, in_batches
 from ..files.switches import check_switches
 from ..files.workers import Helper

@@ -9,7 +9,6 @@ __all__ = ['VIDEO_SUFFIXES', 'Source', 'open_clip', 'find_sources', 'list_source
 import glob
 import hashlib
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
