@@ -72,7 +72,7 @@ class _NetworkLearner(Learner):
 
 def _always(cbs):
     "Callbacks of every learner, and those that were given."
-    stop = [] if any(isinstance(cb, StopAtNaN) for cb in L(cbs)) else [StopAtNaN()]
+    stop = [] if 'StopAtNaN' in {type(cb).__name__ for cb in L(cbs)} else [StopAtNaN()] # by name, as fastai knows them
     return [CloseWorkers(), WholeBatches(), *stop, *L(cbs)]
 
 def _check_arguments(arguments):
