@@ -41,7 +41,7 @@ WITHIN_FACES = {"sound": (pipeline, "clip_sound"), "follow": (FaceTracker, "upda
 PREDICT = """
 import json, resource, sys, time
 started, notes, arguments = float(sys.argv[1]), sys.argv[2], sys.argv[3:]
-stages, under_way, first = {}, [], []
+stages, under_way, first, watched = {}, [], [], set()
 
 def now(): return time.perf_counter(), time.process_time()
 
@@ -62,13 +62,18 @@ def timed(owner, name, stage):
 
 def watch():
     from affect_nb.apps import predict, windows
-    from affect_nb.analysis import annotated_film
     stages["start"] = [time.time() - started, time.process_time()]
     timed(windows.WindowNetwork, "run", "network")
     timed(predict, "preprocess", "faces")
     timed(predict.Predictor, "predict_store", "table")
     timed(predict, "write_predictions", "table")
-    timed(annotated_film, "write_annotated", "film")
+    makers = predict._product_makers
+    def product_makers(*arguments, **options): # which imports what draws: after the first row
+        from affect_nb.analysis import annotated_film
+        if "film" not in watched: timed(annotated_film, "write_annotated", "film")
+        watched.add("film")
+        return makers(*arguments, **options)
+    predict._product_makers = product_makers
     timed(predict, "_write_plot", "plot")
     timed(predict.Predictor, "load", "load")
 

@@ -1,5 +1,6 @@
 """Where real media lie, and settings that every test shares: one thread and one precision, so that every machine computes the same."""
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ[name] = "1" # before torch is imported
 matplotlib.use("agg")
+# a shell that starts the tests in the background ignores Ctrl-C for them, and what they start would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN: signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT.parent/"shared"/"data"
 

@@ -20,6 +20,7 @@ from affect_nb.apps import run as book
 from affect_nb.apps.grid import dry_run_grid, grid_points, load_grid, run_grid
 from affect_nb.apps.plan import dry_run, parameters_of
 from affect_nb.apps.run import Preset, book_steps, load_preset, override, run_book
+from affect_nb.apps.run_again import rerun_book
 from affect_nb.apps.runs import RUN_FILE, RunLog, find_runs, read_run, write_index
 from affect_nb.apps.trainings import trainings_of
 from affect_nb.apps.workload import TrainingCounter, training_key
@@ -336,3 +337,20 @@ def test_papermill_s_own_command_runs_an_experiment(tmp_path):
     assert "Passed unknown parameter: run_dri" in done.stderr # it warns, and goes on
     assert read_json(tmp_path/"run"/"records"/"10_table1_databases.json")["metrics"]["videos"] > 0
     assert {cell.get("metadata", {}).get("papermill", {}).get("status") for cell in read_json(tmp_path/"out.ipynb")["cells"] if cell["cell_type"] == "code"} == {"completed"}
+
+
+def test_a_run_of_the_book_once_more_is_compared_measure_by_measure(house, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_book(override(load_preset("small"), ["20_small.lr=.3"]), "runs/one", progress=False, only=["10_data", "20_small"])
+    kept = json.loads(Path("runs/one", RUN_FILE).read_text())
+    assert kept["settings"]["needs"] == {"30_other": ["10_data"]} and kept["environment"]["torch"] and kept["code"]["modules"]
+    monkeypatch.chdir("/") # paths among the parameters are relative to where the run was started
+    done = rerun_book(tmp_path/"runs"/"one", progress=False)
+    assert done.same and done.record == tmp_path/"runs"/"one-rerun"/RUN_FILE and not done.notes
+    assert (tmp_path/"house"/"nbs"/"80_experiments"/"log").read_text() == "10_data 20_small 10_data 20_small "
+    with pytest.raises(ValueError, match="holds a run already"): rerun_book(tmp_path/"runs"/"one", progress=False)
+    metrics = json.loads((tmp_path/"runs"/"one"/"metrics.json").read_text())
+    metrics["20_small"]["ccc_mean"] += 1e-12
+    write_json(tmp_path/"runs"/"one"/"metrics.json", metrics)
+    found = rerun_book(tmp_path/"runs"/"one"/RUN_FILE, tmp_path/"third", progress=False)
+    assert [words.partition(" was ")[0] for words in found.differences] == ["20_small: ccc_mean"]

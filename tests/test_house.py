@@ -152,7 +152,8 @@ def check_installed(python, cwd):
     look = ("import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; import affect_nb; from affect_nb.files.home import home; "
             "assert 'nbdev' not in sys.modules and 'execnb' not in sys.modules; print(affect_nb.__file__); print(home())")
     plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([python, "-c", look, *modules], cwd=cwd, check=True, capture_output=True, text=True, env=plain)
+    done = subprocess.run([python, "-c", look, *modules], cwd=cwd, capture_output=True, text=True, env=plain)
+    assert not done.returncode, done.stderr
     assert all(line.startswith(str(cwd)) for line in done.stdout.splitlines()), done.stdout
     command = python.parent/"affect_nb"
     helped = subprocess.run([command, "--help"], cwd=cwd, check=True, capture_output=True, text=True, env=plain)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from affect_nb.synth.twins import write_database
-from affect_nb.train import affwildnet_recipe, train_database
+from affect_nb.train import affwildnet_recipe, mt_chain, train_chain, train_database
 from affect_nb.train.records import RECORD, tensors_hash
 from affect_nb.train.rerun import rerun
 
@@ -45,3 +45,35 @@ def test_what_differs_is_named(trained, tmp_path):
     done = rerun(tmp_path/"other.json", tmp_path/"again")
     assert not done.same and any(words.startswith("weights was ") for words in done.differences)
     assert [words for words in done.notes if words.startswith("torch was 1.0, now ")]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    "Two stages of a tiny chain, run one after the other, with the record of both."
+    folder = tmp_path_factory.mktemp("chain")
+    databases = {data: (name, write_database(name, folder/name, train=train, validation=1, test=1, frames_per_clip=16, progress=False))
+                 for data, name, train in (("pretrain", "aff-wild", 3), ("train", "aff-wild2", 4))}
+    stages = mt_chain("smoke", "visual", width=1/16, epochs=1, arguments=dict(size=32, norm="batch"))[:2]
+    for only in (["visual_va"], ["mt_vgg"]): train_chain(stages, databases, folder/"first", device="cpu", only=only)
+    return folder/"first"
+
+
+def test_a_chain_leaves_a_record_of_all_its_stages(chain):
+    record = json.loads((chain/RECORD).read_text())
+    assert record["job"] == "train_chain" and record["device"] == "cpu" and record["threads"] == torch.get_num_threads()
+    assert record["arguments"]["databases"]["pretrain"] == ["aff-wild", str(chain.parent/"aff-wild")]
+    for what in ("weights", "measures", "split_hash"): assert list(record[what]) == ["visual_va", "mt_vgg"]
+    assert record["weights"]["mt_vgg"] == tensors_hash(chain/"weights"/"mt_vgg.safetensors")
+
+
+def test_a_chain_once_more_gives_the_same_numbers_whatever_was_asked_for_last(chain, tmp_path):
+    done = rerun(chain, tmp_path/"again")
+    assert done.same, str(done)
+    assert (tmp_path/"again"/"weights"/"visual_va.safetensors").is_file()
+    record = json.loads((chain/RECORD).read_text())
+    record["measures"]["mt_vgg"] = {name: value + 1e-9 for name, value in record["measures"]["mt_vgg"].items()}
+    (tmp_path/"other.json").write_text(json.dumps(record))
+    assert "mt_vgg: " in str(rerun(tmp_path/"other.json", tmp_path/"third"))
+    record["device"] = dict(visual_va="cpu", mt_vgg="cuda")
+    (tmp_path/"other.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="its stages differ in device"): rerun(tmp_path/"other.json", tmp_path/"fourth")

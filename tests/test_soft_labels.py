@@ -509,6 +509,6 @@ def test_a_training_begun_before_there_were_shares_goes_on(tmp_path):
     assert "lambda_va" in text and "va_from_expressions" not in text and '"labels"' not in text
     with pytest.raises(ValueError, match="of another training"): fit(recipe.replace(labels="majority"), loaders(), tmp_path/"run")
     fit(recipe, loaders(), tmp_path/"run")
-    later = {"labels", "va_from_expressions", "augment", "grey", "weight_decay"}
+    later = {"labels", "va_from_expressions", "augment", "grey", "weight_decay", "compiled"}
     assert set(recipe.model_dump()) - set(deciding_entries(recipe)) == later
     assert not any(f'"{entry}"' in text for entry in later)

@@ -924,12 +924,15 @@ def runs(
 # %% ../../nbs/70_apps/40_cli.ipynb #c32665df
 @app.command()
 def rerun(
-    record: Annotated[Path, typer.Argument(help="A record.json of train or train-joint, or the folder that holds it.")],
+    record: Annotated[Path, typer.Argument(
+        help="A record.json of train, train-joint or train-chain, the run.json of a run, or the folder that holds one.")],
     out: Annotated[Optional[Path], typer.Option(
         file_okay=False, help="A new folder; none: that of the record, with -rerun.")] = None,
 ):
-    "Make the training of a record once more and compare every number; exit code 1 where one differs."
-    from affect_nb.train.rerun import rerun as make_again
+    "Make a training, a chain or a run once more and compare every number; exit code 1 where one differs."
+    if record.name == "run.json" or (record/"run.json").is_file():
+        from affect_nb.apps.run_again import rerun_book as make_again
+    else: from affect_nb.train.rerun import rerun as make_again
     done = make_again(record, out)
     print(done)
     raise typer.Exit(0 if done.same else 1)

@@ -39,6 +39,7 @@ from ..data.devices import WORKERS_VARIABLE
 from ..files.atomic import parse_yaml, path_part, read_json, sweep, write_json
 from ..files.home import find_file, home
 from ..files.workers import in_parallel
+from ..train.records import code_state, environment_state
 
 # %% ../../nbs/70_apps/30_run.ipynb #968a6513
 class Preset(BaseModel):
@@ -438,10 +439,18 @@ def _begin(steps:dict, run_dir:Path, force:bool)->BookRun:
                    run_dir/"report.html", [name for name in steps if name in needed and steps[name].state == "stale"])
 
 # %% ../../nbs/70_apps/30_run.ipynb #8d017700
+def _circumstances(preset:Preset, steps:dict)->dict:
+    "What `rerun` needs beside the parameters, and what numbers may depend on."
+    settings = preset.model_dump(mode="json", exclude={"title", "notebooks"})
+    folder = next(iter(steps.values())).path.parent
+    return {"settings": settings, "notebooks_in": str(folder.absolute()), "started_in": str(Path.cwd()),
+            "code": code_state(), "environment": environment_state()}
+
 def _run_jobs(jobs:dict, preset:Preset, steps:dict, done:BookRun, progress:bool)->dict: # notebook -> error
     "Run notebooks, and keep after each how the run stands."
     failed, total = {}, len(jobs) + len(done.kept)
-    with RunLog(done.run_dir, preset.title, preset.name, preset.notebooks, list(jobs)) as log:
+    about = done.run_dir, preset.title, preset.name, preset.notebooks, list(jobs)
+    with RunLog(*about, more=_circumstances(preset, steps)) as log:
         for name, seconds, error in _executed(jobs, preset):
             if error is None: _note_end(name, seconds, steps[name].mark, done)
             else: failed[name] = error

@@ -44,6 +44,7 @@ class RunLog:
         preset:str,              # the preset's name; '': it has none
         parameters:dict,         # notebook -> parameters that differ from its defaults, of all notebooks of the preset
         running:list,            # names of those that are run now
+        more:dict|None=None,     # what else is kept
     ):
         self.path, self._start = Path(run_dir)/RUN_FILE, time.perf_counter()
         before = _mapping(read_json(self.path))
@@ -51,7 +52,7 @@ class RunLog:
                   if name in parameters and name not in running}
         self._earlier = _number(before.get("seconds")) or 0.
         self.content = {"title": title, "preset": preset, "parameters": parameters, "begun": _now(), "ended": None,
-                        "seconds": self._earlier, "failed": failed, "process": _this_process()}
+                        "seconds": self._earlier, "failed": failed, "process": _this_process()} | (more or {})
 
     def note(self, notebook:str, error:Exception|None):
         "Keep that a notebook has ended, and how."

@@ -75,6 +75,10 @@ def _measure_of(measures, score)->str:
     "The name of the measure that is the score."
     return next((name for name, value in measures.items() if score is not None and value == score), "score")
 
+def _seconds_of(record)->float|None:
+    "How long a training took by its record; that of a chain counts all its stages together."
+    return None if record.get("job") == "train_chain" else record.get("seconds")
+
 def _judged(notes, rows, kept)->tuple[str, tuple]:
     "Verdict and warnings of the card; of a training that has not ended, by its rows."
     known = _mapping(notes.get("learning"))
@@ -101,7 +105,7 @@ def read_training(
     return FinishedTraining(
         folder, "finished" if "learning" in notes else "unfinished", str(card.get("architecture", "")),
         str(card.get("data", "")), _measure_of(measures, score), score, kept, settings.get("epochs") or len(rows),
-        words, warnings, ended, record.get("seconds"), measures, settings, rows)
+        words, warnings, ended, _seconds_of(record), measures, settings, rows)
 
 # %% ../../nbs/70_apps/21_training_folders.ipynb #c2bde07a
 _WITHOUT_TRAININGS = {"faces", "weights", "state", "data", "epochs", "notebooks", "predicted"}

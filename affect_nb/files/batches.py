@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from .. import __version__
-from .workers import check_guard, check_script, in_parallel, interrupts_are_not_inherited
+from .workers import (check_guard, check_script, in_parallel, interrupts_are_not_inherited,
+                                     mark_of_workers)
 
 # %% ../../nbs/05_files/16_batches.ipynb #ef2dad0e
 @dataclass
@@ -160,12 +161,12 @@ class Cluster:
 # %% ../../nbs/05_files/16_batches.ipynb #ac61591e
 def _started_here(workers:int, opened:ExitStack):
     "Processes of this machine; a `RuntimeError` where they import a script that starts them."
-    import multiprocessing
     check_script()
-    try: return _local_cluster(workers, opened)
-    except RuntimeError as error:
-        check_guard(set(multiprocessing.active_children()))
-        raise RuntimeError(f"the worker processes did not start: {error}") from error
+    with mark_of_workers() as mark: # Dask has forgotten the processes by the time that it says they did not start
+        try: return _local_cluster(workers, opened)
+        except RuntimeError as error:
+            check_guard(set(), mark)
+            raise RuntimeError(f"the worker processes did not start: {error}") from error
 
 def _client_of(place):
     "A client of a scheduler; a `RuntimeError` where none answers."

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from ..core.labels import AffectOutput, AffectTargets
@@ -76,6 +75,7 @@ def fit_temperature(
     logits, targ = _known_pairs(logits, targ)
     if not len(targ):
         raise ValueError("no entry has a label and a prediction: a temperature needs annotated frames")
+    from scipy.optimize import minimize_scalar # half a second to import, and predictions search nothing
     search = minimize_scalar(lambda logarithm: _pairs_nll(logits/np.exp(logarithm), targ), method='bounded',
                              bounds=np.log([COLDEST, HOTTEST]), options=dict(xatol=1e-5))
     return float(np.exp(search.x))

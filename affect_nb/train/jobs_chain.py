@@ -25,6 +25,7 @@ from .fit import copy_best, fit, split_notes
 from .jobs_database import (adapt_recipe, check_annotated, data_and_licence, database_loaders,
                                            find_faces, splits_for, used_parts)
 from .processes import first_alone, join_processes
+from .records import keeps_record
 from .recipes import (Recipe, av_mt_vgg_gru_recipe, deciding_entries, fitting_arguments,
                                      mt_vgg_gru_recipe, mt_vgg_recipe)
 
@@ -273,10 +274,11 @@ def _find_recipe_faces(recipes, source, faces, **options):
     return find_faces(source, faces, tasks=tuple(sorted(tasks)), **options)
 
 # %% ../../nbs/50_train/34_jobs_chain.ipynb #31369d66
+@keeps_record
 def train_chain(
     stages:list[Stage],      # as from `mt_chain`
     databases:Mapping[str, tuple], # 'pretrain' -> ('aff-wild', folder), 'train' -> ('aff-wild2', folder)
-    out:str|os.PathLike,     # `faces/<database>/`, `training/<stage>/`, `weights/<stage>`
+    out:str|os.PathLike,     # `faces/<database>/`, `training/<stage>/`, `weights/<stage>`, `record.json`
     workers:int=1,           # videos that are preprocessed at a time
     device=None,             # None: the fastest there is
     validation:str="holdout",# people of the training part; "official" or "subject_exclusive": the release's own part

@@ -13,6 +13,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timezone
 from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
@@ -26,7 +27,7 @@ from ..data.devices import available_cores
 from ..files.atomic import read_json, write_json
 from ..files.workers import processor_name
 from ..models.starting import weights_record
-from ..models.weights import Card, checkpoint_name
+from ..models.weights import Card, checkpoint_name, read_card
 from .processes import is_first, n_processes
 
 # %% ../../nbs/50_train/24_records.ipynb #70ad9639
@@ -79,37 +80,68 @@ _PATHS, _ELSEWHERE = ('folder', 'databases', 'weights'), ('out', 'cbs')
 def _plain(value, path=False):
     "An argument as JSON has it."
     if isinstance(value, BaseModel): return value.model_dump(mode='json')
+    if is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name), entry.name in _PATHS) for entry in fields(value)}
     if isinstance(value, Mapping): return {str(name): _plain(part, path) for name, part in value.items()}
     if isinstance(value, (list, tuple)): return [_plain(part, path) for part in value]
     if path and isinstance(value, (str, os.PathLike)): return str(Path(value).absolute())
     return str(value) if isinstance(value, (os.PathLike, torch.device)) else value
 
-def _record(job, arguments, card, seconds):
-    "The record of a job that has ended well."
+def _given(arguments):
+    "The arguments of a job, but where its results go."
     given = {name: _plain(value, name in _PATHS) for name, value in arguments.items() if name not in _ELSEWHERE}
-    weights = Path(arguments['out'])/'weights'/f'{checkpoint_name(card.architecture)}.safetensors'
+    for data, place in (arguments.get('databases') or {}).items():
+        if isinstance(place, (list, tuple)): given['databases'][data][0] = str(place[0]) # a database's name, no path
+    return given
+
+
+# %% ../../nbs/50_train/24_records.ipynb #d22ed736
+def _of_training(card, weights):
+    "What came out of a training."
     kept = {name: card.notes.get(name) for name in ('device', 'precision', 'threads')}
+    return dict(kept, split_hash=card.notes.get('split_hash', ''), measures=card.measures,
+                weights=tensors_hash(weights.with_suffix('.safetensors')))
+
+def _outcome(result, arguments):
+    "What came out of a job, by stage where there are any; the device and such once where all stages agree."
+    if isinstance(result, Card):
+        return _of_training(result, Path(arguments['out'])/'weights'/f'{checkpoint_name(result.architecture)}.json')
+    each = {stage: _of_training(read_card(path), Path(path)) for stage, path in result.items()}
+    found = {name: {stage: one[name] for stage, one in each.items()} for name in next(iter(each.values()))}
+    alike = {name: next(iter(found[name].values())) for name in ('device', 'precision', 'threads')
+             if len({*found[name].values()}) == 1}
+    return found | alike
+
+def _started_from(arguments):
+    "The checkpoints from elsewhere that a training, or any stage of a chain, started from."
+    if 'stages' not in arguments: return weights_record(arguments.get('weights'))
+    return {stage.name: weights_record(stage.weights) for stage in arguments['stages'] if stage.weights}
+
+
+# %% ../../nbs/50_train/24_records.ipynb #54165a6c
+def _record(job, arguments, result, seconds):
+    "The record of a job that has ended well."
     callbacks = [type(cb).__name__ for cb in listify(arguments.get('cbs'))]
-    return dict(job=job, arguments=given, callbacks=callbacks, processes=n_processes(),
-                started_from=weights_record(arguments.get('weights')), **kept, code=code_state(),
-                environment=environment_state(), ended=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                seconds=round(seconds, 1), split_hash=card.notes.get('split_hash', ''), measures=card.measures,
-                weights=tensors_hash(weights))
+    return dict(job=job, arguments=_given(arguments), callbacks=callbacks, processes=n_processes(),
+                started_from=_started_from(arguments), code=code_state(), environment=environment_state(),
+                ended=datetime.now(timezone.utc).isoformat(timespec='seconds'), seconds=round(seconds, 1),
+                **_outcome(result, arguments))
 
 def keeps_record(
-    job:Callable, # with `recipe` and `out` among its arguments, that returns a card and what was left out
+    job:Callable, # with `recipe` or `stages`, and `out`: returns a card, or those of the stages, and what was left out
 )->Callable:
     "Decorator: leave a record of the job in its folder."
     @wraps(job)
-    def recorded(*args, **kwargs)->tuple[Card, list]:
+    def recorded(*args, **kwargs)->tuple[Card|dict, list]:
         given, start = inspect.signature(job).bind(*args, **kwargs), time.perf_counter()
-        card, skipped = job(*args, **kwargs)
-        if not is_first(): return card, skipped
+        result, skipped = job(*args, **kwargs)
+        if not is_first(): return result, skipped
         given.apply_defaults()
-        made = _record(job.__name__, given.arguments, card, time.perf_counter() - start)
+        made = _record(job.__name__, given.arguments, result, time.perf_counter() - start)
         path = Path(given.arguments['out'])/RECORD
         same = ('job', 'arguments', 'weights', 'measures')
         before = read_json(path, {})
         if any(before.get(name) != made[name] for name in same): write_json(path, made)
-        return card, skipped
+        return result, skipped
     return recorded
+
