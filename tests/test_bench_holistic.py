@@ -119,6 +119,7 @@ def test_better_than_none_and_no_better_than_shuffled_is_open(tmp_path):
     assert holistic.report(tmp_path, 10, [.1])["helps"] == [{"share": "10%", "helps": "open"}]
 
 
+@pytest.mark.full
 def test_the_cost_of_coupling_is_measured_against_the_step():
     found = coupling.run(width=1/16, images=24, rounds=1, device="cpu")
     rows = {row["coupling"]: row for row in found["couplings"]}

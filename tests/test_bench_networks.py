@@ -62,6 +62,7 @@ def test_passes_over_the_images(bench, title, expected):
     assert bench.passes(title, BATCH) == expected
 
 
+@pytest.mark.full
 def test_rows_of_the_table(bench):
     matrices, plain = bench.Matrices(64), ["float32", False]
     for title, trains in (("cnn_3rnn", True), ("decision_fusion", False)):
@@ -73,12 +74,14 @@ def test_rows_of_the_table(bench):
     assert list(matrices.rates()) == ["bfloat16", "float32"] and all(rate > 0 for rate in matrices.rates().values())
 
 
+@pytest.mark.full
 def test_two_networks_take_turns(bench):
     assert all(seconds > 0 for seconds in bench.compare(["resnet50", "torchvision"], 1., (1, 2, 32), 1, ["float32", False]))
     assert bench.precision_of("torchvision", {"vgg": 1, "resnet": 2}) == bench.precision_of("resnet_rnn", {"vgg": 1, "resnet": 2}) == 2
     assert bench.precision_of("cnn_3rnn", {"vgg": 1, "resnet": 2}) == bench.precision_of("fusion_rnn, one frozen CNN", {"vgg": 1, "resnet": 2}) == 1
 
 
+@pytest.mark.full
 def test_a_worker_that_ends_is_an_error(bench):
     with bench.Worker(["cnn_3rnn"], WIDTH, BATCH, ["float32", False]) as worker:
         with pytest.raises(RuntimeError, match="worker"): worker("sing")

@@ -15,7 +15,7 @@ from affect_nb.synth.twins import get_twin, list_synthetic, twin_truth, write_da
 
 TWINS = [name for name in list_synthetic() if name != 'omg-emotion-overlap'] # it has the layout of omg-emotion
 TINY = dict(train=2, validation=1, test=1, frames_per_clip=12, width=96, height=96)
-ROUNDS = 200
+ROUNDS = (50, pytest.param(200, marks=pytest.mark.full)) # the first ones of the longer are the shorter
 NOT_LABELS = ('SYNTHETIC.txt', 'synthetic.json', 'subjects.csv')
 POSITIONAL = ('aff-wild', 'aff-wild2', 'aff-wild2-2021', 'sewa') # line k is frame k: a line too many shifts what follows, which only the number of lines can tell
 
@@ -152,12 +152,13 @@ BYTES = [truncated, emptied, foreign_byte]
 KEEPS_ALL = (with_bom, windows_ends) # nothing is lost by these
 
 
-def test_fuzz(twin):
+@pytest.mark.parametrize('rounds', ROUNDS)
+def test_fuzz(twin, rounds):
     name, root, truth = twin
     rng = np.random.default_rng(TWINS.index(name))
     files = [file for file in sorted(root.rglob('*')) if file.is_file() and file.name not in NOT_LABELS]
     rows, done, failed = truth.groupby('clip').size(), 0, []
-    while done < ROUNDS:
+    while done < rounds:
         file = files[int(rng.integers(len(files)))]
         data = file.read_bytes()
         if not data: files.remove(file); continue
@@ -171,7 +172,7 @@ def test_fuzz(twin):
         except Exception as error: failed.append(f'{case}: {type(error).__name__}: {error}')
         finally: file.write_bytes(data)
         done += 1
-    assert not failed, f'{len(failed)} of {ROUNDS} mutations: ' + '\n\n'.join(failed[:8])
+    assert not failed, f'{len(failed)} of {rounds} mutations: ' + '\n\n'.join(failed[:8])
 
 
 def judge(name, root, file, truth, rows, mutate, on_fault, shifted, case):

@@ -93,7 +93,7 @@ def test_a_grid_goes_on_past_a_failed_run_and_where_it_stopped(house, tmp_path):
     assert ran(house) == {"20_small": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_runs_side_by_side_come_to_the_same(house, tmp_path):
     grid, preset = {"20_small.lr": [.001, -1.], "20_small.seed": [4]}, load_preset("small")
     ends = [run_grid(preset.model_copy(update=dict(workers=workers)), grid, tmp_path/str(workers), progress=False, notebooks=house) for workers in (1, 2)]
@@ -306,7 +306,7 @@ def test_a_killed_grid_goes_on(house, tmp_path):
     assert ran(house) == {"20_small": 2} and set(pd.read_csv(out/"grid.csv").state) == {"finished"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_grid_of_a_real_experiment(tmp_path):
     (tmp_path/"look.yaml").write_text("title: look\nworkers: 1\nthreads: 1\nnotebooks: {02_first_look: {people: 16, held_out: 8, frames: 8}}\n")
     (tmp_path/"grid.yaml").write_text("02_first_look.lr: [1e-3, 4e-3]\n")

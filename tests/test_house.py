@@ -163,7 +163,7 @@ def check_installed(python, cwd):
     assert (cwd/"newest"/"first_look"/"predicted"/"stranger.csv").is_file() and (cwd/"newest"/"report.html").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_wheel_runs_with_the_newest_fastai_and_fastcore(tmp_path):
     "The heavy packages are those of this environment; fastai and fastcore the newest there are."
     import torch
