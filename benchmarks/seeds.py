@@ -45,28 +45,28 @@ NETWORKS = {
     "fbn": Network("VI", "FaceBehaviorNet, no coupling", seconds=12, vital=0, known=True),
     "fbn_cognitive": Network("VI", "FaceBehaviorNet, coupled", seconds=13, vital=0, known=True),
     "visual_va": Network("IV", "VGG on Aff-Wild", seconds=8, vital=0, known=True),
-    "mt_vgg": Network("IV", "MT-VGG", ("visual_va",), 6, 0),
-    "mt_vgg_gru": Network("IV", "MT-VGG-GRU (visual)", ("mt_vgg",), 8, 0),
+    "mt_vgg": Network("IV", "MT-VGG", ("visual_va",), seconds=6, vital=0),
+    "mt_vgg_gru": Network("IV", "MT-VGG-GRU (visual)", ("mt_vgg",), seconds=8, vital=0),
     "vgg_face_lstm": Network("II", "VGG-FACE-LSTM", seconds=75, vital=0, known=True),
     "affwildnet_vgg": Network("II", "AffWildNet", seconds=75, vital=0, known=True),
-    "audio_va": Network("IV", "VGG of sound on Aff-Wild", (), 8, 1),
-    "mt_vgg_audio": Network("IV", "MT-VGG of sound", ("audio_va",), 6, 1),
-    "mt_vgg_gru_audio": Network("IV", "MT-VGG-GRU (audio)", ("mt_vgg_audio",), 8, 1),
-    "av_mt_vgg_gru": Network("IV", "A/V-MT-VGG-GRU", ("mt_vgg_gru", "mt_vgg_gru_audio"), 18, 1),
-    "cnn_1rnn": Network("III", "CNN-1RNN", ("affwildnet_vgg",), 9, 1),
-    "cnn_3rnn": Network("III", "CNN-3RNN", ("affwildnet_vgg",), 9, 1),
-    "fusion_fc": Network("III", "fusion, FC", ("cnn_1rnn", "cnn_3rnn"), 10, 1),
-    "fusion_rnn": Network("III", "fusion, RNN", ("cnn_1rnn", "cnn_3rnn"), 10, 1),
-    "detector": Network("V", "AU detector", (), 12, 2),
+    "audio_va": Network("IV", "VGG of sound on Aff-Wild", (), seconds=8, vital=1),
+    "mt_vgg_audio": Network("IV", "MT-VGG of sound", ("audio_va",), seconds=6, vital=1),
+    "mt_vgg_gru_audio": Network("IV", "MT-VGG-GRU (audio)", ("mt_vgg_audio",), seconds=8, vital=1),
+    "av_mt_vgg_gru": Network("IV", "A/V-MT-VGG-GRU", ("mt_vgg_gru", "mt_vgg_gru_audio"), seconds=18, vital=1),
+    "cnn_1rnn": Network("III", "CNN-1RNN", ("affwildnet_vgg",), seconds=9, vital=1),
+    "cnn_3rnn": Network("III", "CNN-3RNN", ("affwildnet_vgg",), seconds=9, vital=1),
+    "fusion_fc": Network("III", "fusion, FC", ("cnn_1rnn", "cnn_3rnn"), seconds=10, vital=1),
+    "fusion_rnn": Network("III", "fusion, RNN", ("cnn_1rnn", "cnn_3rnn"), seconds=10, vital=1),
+    "detector": Network("V", "AU detector", (), seconds=12, vital=2),
     "fbn_va": Network("VI", "one task: valence, arousal", seconds=5, vital=2, known=True),
     "fbn_aus": Network("VI", "one task: AUs", seconds=5, vital=2, known=True),
     "fbn_expression": Network("VI", "one task: expressions", seconds=5, vital=2, known=True),
     "fbn_printed": Network("VI", "FaceBehaviorNet, as printed", seconds=13, vital=2, known=True),
     "vgg_face": Network("II", "VGG-FACE", seconds=70, vital=2, known=True),
-    "vgg16": Network("II", "VGG-16", (), 100, 2),
-    "resnet50": Network("II", "ResNet-50", (), 110, 2),
-    "omg_resnet50": Network("III", "ResNet-50 on OMG", ("resnet50",), 8, 2),
-    "omg_resnet_rnn": Network("III", "ResNet-RNN on OMG", ("resnet50",), 8, 2),
+    "vgg16": Network("II", "VGG-16", (), seconds=100, vital=2),
+    "resnet50": Network("II", "ResNet-50", (), seconds=110, vital=2),
+    "omg_resnet50": Network("III", "ResNet-50 on OMG", ("resnet50",), seconds=8, vital=2),
+    "omg_resnet_rnn": Network("III", "ResNet-RNN on OMG", ("resnet50",), seconds=8, vital=2),
 }
 
 
@@ -157,7 +157,7 @@ class Demo:
         given = demo()["20"]
         passes = given["known_epochs"] if NETWORKS[name].known else given["epochs"]
         shared = {entry: given[entry] for entry in ("width", "length", "batch_size")}
-        lr = given["rnn_lr"] if name in ("vgg_face_lstm", "affwildnet_vgg") else given["lr"]
+        lr = given[dict(vgg_face_lstm="rnn_lr", affwildnet_vgg="rnn_lr", resnet50="resnet_lr").get(name, "lr")]
         recipe = affwildnet_recipe(given["recipe"], **shared, arch=name, epochs=passes, lr=lr*times, seed=seed, precision=PRECISION,
                                    arguments=fitting_arguments(name, dict(dropout=.5, **shape_arguments(given["norm"], given["size"]))))
         return self.study(recipe, "aff-wild", self.division("aff-wild", SPLIT_SEED, 5, ("va",)), weights=self.known(name))

@@ -58,3 +58,11 @@ def test_it_trains_by_the_demos_own_numbers(root):
 
 def test_without_a_run_it_says_how_one_is_made(tmp_path):
     assert "affect_nb run demo" in seeds.run(tmp_path, tmp_path)["skipped"] and "no training" in seeds.collect(tmp_path)["skipped"]
+
+
+def test_only_what_the_demo_starts_from_the_installed_network_does_so_here(tmp_path):
+    "By the order of arguments a network's seconds were once taken for it."
+    made = seeds.Demo(tmp_path, tmp_path)
+    known = {name for name in seeds.NETWORKS if made.known(name)}
+    assert known == {"fbn", "fbn_cognitive", "fbn_va", "fbn_aus", "fbn_expression", "fbn_printed", "visual_va", "vgg_face", "vgg_face_lstm", "affwildnet_vgg"}
+    assert all(network.known in (True, False) and network.seconds >= 5 for network in seeds.NETWORKS.values())
