@@ -119,7 +119,7 @@ def test_aus_by_their_base_rate_have_a_score_and_learned_nothing(tmp_path):
     rows = epochs((score,), (1.,), chance)
     save_checkpoint(tmp_path/"net", create_model("mt_vgg", 1/16, tasks=["aus"]), dict(data="x", licence="free", measures=dict(task_mean=score), notes=dict(
         epoch=0, learning=dict(learned=verdict(rows, 0).learned, words=verdict(rows, 0).words, warnings=[], epochs=rows))))
-    assert "MT-VGG, 0 did not learn" in learning_warnings({("MT-VGG", 0): tmp_path/"net"})[0]
+    assert "MT-VGG, seed 0 did not learn" in learning_warnings({("MT-VGG", 0): tmp_path/"net"})[0]
 
 
 class Stop(Callback):

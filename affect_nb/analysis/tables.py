@@ -209,8 +209,9 @@ def left_out_notes(
 
 # %% ../../nbs/60_analysis/30_tables.ipynb #eab08679
 def _training_name(key)->str:
-    "A training in words: a name, or the parts of a tuple that are not empty."
-    return key if isinstance(key, str) else ", ".join(str(part) for part in key if part != "")
+    "A training in words: a name, or the parts of a tuple that are not empty; a number is that of its seed."
+    if isinstance(key, str): return key
+    return ", ".join(f"seed {part}" if isinstance(part, int) else str(part) for part in key if part != "")
 
 def _judged(card)->tuple:
     "Whether a training learned, why not, and warnings, by its card; of an older card by its best score."
