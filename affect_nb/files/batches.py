@@ -9,6 +9,7 @@ __all__ = ['Account', 'has_dask', 'Cluster', 'in_batches']
 import logging
 import os
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from importlib.util import find_spec
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from uuid import uuid4
+
+from tqdm import tqdm
 
 from .. import __version__
 from .workers import (check_guard, check_script, in_parallel, interrupts_are_not_inherited,
@@ -59,12 +62,17 @@ def _need(package:str, option:str):
 # %% ../../nbs/05_files/16_batches.ipynb #33bb56e9
 _STARTED = set() # what this process has called first
 
+def _own_bars():
+    "Bars take no lock that other processes see: a worker that is ended would leave it behind."
+    tqdm.set_lock(threading.RLock())
+
 def _run_item(work:Callable, item, folder:str, start:Callable|None):
     "In a worker: the work on one item, in the folder of the process that asked."
     if os.getcwd() != folder: os.chdir(folder)
-    if start and start not in _STARTED:
-        _STARTED.add(start)
-        start()
+    for first in (_own_bars, start):
+        if not first or first in _STARTED: continue
+        _STARTED.add(first)
+        first()
     return work(item)
 
 def _look_around(folder:str)->tuple[str, bool]: # version of this package, is the folder there?
