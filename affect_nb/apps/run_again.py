@@ -13,7 +13,7 @@ from pathlib import Path
 from .run import Preset, run_book
 from .runs import RUN_FILE
 from ..files.atomic import read_json
-from ..train.rerun import Rerun, by_path, differing
+from ..train.rerun import Rerun, by_path, changed_since, differing
 
 # %% ../../nbs/70_apps/36_run_again.ipynb #71158f4d
 _METRICS, _KEPT = "metrics.json", ("parameters", "settings", "notebooks_in", "started_in")
@@ -48,6 +48,5 @@ def rerun_book(
     if (out/RUN_FILE).exists(): raise ValueError(f"{out} holds a run already: give another folder (--out)")
     with chdir(first["started_in"]): run_book(preset, out, progress=progress, folder=first["notebooks_in"], only=ended)
     before, after = ({name: read_json(folder/_METRICS, {}).get(name, {}) for name in ended} for folder in (path, out))
-    second = read_json(out/RUN_FILE)
-    notes = [words for part in ("code", "environment") for words in differing(first.get(part, {}), second.get(part, {}))]
-    return Rerun(out/RUN_FILE, tuple(differing(by_path(before), by_path(after))), tuple(notes))
+    differences, notes = differing(by_path(before), by_path(after)), changed_since(first, read_json(out/RUN_FILE))
+    return Rerun(out/RUN_FILE, tuple(differences), tuple(notes))
