@@ -1,4 +1,5 @@
-"""The player on a film of an hour with sound: how long a seek takes, whether cursor and picture agree, what the kernel needs.
+"""The player on a film of an hour with sound: how long a seek takes, whether cursor and picture agree, what the kernel needs. And
+how long a map of a million points takes until it is drawn.
 
 The film is made here, silent but for a tone; each frame carries its number as black and white blocks, which are read from
 the picture that the browser shows after each seek. JupyterLab and chromium are driven as in `tests/browser`, so this needs
@@ -38,6 +39,23 @@ WATCH = """() => {
         from = null
     }).observe(node, {attributes: true})
 }""" % (*SIZE, BITS, BLOCK, BLOCK//2, BLOCK//2)
+
+
+POINTS = """import numpy as np
+import pandas as pd
+from affect_nb.apps import explore_map
+rows = np.arange(%d)
+va = np.clip(np.random.default_rng(0).normal(.2, .35, (len(rows), 2)), -1, 1)
+table = pd.DataFrame(dict(clip="drawn", frame=rows, time=rows/25, face_id=0, valence=va[:, 0], arousal=va[:, 1]))"""
+
+DRAWN = """() => { // are there points in the middle of the map?
+    const canvas = document.querySelector('.jp-OutputArea canvas'), side = 60
+    if (!canvas || canvas.width < 2*side) return false
+    const copy = Object.assign(document.createElement('canvas'), {width: side, height: side}).getContext('2d')
+    copy.drawImage(canvas, (canvas.width - side)/2, (canvas.height - side)/2, side, side, 0, 0, side, side)
+    const {data} = copy.getImageData(0, 0, side, side)
+    return data.some((value, at) => at % 4 < 3 && data[at - at % 4 + 3] > 0 && value < 128)
+}"""
 
 
 def write_numbered(path:Path, n:int):
@@ -81,8 +99,33 @@ def measure(notebook, seeks:int)->tuple[list, float]:
     return page.evaluate("() => window.seeks"), float(notebook.ask("print(used() - before)"))
 
 
+def measure_map(browser, points:int)->dict:
+    "From the call in a notebook to points on the screen."
+    import time
+    from lab import Lab, OpenNotebook
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        try:
+            lab.write("map.ipynb", POINTS % points)
+            lab.wait()
+            page = browser.new_context(viewport=dict(width=1280, height=1100)).new_page()
+            notebook = OpenNotebook(lab, page, "map.ipynb")
+            notebook.run_all()
+            page.evaluate("""async () => { const {commands, shell} = window.jupyterapp
+                await commands.execute('notebook:insert-cell-below')
+                shell.currentWidget.content.activeCell.model.sharedModel.setSource('explore_map(table)') }""")
+            begun = time.perf_counter()
+            page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell') }")
+            page.wait_for_function(DRAWN, polling=50)
+            took = time.perf_counter() - begun
+            notebook.check()
+            page.context.close()
+        finally: lab.close()
+    return {"map, points": points, "map, s until it is drawn": round(took, 2)}
+
+
 def measure_in(browser, minutes:float, seeks:int)->dict:
-    "The measures in a running chromium."
+    "The measures of the player in a running chromium."
     import numpy as np
     from lab import Lab, OpenNotebook
     n = round(minutes*60*FPS)
@@ -107,13 +150,13 @@ def measure_in(browser, minutes:float, seeks:int)->dict:
             "cursor on the frame, share": round(float((off == 0).mean()), 3), "kernel, MiB more": round(memory, 1)}
 
 
-def run(minutes:float=60., seeks:int=200)->dict:
-    "Median time of a seek, ms; share of seeks whose cursor and picture are within a frame; memory, MiB."
+def run(minutes:float=60., seeks:int=200, points:int=1_000_000)->dict:
+    "Median time of a seek, ms; share of seeks whose cursor and picture are within a frame; memory, MiB; time of the map, s."
     helpers = HERE.parent.parent/"tests"/"browser"
     if not (helpers/"lab.py").exists(): raise ValueError("benchmarks/player.py needs a checkout: it drives chromium as tests/browser does")
     sys.path.insert(0, str(helpers))
     from lab import open_chromium
-    with open_chromium() as browser: return measure_in(browser, minutes, seeks)
+    with open_chromium() as browser: return measure_map(browser, points) | measure_in(browser, minutes, seeks)
 
 
 if __name__ == "__main__": print(json.dumps(run(), indent=1))

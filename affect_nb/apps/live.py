@@ -204,7 +204,7 @@ class LiveView(anywidget.AnyWidget):
         content:dict, # of the browser: view, number, time
         buffers:list, # the picture
     )->dict:          # of `LivePredictor.step`, or why there is nothing
-        "What is sent back for a picture; the browser waits for it before it sends the next."
+        "What is sent back for a picture; the browser has at most two on their way."
         about = {name: content.get(name) for name in ("view", "number")}
         try:
             if len(buffers) != 1: raise ValueError(f"{len(buffers)} pictures came, allowed is one")

@@ -86,7 +86,8 @@ class AffectMap:
         self.points, self.source, self.store = points, source, store and Path(store)
         self.selected = points.iloc[:0] # the rows that are selected
         self.scatter, self.player = _scatter(points, height), None
-        self.ranges = {name: widgets.FloatRangeSlider(value=(-1, 1), min=-1, max=1, step=.05, description=name)
+        self.ranges = {name: widgets.FloatRangeSlider(value=(-1, 1), min=-1, max=1, step=.1, readout_format=".1f",
+                                                      description=name)
                        for name in VA_COLUMNS}
         self.take = widgets.Button(description="Select this region")
         self.list = widgets.Select(rows=8, description="frames", layout=widgets.Layout(width="auto"))

@@ -9,7 +9,6 @@ __all__ = ['Account', 'has_dask', 'Cluster', 'in_batches']
 import logging
 import os
 import shutil
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +20,9 @@ from queue import Empty, SimpleQueue
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from tqdm import tqdm
-
 from .. import __version__
 from .workers import (check_guard, check_script, in_parallel, interrupts_are_not_inherited,
-                                     mark_of_workers)
+                                     mark_of_workers, own_bars)
 
 # %% ../../nbs/05_files/16_batches.ipynb #ef2dad0e
 @dataclass
@@ -62,14 +59,10 @@ def _need(package:str, option:str):
 # %% ../../nbs/05_files/16_batches.ipynb #33bb56e9
 _STARTED = set() # what this process has called first
 
-def _own_bars():
-    "Bars take no lock that other processes see: a worker that is ended would leave it behind."
-    tqdm.set_lock(threading.RLock())
-
 def _run_item(work:Callable, item, folder:str, start:Callable|None):
     "In a worker: the work on one item, in the folder of the process that asked."
     if os.getcwd() != folder: os.chdir(folder)
-    for first in (_own_bars, start):
+    for first in (own_bars, start):
         if not first or first in _STARTED: continue
         _STARTED.add(first)
         first()

@@ -18,6 +18,13 @@ def chromium(lab):
     with open_chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as browser: yield browser
 
 
+@pytest.fixture(autouse=True)
+def own_kernels(request):
+    "No test runs beside the kernels of those before it."
+    yield
+    if "lab" in request.fixturenames: request.getfixturevalue("lab").end_kernels()
+
+
 @pytest.fixture
 def open_notebook(lab, chromium):
     "`open_notebook(name, *cells, width=, height=, scheme=)`: writes a notebook of these cells, and opens it."

@@ -19,6 +19,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 CHROMIUM = os.environ.get("AFFECT_NB_CHROMIUM", "/usr/bin/chromium")
 PATIENCE = int(os.environ.get("AFFECT_NB_PATIENCE", 600)) # s that anything may take on a busy machine; no test asserts a time
+SWITCHES = ("--no-sandbox", "--autoplay-policy=no-user-gesture-required",
+            "--use-angle=swiftshader-webgl", "--enable-unsafe-swiftshader") # the map's WebGL by the processor; pages are drawn without it
 HARMLESS = ( # what JupyterLab itself writes to the console
     "api/workspaces", "Failed to load resource: the server responded with a status of 404", "ResizeObserver loop", "/lsp/", "favicon")
 SETTINGS = { # no news from the network; light or dark as the browser asks for
@@ -64,6 +66,19 @@ class Lab:
                 with urllib.request.urlopen(f"{self.url}/api?token={self.token}", timeout=2): return self
             except OSError: time.sleep(.2)
         raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()[-2000:]}")
+
+    def _ask(self, place:str, method:str="GET")->bytes:
+        "What its API answers."
+        call = urllib.request.Request(f"{self.url}/api/{place}", method=method, headers=dict(Authorization=f"token {self.token}"))
+        with urllib.request.urlopen(call, timeout=PATIENCE) as answer: return answer.read()
+
+    def end_kernels(self):
+        "A page that is closed leaves its kernel, with all that it has loaded; not before the page has hung up."
+        for _ in range(100):
+            kernels = json.loads(self._ask("kernels"))
+            if not any(kernel["connections"] for kernel in kernels): break
+            time.sleep(.1)
+        for kernel in kernels: self._ask(f"kernels/{kernel['id']}", "DELETE")
 
     def close(self):
         "End it, with its kernels."
@@ -140,6 +155,6 @@ def open_chromium(*arguments:str):
     "A headless chromium of this machine."
     from playwright.sync_api import sync_playwright
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE*1000, args=["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required", *arguments])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, timeout=PATIENCE*1000, args=[*SWITCHES, *arguments])
         try: yield browser
         finally: browser.close()

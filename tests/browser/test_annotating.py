@@ -10,6 +10,7 @@ from affect_nb.synth.films import Person, VideoPlan, film_video
 
 pytestmark = [pytest.mark.browser, pytest.mark.alone, pytest.mark.full]
 FPS, SECONDS = 25., 16
+DEAD = .12 # of a stick, as `annotate.js` has it
 
 
 @pytest.fixture(scope="module")
@@ -119,4 +120,25 @@ def test_a_kernel_that_is_busy_loses_nothing(lab, film, open_notebook):
     notebook.page.wait_for_function("() => !document.querySelector('.affect-annotate [role=alert]').textContent")
     table = annotation_table(lab.folder/"notes", "talk", "A3")
     assert (table.au12[:75] == 1).all() and (table.au4[:75] == 0).all()
+    notebook.check()
+
+
+def test_the_stick_of_a_gamepad_is_followed_and_its_button_halts(lab, film, open_notebook):
+    notebook, pad = pad_of(open_notebook, "gamepad.ipynb", "A4")
+    notebook.page.evaluate("""() => { window.stick = {connected: true, axes: [0, 0], buttons: [{pressed: false}]}
+        navigator.getGamepads = () => [null, window.stick] }""") # chromium has no fake one, as it has a fake camera
+    held = {}
+    pad.focus()
+    pad.press("r")
+    for axes in ([.8, -.5], [-1, 1], [.05, .05]): # its y points down; so near to the middle it counts as let go
+        notebook.page.evaluate("axes => { window.stick.axes = axes }", axes)
+        begun = film_time(notebook)
+        wait_until(notebook, begun + 1.5)
+        held[begun + .7, begun + 1.2] = [np.sign(axis)*max(0, abs(axis) - DEAD)/(1 - DEAD) for axis in (axes[0], -axes[1])]
+    notebook.page.evaluate("() => { window.stick.buttons[0].pressed = true }")
+    notebook.page.wait_for_function("() => document.querySelector('.affect-annotate video').paused")
+    notebook.page.wait_for_function("() => document.querySelector('.affect-annotate [role=status]').textContent.startsWith('saved')")
+    table = annotation_table(lab.folder/"notes", "talk", "A4")
+    for (start, end), values in held.items():
+        np.testing.assert_allclose(table.loc[table.time.between(start, end), ["valence", "arousal"]].median(), values, atol=1e-3)
     notebook.check()

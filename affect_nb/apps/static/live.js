@@ -1,6 +1,7 @@
-// The view of `live`: pictures of the camera go to Python one at a time, the next only when the last was answered; what
+// The view of `live`: pictures of the camera go to Python, one while another is looked at, no more than are answered; what
 // comes back is drawn over the film. Nothing is kept here.
 
+const ON_THEIR_WAY = 2; // pictures without an answer: one is looked at, one waits, so that the kernel need not
 const PATIENCE = 5000; // ms without an answer, after which it is said
 const TRACE = 10;      // s of valence and arousal that are drawn
 const QUALITY = .8;    // of the JPEGs
@@ -41,7 +42,7 @@ class Live {
     this.model = model;
     this.view = String(Math.random()).slice(2);
     this.number = 0;
-    this.waiting = null; // number and time of the picture without an answer
+    this.waiting = new Map(); // number of each picture without an answer -> when it was taken
     this.answers = [];   // times of the last ones
     this.lags = [];
     this.trace = [];
@@ -52,7 +53,7 @@ class Live {
     model.on("msg:custom", this.hear);
     document.addEventListener("visibilitychange", this.hidden);
     this.timer = setInterval(() => {
-      if (this.waiting && performance.now() - this.waiting.at > PATIENCE) this.warn("The kernel does not answer yet: it may be at work on another cell.");
+      if ([...this.waiting.values()].some((at) => performance.now() - at > PATIENCE)) this.warn("The kernel does not answer yet: it may be at work on another cell.");
     }, 1000);
   }
 
@@ -91,13 +92,14 @@ class Live {
     await this.video.play();
     this.button.textContent = "Stop the camera";
     this.began = performance.now();
-    this.waiting = null;
+    this.waiting.clear();
     this.next();
   }
 
   stop() {
     for (const track of this.stream ? this.stream.getTracks() : []) track.stop();
-    this.stream = this.video.srcObject = this.waiting = null;
+    this.stream = this.video.srcObject = null;
+    this.waiting.clear();
     this.button.textContent = "Start the camera";
     this.model.send({type: "stop", view: this.view});
     this.over.getContext("2d").clearRect(0, 0, this.over.width, this.over.height);
@@ -111,7 +113,7 @@ class Live {
   }
 
   next() { // with the next picture of the camera, not twice with the same
-    if (!this.stream || this.waiting || this.asked) return;
+    if (!this.stream || this.waiting.size >= ON_THEIR_WAY || this.asked || this.packing) return;
     this.asked = true;
     const go = () => { this.asked = false; this.send(); };
     if (this.video.requestVideoFrameCallback) this.video.requestVideoFrameCallback(go); else requestAnimationFrame(go);
@@ -119,24 +121,28 @@ class Live {
 
   send() {
     const {videoWidth, videoHeight} = this.video;
-    if (!this.stream || this.waiting || !videoWidth) return;
+    if (!this.stream || !videoWidth) return;
     const width = Math.min(this.model.get("about").width, videoWidth), height = Math.round(videoHeight*width/videoWidth);
     this.sheet.width = width;
     this.sheet.height = height;
     this.sheet.getContext("2d").drawImage(this.video, 0, 0, width, height);
-    this.waiting = {number: ++this.number, at: performance.now()};
-    const {number, at} = this.waiting;
+    const number = ++this.number, at = performance.now();
+    this.waiting.set(number, at);
+    this.packing = true; // one after the other, so that they arrive in order
     this.sheet.toBlob(async (blob) => {
       const bytes = blob && await blob.arrayBuffer();
-      if (!bytes || !this.stream) { this.waiting = null; return; }
+      this.packing = false;
+      if (!this.waiting.has(number)) return this.next(); // stopped meanwhile, and perhaps started again
+      if (!bytes) { this.waiting.delete(number); return this.next(); }
       this.model.send({type: "frame", view: this.view, number, time: (at - this.began)/1000}, undefined, [bytes]);
+      this.next(); // taken while the kernel looks at this one
     }, "image/jpeg", QUALITY);
   }
 
   received(message) {
-    if (message.view !== this.view || !this.waiting || message.number !== this.waiting.number) return;
-    const now = performance.now(), sent = this.waiting.at;
-    this.waiting = null;
+    if (message.view !== this.view || !this.waiting.has(message.number)) return;
+    const now = performance.now(), sent = this.waiting.get(message.number);
+    this.waiting.delete(message.number);
     if (message.type === "refused") {
       this.warn(`No prediction: ${message.reason}`);
       setTimeout(() => this.next(), 500);

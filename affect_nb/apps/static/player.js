@@ -223,7 +223,7 @@ function render({model, el}) {
     clearTimeout(waiting)
     waiting = setTimeout(() => {
       const start = times.frame(state.start), stop = Math.min(times.n, times.frame(state.stop - 1e-6) + 1)
-      const columns = Math.min(stop - start, Math.max(50, Math.round(area().width)))
+      const columns = Math.min(stop - start, Math.max(50, Math.round(measure().width)))
       kernel.ask('traces', {face: state.face, start, stop, columns, others: state.others ? faces().map(face => face.id).filter(id => id !== state.face) : []})
     }, wait)
   }
@@ -402,9 +402,11 @@ function render({model, el}) {
   // ---- the timeline
   const LINES = { // nothing is told by colour alone: each line has a dash of its own, named at its side
     valence: [], arousal: [7, 3], 'label.valence': [1.5, 2.5], 'label.arousal': [7, 2.5, 1.5, 2.5]}
-  const area = () => {
-    const gutter = timeline.clientWidth < 520 ? 76 : 104
-    return {left: gutter, width: Math.max(40, timeline.clientWidth - gutter - 6), gutter}
+  let area = {left: 104, width: 40}
+  const measure = () => { // once for all that is drawn: each look at an element's width lets the browser lay the page out
+    const wide = timeline.clientWidth, left = wide < 520 ? 76 : 104
+    area = {left, width: Math.max(40, wide - left - 6)}
+    return area
   }
   const rows = () => { // name, height
     const laid = []
@@ -418,8 +420,8 @@ function render({model, el}) {
     let top = 2
     return rows().map(([key, height]) => { const row = {key, top, height}; top += height + 3; return row })
   }
-  const x = time => area().left + (time - state.start)/(state.stop - state.start)*area().width
-  const timeAt = px => clamp(state.start + (px - area().left)/area().width*(state.stop - state.start), 0, times.duration)
+  const x = time => area.left + (time - state.start)/(state.stop - state.start)*area.width
+  const timeAt = px => clamp(state.start + (px - area.left)/area.width*(state.stop - state.start), 0, times.duration)
   const resize = () => {
     const laid = layout(), last = laid[laid.length - 1]
     timeline.style.height = `${last.top + last.height + 4}px`
@@ -427,7 +429,7 @@ function render({model, el}) {
   const draw = () => {
     if (!root.isConnected) return
     resize()
-    const {ink} = fitted(plot), {left, width} = area()
+    const {ink} = fitted(plot), {left} = measure()
     const colours = Object.fromEntries(['ink', 'faint', 'paper', 'mark', 'bad'].map(key => [key, colourOf(root, `--affect-${key}`)]))
     ink.font = '11px sans-serif'
     ink.textBaseline = 'middle'
@@ -448,14 +450,14 @@ function render({model, el}) {
   }
   const clipped = (ink, row) => {
     ink.beginPath()
-    ink.rect(area().left, row.top, area().width, row.height)
+    ink.rect(area.left, row.top, area.width, row.height)
     ink.clip()
   }
   const frameOf = (ink, row, colours) => {
     ink.strokeStyle = colours.faint
     ink.lineWidth = 1
     ink.setLineDash([])
-    ink.strokeRect(area().left + .5, row.top + .5, area().width - 1, row.height - 1)
+    ink.strokeRect(area.left + .5, row.top + .5, area.width - 1, row.height - 1)
   }
   const line = (ink, row, low, high, mean, colour, dash, thick) => {
     const y = value => row.top + (1 - value)/2*row.height
@@ -489,7 +491,7 @@ function render({model, el}) {
     ink.textAlign = 'center'
     for (const {value, start, stop} of runs) {
       if (value < 0) continue
-      const left = Math.max(columnX(start), area().left), wide = Math.min(columnX(stop), area().left + area().width) - left, text = about.expressions[value]
+      const left = Math.max(columnX(start), area.left), wide = Math.min(columnX(stop), area.left + area.width) - left, text = about.expressions[value]
       ink.fillStyle = about.colours.expressions[value]
       ink.fillRect(left, row.top, Math.max(1, wide), row.height)
       const shown = [text, text.slice(0, 2)].find(part => ink.measureText(part).width + 4 < wide)
@@ -500,7 +502,7 @@ function render({model, el}) {
   }
   const painters = {
     va(ink, row, colours) {
-      const arrays = state.traces?.arrays ?? {}, {left, width} = area()
+      const arrays = state.traces?.arrays ?? {}, {left, width} = area
       let at = 0
       ink.textAlign = 'left'
       for (const key of ['valence', 'arousal', 'label.valence', 'label.arousal']) {
@@ -595,11 +597,11 @@ function render({model, el}) {
         ink.restore()
         ink.fillStyle = colours.ink
         ink.textAlign = 'left'
-        if (span.label) ink.fillText(span.label, Math.max(left, area().left) + 4, row.top + row.height/2, Math.max(4, wide - 6))
+        if (span.label) ink.fillText(span.label, Math.max(left, area.left) + 4, row.top + row.height/2, Math.max(4, wide - 6))
       }
     },
     axis(ink, row, colours) {
-      const length = state.stop - state.start, wanted = length/Math.max(2, area().width/90)
+      const length = state.stop - state.start, wanted = length/Math.max(2, area.width/90)
       const nice = [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600].find(gap => gap >= wanted) ?? 7200
       ink.fillStyle = ink.strokeStyle = colours.ink
       ink.textAlign = 'center'
@@ -610,12 +612,12 @@ function render({model, el}) {
         ink.lineTo(at, row.top + 4)
         ink.stroke()
         const text = nice < 1 ? clock(tick) : clock(tick).replace(/\.\d+$/, ''), half = ink.measureText(text).width/2
-        if (at - half > area().left - 24 && at + half < area().left + area().width + 6) ink.fillText(text, at, row.top + 11)
+        if (at - half > area.left - 24 && at + half < area.left + area.width + 6) ink.fillText(text, at, row.top + 11)
       }
     },
     overview(ink, row, colours) {
       frameOf(ink, row, colours)
-      const {left, width} = area(), scale = width/times.duration
+      const {left, width} = area, scale = width/times.duration
       for (const span of spans()) {
         ink.fillStyle = span.lane === 'event' ? colours.mark : colours.bad
         ink.fillRect(left + span.start*scale, row.top + (span.lane === 'event' ? 2 : row.height/2), Math.max(1.5, (span.stop - span.start)*scale), row.height/2 - 2)
@@ -628,7 +630,7 @@ function render({model, el}) {
   painters['label.expression'] = painters.expression
   painters.exclude = painters.event
   const drawCursor = () => {
-    const {ink, height} = fitted(cursor), {left, width} = area(), at = x(times.start(times.frame(state.time)) + times.period/2)
+    const {ink, height} = fitted(cursor), {left, width} = area, at = x(times.start(times.frame(state.time)) + times.period/2)
     const overview = layout().find(row => row.key === 'overview')
     ink.strokeStyle = colourOf(root, '--affect-ink')
     ink.lineWidth = 1.5
@@ -643,6 +645,7 @@ function render({model, el}) {
 
   // ---- pointer on the timeline
   const pointed = event => {
+    measure()
     const edge = timeline.getBoundingClientRect(), px = event.clientX - edge.left, py = event.clientY - edge.top
     return {px, row: layout().find(row => py >= row.top - 1.5 && py < row.top + row.height + 1.5)}
   }
@@ -658,7 +661,7 @@ function render({model, el}) {
   })
   const drag = px => {
     if (state.drag.overview) {
-      const time = clamp((px - area().left)/area().width, 0, 1)*times.duration, length = state.stop - state.start
+      const time = clamp((px - area.left)/area.width, 0, 1)*times.duration, length = state.stop - state.start
       if (length < times.duration) view(time - length/2, time + length/2)
       seek(time)
     } else if (state.drag.lane) {
@@ -678,7 +681,7 @@ function render({model, el}) {
       if (Math.abs(px - done.px) >= SHORTEST) addSpan(done.lane, done.from, done.to)
       else seek(spans().find(span => span.lane === done.lane && span.start <= timeAt(px) && timeAt(px) < span.stop)?.start ?? timeAt(px))
     }
-    draw()
+    if (done.lane) draw()
   }
   timeline.addEventListener('pointerup', dropped)
   timeline.addEventListener('pointercancel', dropped)
@@ -686,7 +689,7 @@ function render({model, el}) {
     const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX
     if (event.ctrlKey || event.metaKey) zoom(event.deltaY > 0 ? 1.25 : .8, timeAt(pointed(event).px))
     else if (sideways && Math.abs(sideways) >= Math.abs(event.shiftKey ? 0 : event.deltaY)) {
-      const shift = sideways/area().width*(state.stop - state.start)
+      const shift = sideways/area.width*(state.stop - state.start)
       view(state.start + shift, state.stop + shift)
     } else return
     event.preventDefault()
