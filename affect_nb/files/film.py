@@ -59,6 +59,8 @@ def _checked_sound(sound):
     return sound.clip(-1, 1)
 
 # %% ../../nbs/05_files/10_film.ipynb #2fc5c8e7
+_KEY_EVERY = 2. # s
+
 def _add_video_stream(container, film):
     "A video stream in `container`, with the sizes and settings of the `FilmWriter`."
     stream = container.add_stream(video_encoder(), rate=Fraction(film.fps).limit_denominator(1001))
@@ -66,6 +68,7 @@ def _add_video_stream(container, film):
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = film.threads
     if film.threads != 1: stream.codec_context.thread_type = "FRAME" # several pictures at a time, not parts of one
+    stream.codec_context.gop_size = max(1, round(_KEY_EVERY*film.fps)) # a player that seeks decodes from the last whole picture
     # with mbtree, the bytes of x264 differ from run to run on AVX-512
     stream.options = {"crf": str(film.crf), "preset": "ultrafast" if film.quick else "veryfast", "mbtree": "0"}
     return stream
