@@ -604,7 +604,8 @@ def open_clip_data(
     table = _table_of(parts, path)
     if parts.film is None: parts.film = _film_in(table, parts.store)
     if table is None and parts.store is None:
-        warnings.warn(f"{parts.film}: no predictions beside it or in runs/predict; `affect_nb predict` makes them")
+        warnings.warn(f"{parts.film}: no predictions beside it or in runs/predict; `affect_nb predict` makes them, "
+                      "predictions= names those that lie elsewhere")
     beside, table = _label_part(table) if table is not None else (None, None)
     if parts.labels is None: parts.labels = beside
     reader = open_clip(parts.film) if parts.film else None
