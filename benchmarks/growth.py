@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 ROWS = dict(frames=(25, 50, 100, 200), films=(1, 2, 4, 8), faces=(1, 2, 3, 4), batch=(1, 8, 32, 128), processes=(1, 2))
-TITLES = dict(frames="frames of a film", films="films of 25 frames", faces="faces in 50 frames", batch="faces through the network at once",
-              processes="processes, for 4 films of 50 frames")
+TITLES = dict(frames="frames of a film", films="films of 25 frames", faces="faces in 50 frames", batch="faces in a batch, of 512",
+              processes="processes, 4 films of 500")
 SLICES = 512 # faces that the network reads in all, in each point of `batch`
 
 
@@ -58,7 +58,7 @@ class Costs:
 
     def films_of(self, row: str, value: int) -> Path:
         """The films of a point."""
-        count, frames, faces = dict(frames=(1, value, 1), films=(value, 25, 1), faces=(1, 50, value), processes=(4, 50, 1))[row]
+        count, frames, faces = dict(frames=(1, value, 1), films=(value, 25, 1), faces=(1, 50, value), processes=(4, 500, 1))[row]
         return draw_films(self.folder/f"films-{count}-{frames}-{faces}", count, frames, faces)
 
     def read_in(self, size: int):
@@ -112,7 +112,9 @@ def plot(figures: dict, path: Path):
     for ax, row in zip(axes, figures["growth"]):
         ax.plot(row["values"], row["seconds"], "o-", color="#4477aa")
         if "each" in row: ax.plot(row["values"], np.polyval([row["each"], row["start"]], row["values"]), ":", color="#333333")
-        ax.set(xlabel=row["row"], ylim=(0, None))
+        if row["values"][-1] > 100*row["values"][0]: ax.set_xscale("log", base=2)
+        ax.set(xlabel=row["row"], ylim=(0, None), xticks=row["values"], xticklabels=row["values"])
+        ax.minorticks_off()
         ax.set_ylabel("s" if row is figures["growth"][0] else "")
     fig.savefig(path)
 
