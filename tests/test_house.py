@@ -71,6 +71,13 @@ def test_prediction_imports_no_training_and_no_plots():
     assert done.stdout.split() == []
 
 
+def test_imports_warn_of_nothing():
+    "A notebook opens without a warning: what its reader cannot mend is not said."
+    look = "import affect_nb.train, affect_nb.apps, affect_nb.synth, affect_nb.models"
+    done = subprocess.run([sys.executable, "-W", "always", "-c", look], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "FutureWarning" not in done.stderr and "UserWarning" not in done.stderr, done.stderr
+
+
 def test_every_module_has_its_notebook():
     modules = {str(path.relative_to(ROOT/"affect_nb").with_suffix("")).replace("/", ".") for path in (ROOT/"affect_nb").rglob("*.py")}
     written = {name for name in modules if not name.endswith("__init__") and name != "_modidx"}
