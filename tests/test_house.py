@@ -143,13 +143,18 @@ def make_wheel(folder):
     return wheel
 
 
+def plain_environment():
+    "Of this process, but for what leads Python elsewhere: pip takes a package that is there for one that is installed."
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
 def new_environment(folder, *wanted, sees=None):
     "The Python of a fresh environment with the newest of `wanted`; `sees`: packages elsewhere that it may use."
     venv.create(folder, with_pip=True)
     python = folder/"bin"/"python"
     packages, = folder.glob("lib/python*/site-packages")
     if sees: (packages/"others.pth").write_text(f"{sees}\n")
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", *wanted], check=True, cwd=folder)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade", *wanted], check=True, cwd=folder, env=plain_environment())
     return python
 
 
@@ -158,7 +163,7 @@ def check_installed(python, cwd):
     modules = [f"affect_nb.{name}" for name in places()]
     look = ("import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; import affect_nb; from affect_nb.files.home import home; "
             "assert 'nbdev' not in sys.modules and 'execnb' not in sys.modules; print(affect_nb.__file__); print(home())")
-    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    plain = plain_environment()
     done = subprocess.run([python, "-c", look, *modules], cwd=cwd, capture_output=True, text=True, env=plain)
     assert not done.returncode, done.stderr
     assert all(line.startswith(str(cwd)) for line in done.stdout.splitlines()), done.stdout
@@ -183,7 +188,7 @@ def test_wheel_installs_into_an_empty_environment(tmp_path):
     "All requirements, the newest of everything: an install that has rotted fails here first; predict and train from the command line."
     python = new_environment(tmp_path/"empty", make_wheel(tmp_path))
     check_installed(python, tmp_path)
-    command, plain = python.parent/"affect_nb", {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command, plain = python.parent/"affect_nb", plain_environment()
     subprocess.run([command, "synth", "aff-wild", "twin", "--size", "smoke"], cwd=tmp_path, check=True, capture_output=True, env=plain)
     subprocess.run([command, "train", "aff-wild", "twin", "--recipe", "smoke", "--out", "mine"], cwd=tmp_path, check=True, capture_output=True, env=plain)
     subprocess.run([command, "predict", "newest/first_look/stranger.mp4", "--model", "mine/weights/affwildnet_vgg.json"], cwd=tmp_path, check=True, capture_output=True, env=plain)
