@@ -8,6 +8,8 @@ a checkout, chromium and playwright. `python benchmarks/player.py` prints the me
 import json
 import sys
 import tempfile
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -99,50 +101,46 @@ def measure(notebook, seeks:int)->tuple[list, float]:
     return page.evaluate("() => window.seeks"), float(notebook.ask("print(used() - before)"))
 
 
-def measure_map(browser, points:int)->dict:
-    "From the call in a notebook to points on the screen."
-    import time
+@contextmanager
+def open_lab(browser, cell:str, prepare=lambda folder: None):
+    "A notebook of one cell, run in a JupyterLab of its own whose folder was prepared; at the end nothing has gone wrong in it."
     from lab import Lab, OpenNotebook
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
         try:
-            lab.write("map.ipynb", POINTS % points)
+            prepare(lab.folder)
+            lab.write("measured.ipynb", cell)
             lab.wait()
             page = browser.new_context(viewport=dict(width=1280, height=1100)).new_page()
-            notebook = OpenNotebook(lab, page, "map.ipynb")
+            notebook = OpenNotebook(lab, page, "measured.ipynb")
             notebook.run_all()
-            page.evaluate("""async () => { const {commands, shell} = window.jupyterapp
-                await commands.execute('notebook:insert-cell-below')
-                shell.currentWidget.content.activeCell.model.sharedModel.setSource('explore_map(table)') }""")
-            begun = time.perf_counter()
-            page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell') }")
-            page.wait_for_function(DRAWN, polling=50)
-            took = time.perf_counter() - begun
+            yield notebook
             notebook.check()
             page.context.close()
         finally: lab.close()
+
+
+def measure_map(browser, points:int)->dict:
+    "From the call in a notebook to points on the screen."
+    with open_lab(browser, POINTS % points) as notebook:
+        notebook.page.evaluate("""async () => { const {commands, shell} = window.jupyterapp
+            await commands.execute('notebook:insert-cell-below')
+            shell.currentWidget.content.activeCell.model.sharedModel.setSource('explore_map(table)') }""")
+        begun = time.perf_counter()
+        notebook.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell') }")
+        notebook.page.wait_for_function(DRAWN, polling=50)
+        took = time.perf_counter() - begun
     return {"map, points": points, "map, s until it is drawn": round(took, 2)}
 
 
 def measure_in(browser, minutes:float, seeks:int)->dict:
     "The measures of the player in a running chromium."
     import numpy as np
-    from lab import Lab, OpenNotebook
     n = round(minutes*60*FPS)
-    with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(Path(folder))
-        try:
-            write_numbered(lab.folder/"hour.mp4", n)
-            write_table(lab.folder/"hour.csv", lab.folder/"hour.mp4", n)
-            lab.write("hour.ipynb", OPEN)
-            lab.wait()
-            page = browser.new_context(viewport=dict(width=1280, height=1100)).new_page()
-            notebook = OpenNotebook(lab, page, "hour.ipynb")
-            notebook.run_all()
-            results, memory = measure(notebook, seeks)
-            notebook.check()
-            page.context.close()
-        finally: lab.close()
+    def prepare(folder):
+        write_numbered(folder/"hour.mp4", n)
+        write_table(folder/"hour.csv", folder/"hour.mp4", n)
+    with open_lab(browser, OPEN, prepare) as notebook: results, memory = measure(notebook, seeks)
     took, cursor, picture = np.array(results).T
     off = np.abs(cursor - picture)
     return {"film, minutes": minutes, "seeks": len(took), "seek, median ms": round(float(np.median(took)), 1),

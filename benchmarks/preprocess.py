@@ -13,13 +13,14 @@ from pathlib import Path
 import av
 import numpy as np
 
-from affect_nb.preprocess.detect import DEFAULT_DETECTOR, create_detector
+from affect_nb.preprocess.detect import DEFAULT_DETECTOR, EARLIER_DEFAULTS, create_detector
 from affect_nb.preprocess.frames import landmarks_array
 from affect_nb.preprocess.landmarks import Landmarks68, landmark_error
 from affect_nb.preprocess.pipeline import Settings, preprocess_clip
 from affect_nb.preprocess.sound import sound_beside
 from affect_nb.preprocess.video import VideoReader
 
+BEFORE = EARLIER_DEFAULTS[-1]
 VIDEO = Path(__file__).resolve().parents[2]/"shared"/"data"/"videos"/"WolfgangLanger_Pexels.mp4"
 
 
@@ -31,9 +32,6 @@ def in_turn(repeats: int, **works) -> dict[str, np.ndarray]:
         return time.perf_counter() - start[0], time.process_time() - start[1]
     rounds = [{name: seconds(work) for name, work in works.items()} for _ in range(repeats)]
     return {name: np.min([seconds_of[name] for seconds_of in rounds], axis=0) for name in works}
-
-
-BEFORE = "dlib_hog" # the default of earlier versions
 
 
 def whole_size(name: str):

@@ -1,5 +1,5 @@
-// The view of `live`: pictures of the camera go to Python, one while another is looked at, no more than are answered; what
-// comes back is drawn over the film. Nothing is kept here.
+// The view of `live`: pictures of the camera go to Python, the next one taken while the last is looked at; what comes back
+// is drawn over the film. Nothing is kept here.
 
 const ON_THEIR_WAY = 2; // pictures without an answer: one is looked at, one waits, so that the kernel need not
 const PATIENCE = 5000; // ms without an answer, after which it is said
@@ -113,25 +113,24 @@ class Live {
   }
 
   next() { // with the next picture of the camera, not twice with the same
-    if (!this.stream || this.waiting.size >= ON_THEIR_WAY || this.asked || this.packing) return;
-    this.asked = true;
-    const go = () => { this.asked = false; this.send(); };
+    if (!this.stream || this.waiting.size >= ON_THEIR_WAY || this.taking) return;
+    this.taking = true; // until it is sent: one after the other, so that they arrive in order
+    const go = () => this.send();
     if (this.video.requestVideoFrameCallback) this.video.requestVideoFrameCallback(go); else requestAnimationFrame(go);
   }
 
   send() {
     const {videoWidth, videoHeight} = this.video;
-    if (!this.stream || !videoWidth) return;
+    if (!this.stream || !videoWidth) { this.taking = false; return; }
     const width = Math.min(this.model.get("about").width, videoWidth), height = Math.round(videoHeight*width/videoWidth);
     this.sheet.width = width;
     this.sheet.height = height;
     this.sheet.getContext("2d").drawImage(this.video, 0, 0, width, height);
     const number = ++this.number, at = performance.now();
     this.waiting.set(number, at);
-    this.packing = true; // one after the other, so that they arrive in order
     this.sheet.toBlob(async (blob) => {
       const bytes = blob && await blob.arrayBuffer();
-      this.packing = false;
+      this.taking = false;
       if (!this.waiting.has(number)) return this.next(); // stopped meanwhile, and perhaps started again
       if (!bytes) { this.waiting.delete(number); return this.next(); }
       this.model.send({type: "frame", view: this.view, number, time: (at - this.began)/1000}, undefined, [bytes]);

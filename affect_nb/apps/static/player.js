@@ -223,7 +223,7 @@ function render({model, el}) {
     clearTimeout(waiting)
     waiting = setTimeout(() => {
       const start = times.frame(state.start), stop = Math.min(times.n, times.frame(state.stop - 1e-6) + 1)
-      const columns = Math.min(stop - start, Math.max(50, Math.round(measure().width)))
+      const columns = Math.min(stop - start, Math.max(50, Math.round(area.width)))
       kernel.ask('traces', {face: state.face, start, stop, columns, others: state.others ? faces().map(face => face.id).filter(id => id !== state.face) : []})
     }, wait)
   }
@@ -402,11 +402,10 @@ function render({model, el}) {
   // ---- the timeline
   const LINES = { // nothing is told by colour alone: each line has a dash of its own, named at its side
     valence: [], arousal: [7, 3], 'label.valence': [1.5, 2.5], 'label.arousal': [7, 2.5, 1.5, 2.5]}
-  let area = {left: 104, width: 40}
-  const measure = () => { // once for all that is drawn: each look at an element's width lets the browser lay the page out
+  let area = {left: 104, width: 40} // as it was drawn last: each look at an element's width lets the browser lay the page out
+  const measure = () => {
     const wide = timeline.clientWidth, left = wide < 520 ? 76 : 104
     area = {left, width: Math.max(40, wide - left - 6)}
-    return area
   }
   const rows = () => { // name, height
     const laid = []
@@ -429,7 +428,8 @@ function render({model, el}) {
   const draw = () => {
     if (!root.isConnected) return
     resize()
-    const {ink} = fitted(plot), {left} = measure()
+    measure()
+    const {ink} = fitted(plot), {left} = area
     const colours = Object.fromEntries(['ink', 'faint', 'paper', 'mark', 'bad'].map(key => [key, colourOf(root, `--affect-${key}`)]))
     ink.font = '11px sans-serif'
     ink.textBaseline = 'middle'
@@ -645,7 +645,6 @@ function render({model, el}) {
 
   // ---- pointer on the timeline
   const pointed = event => {
-    measure()
     const edge = timeline.getBoundingClientRect(), px = event.clientX - edge.left, py = event.clientY - edge.top
     return {px, row: layout().find(row => py >= row.top - 1.5 && py < row.top + row.height + 1.5)}
   }
