@@ -73,6 +73,8 @@ def box_overlap(
 class Detector:
     "Base of all detectors: image or grey image in, `Detections` in its pixels out."
     face_side = 90        # px at which a face is detected well and cheaply
+    known_side = 180      # px; while faces are followed, pictures may be reduced until the smallest one has this side:
+    most_reduced = .5     # but not to less than this; new faces of half the side are detected well still
     near_threshold = None # score that is enough where a face is expected; None: the detector's own
     wants_colour = False  # grey images do
     small_side = 500      # px; upsample 'auto' doubles an image whose sides are at most this
@@ -109,6 +111,9 @@ class Detector:
         if min(part.shape[:2]) < side/2: return Detections.of([], [])
         threshold = self.threshold if self.near_threshold is None else self.near_threshold
         return self._scaled(part, self.face_side/side, threshold).moved(shift=(left, top))
+
+    def search_beside(self):
+        "Called in a thread whose searches run beside other work."
 
     def _scaled(self, image:np.ndarray, scale:float, threshold:float)->Detections:
         if scale != 1:

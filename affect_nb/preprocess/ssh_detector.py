@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ..files.atomic import read_json
@@ -122,6 +123,7 @@ def raw_faces(
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #048e6b07
 _FROM_REDUCED = 60 # px as seen: what is smaller in a reduced picture is seen better in the full one
+_FILLED = 400 # px, longest side of a picture that even a face which fills it is not too large in
 
 def _at_least(height:float, boxes:np.ndarray, scores:np.ndarray)->tuple[np.ndarray, np.ndarray]:
     "The boxes of at least a height, px."
@@ -133,7 +135,7 @@ def _at_least(height:float, boxes:np.ndarray, scores:np.ndarray)->tuple[np.ndarr
 class SSHDetector(Detector):
     "SSH (Najibi et al. 2017; paper, Section IV) from a file of weights; score: probability of a face, 0-1."
     wants_colour = True
-    face_side, small_side = 64, 0
+    face_side, known_side, most_reduced, small_side = 64, 80, 1/3, 0
     square = WIDER_SQUARE
 
     def __init__(self,
@@ -154,11 +156,16 @@ class SSHDetector(Detector):
     @property
     def _model(self)->SSH: return load_once(_ready, self.file)
 
+    def search_beside(self):
+        "Leave a core to the other work: it would wait where the network takes all of them, and threads that wait spin."
+        threads = torch.get_num_threads() # also sets this thread up, which would undo an earlier limit
+        threadpool_limits(max(1, threads - 1), user_api='openmp')
+
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         image, boxes, scores = three_channels(image), [], []
         for factor in self.pyramid:
             least = _FROM_REDUCED if factor < min(1, max(self.pyramid)) else 0
-            if max(image.shape[:2])*factor < least: continue
+            if least and max(image.shape[:2]) <= _FILLED: continue
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
             seen = image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
             modules = 2 if factor > 1 and factor == max(self.pyramid) and len(self.pyramid) > 1 else 3

@@ -93,7 +93,7 @@ class TrackLimits:
     check_every: int = 20   # confirm a face on a cut-out, where no search has done so
     recheck_every: int = 3  # the same while in doubt
     search_every: int = 5   # search while a face is lost or there is none
-    full_every: int = 4     # of the searches one is at full size; the others may be reduced to half
+    full_every: int = 4     # of the searches one is at full size; the others may be reduced, see `Detector`
     smallest: float = 20.   # px, side of the square of a face with which one begins; it may get smaller while it is followed
     sure: float = .9        # least `face_prob` of a find with which a face begins; of detectors that are not calibrated, any
     strikes: int = 3        # checks in a row without confirmation that end a face
@@ -130,13 +130,17 @@ def _best_pairs(worth:np.ndarray)->list[tuple[int,int]]:
 class _FrameViews:
     "The views of a frame that tracking needs; colours only for detectors that use them."
     def __init__(self, image, colour:bool):
-        self.frame, array = image, isinstance(image, np.ndarray)
+        self.frame, self.colour, array = image, colour, isinstance(image, np.ndarray)
         self.gray = image.gray if not array else image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        self.detected = self.gray if not colour else image if array else image.image
 
     @property
     def colours(self)->np.ndarray: # (H, W, 3) uint8 RGB; (H, W) where the frames are grey
-        return self.frame if isinstance(self.frame, np.ndarray) else self.frame.image
+        return self.frame if isinstance(self.frame, np.ndarray) else self.frame.image # converted when first asked for
+
+    @property
+    def detected(self)->np.ndarray: # (H, W, 3) or (H, W)
+        "What the detector looks at; most frames are not looked at."
+        return self.colours if self.colour else self.gray
 
 # %% ../../nbs/20_preprocess/60_track.ipynb #d75f81cd
 def in_squares(
@@ -356,7 +360,8 @@ class _SearchSchedule:
         unsure = faces.is_unsure()
         full = self.detect_every == 1 or unsure or self.n_searches % self.limits.full_every == 0
         sides = [track.box[2] - track.box[0] for track in faces.tracks]
-        reduction = 1. if full else float(np.clip(2*self.detector.face_side/min(sides), .5, 1))
+        reduced = 1. if full else self.detector.known_side/min(sides)
+        reduction = float(np.clip(reduced, self.detector.most_reduced, 1))
         self.plan = _SearchPlan(max(self.last + self._wait(unsure), frame + 1), reduction)
 
     def begin_early(self, held:deque, frame:int, searcher:Executor):
@@ -453,7 +458,7 @@ class FaceTracker(_Searching):
     )->Iterator[tuple]:    # each frame and its faces
         "The same as `update` of frame after frame, with the searches in a thread of their own."
         most = min(look_ahead, self.detect_every) # no plan reaches further; large photographs are not held for nothing
-        with ThreadPoolExecutor(1) as searcher:
+        with ThreadPoolExecutor(1, initializer=self.detector.search_beside) as searcher:
             for held in _held_back(frames, most):
                 self._schedule.begin_early(held, self.n_frames, searcher)
                 frame = held.popleft()
