@@ -74,6 +74,40 @@ def _picture(crop):
     "A face as a widget."
     return widgets.Image(value=encode_crop(crop, quality=90), format="jpeg", width=72, height=72)
 
+# %% ../../nbs/70_apps/09_va_map.ipynb #9cb8f3a9
+_CELLS = 256 # of either axis: a cell is .008 wide
+
+class _DrawnPoints:
+    "The points that are drawn, each for itself and some of its neighbours."
+    def __init__(self,
+        points:np.ndarray, # (n, 2) -1..1
+        most:int,          # that are drawn, more than there are cells
+    ):
+        order, first = np.arange(len(points)), np.ones(len(points), bool)
+        if len(points) > most: order, first = self._thinned(points, most)
+        self.rows = order[first] # the drawn ones
+        self.group = np.empty(len(points), int) # of each row: the place among these of the one that stands for it
+        self.group[order] = np.cumsum(first) - 1
+
+    def _thinned(self, points, most):
+        "All rows by cells, and which of them is drawn: the first of each cell, and every so many after it."
+        places = ((points.clip(-1, 1) + 1)*(_CELLS/2)).astype(int).clip(0, _CELLS - 1)
+        cells = places[:, 0]*_CELLS + places[:, 1]
+        counts = np.bincount(cells)
+        each = -(-len(points)//(most - np.count_nonzero(counts)))
+        rank = np.arange(len(points)) - np.repeat(np.cumsum(counts) - counts, counts) # inside the cell
+        return np.argsort(cells, kind="stable"), rank % each == 0
+
+    def behind(self, drawn)->np.ndarray: # rows
+        "All rows that some drawn points, by their places among these, stand for."
+        chosen = np.zeros(len(self.rows), bool)
+        chosen[np.asarray([] if drawn is None else drawn, np.int64)] = True
+        return np.flatnonzero(chosen[self.group])
+
+    def standing_for(self, rows)->np.ndarray: # places among the drawn points
+        "The drawn points that stand for some rows."
+        return np.unique(self.group[rows])
+
 # %% ../../nbs/70_apps/09_va_map.ipynb #49426bac
 class AffectMap:
     "The plane of valence and arousal with a point for each frame: a widget, also moved by code."
@@ -82,18 +116,21 @@ class AffectMap:
         source,              # that they are of
         store=None,          # folder of the stores of their faces
         height:int=480,      # px
+        most_points:int=200_000, # that are drawn: of more frames, one point for several neighbours
     ):
+        if most_points <= _CELLS**2: raise ValueError(f"most_points is {most_points}, allowed is more than {_CELLS**2}")
         self.points, self.source, self.store = points, source, store and Path(store)
+        self.drawn = _DrawnPoints(points[list(VA_COLUMNS)].to_numpy(), most_points)
         self.selected = points.iloc[:0] # the rows that are selected
-        self.scatter, self.player = _scatter(points, height), None
+        self.scatter, self.player = _scatter(points.iloc[self.drawn.rows], height), None
         self.ranges = {name: widgets.FloatRangeSlider(value=(-1, 1), min=-1, max=1, step=.1, readout_format=".1f",
                                                       description=name)
                        for name in VA_COLUMNS}
         self.take = widgets.Button(description="Select this region")
         self.list = widgets.Select(rows=8, description="frames", layout=widgets.Layout(width="auto"))
         self.open = widgets.Button(description="Open in the player", disabled=True)
-        self.count, self.faces, self.below = widgets.Label("no frame is selected"), widgets.HBox(), widgets.VBox()
-        self.scatter.widget.observe(lambda change: self._chosen(change["new"]), "selection")
+        self.count, self.faces, self.below = widgets.Label(f"no frame of {len(points)} is selected"), widgets.HBox(), widgets.VBox()
+        self.scatter.widget.observe(self._brushed, "selection")
         self.take.on_click(lambda _: self.select(**{name: slider.value for name, slider in self.ranges.items()}))
         self.open.on_click(lambda _: self._open())
 
@@ -104,11 +141,12 @@ class AffectMap:
         "Select a rectangle of the plane; `selected` has its rows."
         inside = self.points["valence"].between(*valence) & self.points["arousal"].between(*arousal)
         rows = np.flatnonzero(inside)
-        self.scatter.selection(rows)
+        self.scatter.selection(self.drawn.standing_for(rows))
         self._chosen(rows)
 
+    def _brushed(self, change): self._chosen(self.drawn.behind(change["new"]))
+
     def _chosen(self, rows):
-        rows = np.asarray([] if rows is None else rows, np.int64)
         self.selected = self.points.iloc[rows]
         listed = self.points.iloc[_spread(rows, _LISTED)]
         self.list.options = [(_title(row), place) for place, row in listed.iterrows()]
@@ -164,10 +202,11 @@ def explore_map(
     source,        # predictions (a table, a .csv, a folder of them), or an open database: its labels
     *, store=None, # folder of the stores of the faces; None: `faces` in the folder of the predictions, if any
     height:int=480, # px, of the map
+    most_points:int=200_000, # that are drawn: of more frames, one point for several neighbours
 )->AffectMap:
     "Every frame on the plane of valence and arousal; a region is brushed, listed, and played."
     folder = Path(source) if isinstance(source, (str, Path)) else None
     if store is None and folder is not None:
         beside = (folder if folder.is_dir() else folder.parent)/"faces"
         store = beside if beside.is_dir() else None
-    return AffectMap(map_points(source), source, store, height)
+    return AffectMap(map_points(source), source, store, height, most_points)

@@ -31,13 +31,13 @@ def test_the_studio_and_the_au_face_follow_their_sliders(open_notebook, lab):
 
 
 def test_a_region_of_the_map_is_selected_listed_and_played(open_notebook):
-    notebook = open_notebook("map.ipynb", MAP.format(n=100_000))
+    notebook = open_notebook("map.ipynb", MAP.format(n=300_000))
     notebook.run_all()
     page = notebook.page
     page.wait_for_selector(".jp-OutputArea canvas")
     notebook.ask("map_.ranges['valence'].value = (.5, 1.)")
     page.get_by_role("button", name="Select this region").click()
-    page.wait_for_function("() => document.querySelector('.jp-OutputArea').textContent.includes('of 100000 frames are selected')")
+    page.wait_for_function("() => document.querySelector('.jp-OutputArea').textContent.includes('of 300000 frames are selected')")
     assert notebook.ask("print(len(map_.selected) == (map_.points.valence >= .5).sum())") == "True\n"
     page.get_by_role("button", name="Open in the player").click()
     page.wait_for_selector(".affect-player[data-traces]")
