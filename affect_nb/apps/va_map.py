@@ -110,7 +110,7 @@ class _DrawnPoints:
 
 # %% ../../nbs/70_apps/09_va_map.ipynb #49426bac
 class AffectMap:
-    "The plane of valence and arousal with a point for each frame: a widget, also moved by code."
+    "The plane of valence and arousal with a point for each frame, or for several alike: a widget, also moved by code."
     def __init__(self,
         points:pd.DataFrame, # of `map_points`
         source,              # that they are of
