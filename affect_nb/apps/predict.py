@@ -321,7 +321,7 @@ def _task_of(store:FaceStore, predictor, options, products, sources, how)->_Pred
 
 def _in_order(tasks:list, results:dict, skipped:list, out:Path)->tuple[list, list]: # written, and left out
     "What became of each clip, in the order of the clips."
-    written, left_out = [], list(skipped)
+    written, skipped = [], list(skipped)
     for task in tasks:
         result = results[task.store]
         try: paths, failed, left_out = (result, [], None) if isinstance(result, list) else result.result()
@@ -330,8 +330,8 @@ def _in_order(tasks:list, results:dict, skipped:list, out:Path)->tuple[list, lis
             paths, failed, left_out = [], [_failed(source, error, "its process has ended: ")], None
         if not isinstance(result, list): _note_trust(out, task.store.stem, left_out) # a kept one has its note already
         written += paths
-        left_out += failed
-    return written, left_out
+        skipped += failed
+    return written, skipped
 
 
 # %% ../../nbs/70_apps/06_predict.ipynb #b3602dae
