@@ -282,3 +282,17 @@ def test_runs_of_a_grid_go_to_the_cluster(house, pair, tmp_path):
     one, two = (pd.read_csv(end.table).drop(columns=["seconds", "error"]) for end in ends)
     pd.testing.assert_frame_equal(one, two)
     assert set(ends[0].failed) == set(ends[1].failed) == {"lr=-1.0,seed=4"}
+
+
+def test_predictions_by_several_processes_say_what_became_of_each_clip(tmp_path):
+    from affect_nb.apps.predict import predict_files
+    from affect_nb.synth.twins import SyntheticSize, write_database
+    films, out = tmp_path/"films", tmp_path/"out"
+    twin = write_database("aff-wild", tmp_path/"twin", SyntheticSize(train=2, test=0, frames_per_clip=12, width=128, height=128), progress=False)
+    films.mkdir()
+    for film in twin.rglob("*.mp4"): film.rename(films/film.name)
+    (films/"broken.mp4").write_bytes(b"no film")
+    first, skipped = predict_files(films, None, out, film=False, progress=False, workers=2)
+    assert sorted(path.suffix for path in first) == [".csv", ".csv", ".png", ".png"]
+    assert [Path(entry.source).name for entry in skipped] == ["broken.mp4"]
+    assert predict_files(films, None, out, film=False, progress=False, workers=2)[0] == first # kept
