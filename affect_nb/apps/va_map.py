@@ -129,7 +129,8 @@ class AffectMap:
         self.take = widgets.Button(description="Select this region")
         self.list = widgets.Select(rows=8, description="frames", layout=widgets.Layout(width="auto"))
         self.open = widgets.Button(description="Open in the player", disabled=True)
-        self.count, self.faces, self.below = widgets.Label(f"no frame of {len(points)} is selected"), widgets.HBox(), widgets.VBox()
+        self.count = widgets.Label(f"no frame of {len(points)} is selected")
+        self.faces, self.below = widgets.HBox(), widgets.VBox()
         self.scatter.widget.observe(self._brushed, "selection")
         self.take.on_click(lambda _: self.select(**{name: slider.value for name, slider in self.ranges.items()}))
         self.open.on_click(lambda _: self._open())
@@ -141,7 +142,9 @@ class AffectMap:
         "Select a rectangle of the plane; `selected` has its rows."
         inside = self.points["valence"].between(*valence) & self.points["arousal"].between(*arousal)
         rows = np.flatnonzero(inside)
+        self.scatter.widget.unobserve(self._brushed, "selection") # what follows is no brush
         self.scatter.selection(self.drawn.standing_for(rows))
+        self.scatter.widget.observe(self._brushed, "selection")
         self._chosen(rows)
 
     def _brushed(self, change): self._chosen(self.drawn.behind(change["new"]))

@@ -163,9 +163,10 @@ class SSHDetector(Detector):
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         image, boxes, scores = three_channels(image), [], []
+        side = max(image.shape[:2])
         for factor in self.pyramid:
             least = _FROM_REDUCED if factor < min(1, max(self.pyramid)) else 0
-            if least and max(image.shape[:2]) <= _FILLED: continue
+            if least and (side <= _FILLED or side*factor < least): continue
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
             seen = image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
             modules = 2 if factor > 1 and factor == max(self.pyramid) and len(self.pyramid) > 1 else 3

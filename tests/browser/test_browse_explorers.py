@@ -39,6 +39,9 @@ def test_a_region_of_the_map_is_selected_listed_and_played(open_notebook):
     page.get_by_role("button", name="Select this region").click()
     page.wait_for_function("() => document.querySelector('.jp-OutputArea').textContent.includes('of 300000 frames are selected')")
     assert notebook.ask("print(len(map_.selected) == (map_.points.valence >= .5).sum())") == "True\n"
+    notebook.ask("map_.select(valence=(.3, 1.))") # .3 lies inside of a cell, and the browser says what it has selected
+    page.wait_for_timeout(2000)
+    assert notebook.ask("print(len(map_.selected) == (map_.points.valence >= .3).sum())") == "True\n"
     page.get_by_role("button", name="Open in the player").click()
     page.wait_for_selector(".affect-player[data-traces]")
     notebook.shot("map")
