@@ -173,3 +173,50 @@ def test_without_fairlearn_the_message_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "fairlearn.metrics", None)
     with pytest.raises(ValueError, match="pip install fairlearn"): group_frame(planted_table(4), "group")
     assert len(group_test(planted_table(4), "group", draws=10)) == 12
+
+
+@pytest.fixture(scope="module")
+def faces_of_two_groups(tmp_path_factory):
+    "Sixteen drawn photographs of eight people as a table of one's own, with a group, and a network of one's own."
+    from PIL import Image
+    from affect_nb.files.home import shipped_weights
+    from affect_nb.synth.faces import Identity, expression_aus, render_face
+    folder = tmp_path_factory.mktemp("two_groups")
+    rows = []
+    for number in range(16):
+        person, happy = number//2, number % 2
+        face = render_face(expression_aus("Happiness" if happy else "Sadness"), Identity.draw(seed=person), size=160)
+        Image.fromarray(face.image).save(folder/f"{number}.png")
+        rows.append(dict(file=f"{number}.png", subject=f"S{person}", expression=["sadness", "happiness"][happy], valence=happy - .5, arousal=.1*person - .4, sex="fm"[person % 2]))
+    pd.DataFrame(rows).to_csv(folder/"labels.csv", index=False)
+    for path in shipped_weights().glob("facebehaviornet-small.*"): (folder/f"mine{path.suffix}").write_bytes(path.read_bytes())
+    return folder
+
+
+def test_an_evaluation_by_group_from_the_files_on(faces_of_two_groups, tmp_path):
+    "Scores of the whole part, of each group, in the files and, where asked for, in the card."
+    from affect_nb.apps.by_group import evaluate_database
+    from affect_nb.core.metrics import accuracy
+    from affect_nb.models.weights import read_card
+    here = faces_of_two_groups
+    done = evaluate_database("own", here/"labels.csv", tmp_path, here/"mine.json", groups=["sex"], draws=20, into_card=True)
+    table = pd.read_csv(tmp_path/"predictions.csv")
+    assert len(table) == 16 and set(table.sex) == {"f", "m"}
+    found = done.scores.set_index(["measure", "dimension"]).value
+    assert found["ccc", "valence"] == pytest.approx(ccc(table.valence_pred.to_numpy(), table.valence.to_numpy()), abs=1e-5)
+    mine = accuracy(table[list(EXPRESSION_COLUMNS)].to_numpy(), table.expression.to_numpy())
+    assert found["accuracy", "expression"] == pytest.approx(mine, abs=1e-6)
+    stored = json.loads((tmp_path/"groups.json").read_text())
+    noted, = read_card(here/"mine").notes["evaluated"]
+    assert noted["split"] == stored["split"] == done.split and noted["groups"] == stored["groups"]
+    assert noted["scores"]["ccc valence"][0] == pytest.approx(found["ccc", "valence"], abs=1e-4)
+    assert read_card(here/"mine").notes["calibration"] # what stood there stays
+
+
+def test_an_installed_card_is_refused_before_the_hours(faces_of_two_groups, tmp_path):
+    "Nothing is read or written."
+    from affect_nb.apps.by_group import evaluate_database
+    from affect_nb.models.shipped import check_weights
+    with pytest.raises(ValueError, match="copy its .json"):
+        evaluate_database("own", faces_of_two_groups/"labels.csv", tmp_path/"out", "facebehaviornet-small", into_card=True)
+    assert not (tmp_path/"out").exists() and set(check_weights().values()) == {"ok"}

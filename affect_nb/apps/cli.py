@@ -718,13 +718,15 @@ def evaluate(
         help="A column whose groups are compared, such as sex; may be given many times. Needs the extra fair.")] = [],
     people: Annotated[Optional[Path], typer.Option(
         dir_okay=False, help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
+    into_card: Annotated[bool, typer.Option(
+        "--into-card", help="Note scores and groups in the card of --model, a network of your own.")] = False,
     set: _Settings = [],
     device: _Device = None,
 ):
     "The scores of a network on a part of a database, and whether it serves some groups of people worse."
     from affect_nb.apps.by_group import evaluate_database
     done = evaluate_database(database, folder, out, _model_card(model), part=part, groups=groups, people=people,
-                             device=device, **_settings(set))
+                             into_card=into_card, device=device, **_settings(set))
     print(f"{done}\n{out/'scores.csv'}")
     _report_left_out(done.skipped, out)
 
