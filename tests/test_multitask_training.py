@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 from fastai.callback.core import Callback
+import fastai.callback.hook # gives learners their summary
+from fastai.callback.mixup import MixUp
 
 from affect_nb.core.labels import AUS8, AffectTargets
 from affect_nb.core.losses import au_loss, ccc_loss, expression_loss
@@ -136,6 +138,13 @@ def test_fastais_tools_carry_containers(arch):
     assert list(learn.recorder.metric_names)[3:-1] == names
     values = dict(zip(names, measured))
     assert values["task_mean"] == pytest.approx((values["ccc_mean"] + values["expression_score"] + values["au_score"])/3)
+
+
+def test_summary_and_what_cannot_be_done_with_labels_of_several_tasks():
+    learn = learner()
+    assert "Total params" in str(learn.summary())
+    with learn.no_bar(), pytest.raises(ValueError, match="mix_up makes one face and one label of two"): learn.fit(1, cbs=MixUp(.4))
+    with pytest.raises(ValueError, match="CCC is a measure of a whole batch"): learn.get_preds(with_loss=True)
 
 
 def test_predictions_come_in_the_order_of_the_dataset():

@@ -3,6 +3,10 @@ import math
 
 import pytest
 import torch
+import fastai.callback.hook # gives learners their summary
+from fastai.callback.mixup import MixUp
+from fastai.interpret import Interpretation
+from fastai.losses import MSELossFlat
 
 from affect_nb.models import create_model
 from affect_nb.train.callbacks import ExponentialDecayAfter, decay_factor
@@ -99,3 +103,10 @@ def test_it_learns_and_fastais_tools_work():
         assert learn.lr_find(num_it=5, show_plot=False)
     assert after < before - .1
     assert list(learn.recorder.metric_names)[3:5] == ["ccc_valence", "ccc_arousal"]
+
+
+def test_fastais_summary_and_what_it_cannot_do_with_ccc():
+    assert "Total params" in str(learner().summary()) and "MSELoss" in str(learner(loss_func=MSELossFlat()).summary())
+    with pytest.raises(ValueError, match="CCC is a measure of a whole batch"): Interpretation.from_learner(learner())
+    learn = learner()
+    with learn.no_bar(), pytest.raises(ValueError, match="mix_up makes one face and one label of two"): learn.fit(1, cbs=MixUp(.4))

@@ -256,9 +256,20 @@ def va_of(
         raise ValueError(f"{affect} has no valence and arousal to learn from")
     return va
 
+_MIXING = ('mix_up', 'cut_mix') # fastai's names of callbacks that mix labels
+
+def _check_unmixed(cbs):
+    "A `ValueError` where a callback would mix labels."
+    for name in cbs.attrgot('name'):
+        if name in _MIXING:
+            raise ValueError(f"{name} makes one face and one label of two; labels here may be missing or classes, and "
+                             "landmarks of two faces are nobody's: augmentation changes single faces, see the guide")
+
 class ValenceArousal(Callback):
     "Show fastai predictions and targets as (..., 2) tensors."
     order = 8 # before fastai casts its tensor subclasses
+    def before_fit(self): _check_unmixed(self.cbs)
+
     def before_batch(self):
         if self.yb: self.learn.yb = (va_of(self.yb[0]).to(self.xb[0].device),)
     def after_pred(self): self.learn.pred = va_of(self.pred).float()
@@ -283,6 +294,8 @@ class Multitask(Callback):
     order = 8
     def __init__(self, tasks:tuple, au_names:tuple): self.tasks, self.au_names = tasks, au_names
 
+    def before_fit(self): _check_unmixed(self.cbs)
+
     def before_batch(self):
         if not self.yb: return
         faces = self.xb[0]
@@ -292,7 +305,8 @@ class Multitask(Callback):
     def after_pred(self): self.learn.pred = self.pred.float()
 
     def after_loss(self): # what is gathered in validation does not fill a GPU
-        if not self.training: self.learn.pred, self.learn.yb = self.pred.detach().cpu(), (self.yb[0].cpu(),)
+        if self.training or not self.yb: return # `Learner.summary` gives no targets
+        self.learn.pred, self.learn.yb = self.pred.detach().cpu(), (self.yb[0].cpu(),)
 
 def adapter_of_tasks(
     tasks:tuple,    # that a network learns

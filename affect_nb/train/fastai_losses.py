@@ -25,7 +25,7 @@ class VALoss:
     def decodes(self, pred): return AffectOutput(va=pred)
     def __repr__(self):
         options = [f'{name}={value!r}' for name, value in self.options.items()]
-        return f"VALoss({', '.join([self.loss.__name__, *options])})"
+        return f"VALoss({', '.join([getattr(self.loss, '__name__', repr(self.loss)), *options])})"
 
 # %% ../../nbs/50_train/05_fastai_losses.ipynb #900e428e
 class MultitaskLoss:

@@ -66,6 +66,12 @@ class _NetworkLearner(Learner):
         raise ValueError("a network predicts films and pictures, not items of a dataset: "
                          "save_checkpoint(path, learn.model), then Predictor.load(path).predict('film.mp4')")
 
+    def get_preds(self, *given, with_loss=False, **options):
+        if not with_loss: return super().get_preds(*given, **options)
+        raise ValueError("with_loss asks for the loss of each sample, and CCC is a measure of a whole batch: without, "
+                         "get_preds() gives predictions and labels; analysis.evaluate.per_clip says which clips are "
+                         "worst")
+
     def export(self, *_, **__):
         raise ValueError("a learner is not pickled, since a pickle runs code when it is read: save_checkpoint(path, "
                          "learn.model) writes safetensors and a card")
