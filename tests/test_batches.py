@@ -296,3 +296,19 @@ def test_predictions_by_several_processes_say_what_became_of_each_clip(tmp_path)
     assert sorted(path.suffix for path in first) == [".csv", ".csv", ".png", ".png"]
     assert [Path(entry.source).name for entry in skipped] == ["broken.mp4"]
     assert predict_files(films, None, out, film=False, progress=False, workers=2)[0] == first # kept
+
+
+def test_a_film_of_an_earlier_prediction_does_not_stay_beside_another_table(tmp_path):
+    from affect_nb.apps.predict import predict_files
+    from affect_nb.synth.twins import SyntheticSize, write_database
+    out = tmp_path/"out"
+    twin = write_database("aff-wild", tmp_path/"twin", SyntheticSize(train=1, test=0, frames_per_clip=12, width=128, height=128), progress=False)
+    source = next(twin.rglob("*.mp4"))
+    options = dict(progress=False, device="cpu", precision="float32")
+    predict_files(source, None, out, **options)
+    film, theirs = out/source.name, out/"another.mp4"
+    theirs.write_bytes(b"not written from here")
+    _, said = predict_files(source, None, out, film=False, **options)
+    assert film.exists() and not said # the same table
+    _, said = predict_files(source, None, out, film=False, calibrated=True, **options)
+    assert not film.exists() and theirs.exists() and "showed an earlier prediction" in said[0].reason and not said[0].failed

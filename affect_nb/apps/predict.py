@@ -119,6 +119,13 @@ class _Products:
         if new := sorted(free - self.names): self._note(new)
         return free
 
+    def drop(self, name:str, sources:set[Path])->bool: # was there such a file
+        "Remove a file that was written from here."
+        path = self.out/name
+        ours = name in self.names and path.exists() and path.resolve() not in sources
+        if ours: path.unlink()
+        return ours
+
     def _note(self, names:list[str]):
         "Add names to the index, behind what other commands have added; one that was cut off stays alone."
         with self.index.open("ab+") as index:
@@ -185,9 +192,13 @@ def _failed(source:str, error:Exception, what:str="")->Skipped:
     kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
     return Skipped(source, f"{source}: {what}{kind}{error}", failed=True)
 
+def _bytes_of(path:Path)->bytes|None: return path.read_bytes() if path.is_file() else None
+
 def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sources:set[Path], **options)->tuple:
-    "The paths of what was written of one clip, what failed, and what was left out for its low trust."
+    "The paths of what was written of one clip, what failed or is to be said, what was left out for its low trust."
     source, written, failed = str(store.about["source"]["path"]), [], []
+    old, table_path = products.out/f"{store.path.stem}.mp4", products.out/f"{store.path.stem}.csv"
+    before = _bytes_of(table_path)
     try:
         wanted = [options.pop(name) for name in ("compound", "calibrated", "least_trust")]
         table, left_out = _predicted_table(predictor, store, options["progress"], *wanted)
@@ -197,6 +208,8 @@ def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sour
         name = f"{store.path.stem}{suffix}"
         try: written.append(products.make(name, make, sources))
         except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
+    if old.suffix not in makers and before not in (None, _bytes_of(table_path)) and products.drop(old.name, sources):
+        failed.append(Skipped(source, f"{old} showed an earlier prediction, and was removed", failed=False))
     return written, failed, left_out
 
 # %% ../../nbs/70_apps/06_predict.ipynb #4644064c
@@ -287,7 +300,8 @@ class _PredictTask:
         predictor, store = _loaded(*self.network), FaceStore.open(self.store)
         products = _Products(**self.products)
         written, failed, left_out = _predict_clip(predictor, store, products, self.sources, progress=False, **self.how)
-        if not failed: write_json(self.record, dict(made_from=self.made_from, written=_facts_of(written)))
+        if not any(entry.failed for entry in failed):
+            write_json(self.record, dict(made_from=self.made_from, written=_facts_of(written)))
         return written, failed, left_out
 
 
