@@ -108,6 +108,39 @@ def test_planted_onsets_are_found_at_any_rate():
         assert abs(event.onset - 3) <= 1/fps and abs(event.offset - 4.5) <= 1/fps
 
 
+def test_missing_frames_are_bridged_by_hand():
+    "AU12 at 10 Hz: 4 active, 2 missing, 4 active, 1 not, 3 active; frames 4 and 5 once without a value, once without a row."
+    values = [.9]*4 + [np.nan]*2 + [.8]*4 + [.1] + [.7]*3
+    table = pd.DataFrame(dict(clip="x", frame=range(14), time=np.arange(14)/10, face_id=0, prob_au12=values))
+    for given in (table, table.drop(index=[4, 5])):
+        assert [tuple(event) for event in find_events(given)[["onset", "offset"]].round(6).itertuples(index=False)] == [(0, .4), (.6, 1.), (1.1, 1.4)]
+        assert len(find_events(given, bridge=.1)) == 3 # two frames are more
+        events = find_events(given, bridge=.2)
+        assert events.onset.tolist() == pytest.approx([0, 1.1]) and events.offset.tolist() == pytest.approx([1., 1.4])
+        assert events.peak.tolist() == [.9, .7] and events.peak_time.tolist() == pytest.approx([0, 1.1])
+        assert len(find_events(given, bridge=.2, shortest=.5)) == 1 and len(find_events(given, bridge=9)) == 2 # what is seen as inactive is no gap
+    with pytest.raises(ValueError, match="bridge is nan"): find_events(table, bridge=np.nan)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bridges_against_filled_frames(seed):
+    "A gap of missing frames that may be bridged, between two active frames, is as if it had been active."
+    table, frames = drawn(seed, holes=.1).query("face_id == 0").sort_values("frame"), 4
+    bridged = find_events(table[["clip", "frame", "time", "face_id", "prob_au4"]], bridge=frames/30)
+    full = pd.DataFrame(dict(frame=range(table.frame.min(), table.frame.max() + 1))).merge(table, "left")
+    on, missing = (full.prob_au4 >= .5).to_numpy(), full.prob_au4.isna().to_numpy()
+    filled, place = on.copy(), 0
+    while place < len(on):
+        end = place
+        while end < len(on) and missing[end]: end += 1
+        if 0 < place < end < len(on) and end - place <= frames and on[place - 1] and on[end]: filled[place:end] = True
+        place = max(end, place + 1)
+    runs = [run for run in active_runs(filled, full.frame.to_numpy()) if run[1] - run[0] + 1 >= 6]
+    assert bridged.onset.tolist() == pytest.approx([full.frame[first]/30 for first, _ in runs], abs=1e-3)
+    assert bridged.offset.tolist() == pytest.approx([(full.frame[last] + 1)/30 for _, last in runs], abs=1e-3)
+    assert missing.any() and not bridged.equals(find_events(table[["clip", "frame", "time", "face_id", "prob_au4"]]))
+
+
 def test_runs_end_at_gaps():
     rng = np.random.default_rng(0)
     for _ in range(200):

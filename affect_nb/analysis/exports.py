@@ -88,7 +88,7 @@ def export_predictions(
     film=None,         # the film, which ELAN and BORIS open with the spans
     traces:bool=True,  # write the traces of each face as well
     rate:float|None=None, # Hz, of BIDS' traces where the times of the film are not even
-    **rule,            # threshold, rise, shortest of `find_events`
+    **rule,            # threshold, rise, shortest, bridge of `find_events`
 )->list[Path]:         # what was written
     "Write the events of predictions for ELAN, BORIS or BIDS, and the traces of each face beside them."
     if to not in FORMATS: raise ValueError(f"to is {to!r}, it must be one of {', '.join(FORMATS)}")

@@ -101,39 +101,52 @@ def _activity(output:str, values:np.ndarray, threshold:float, rise:float)->dict[
     level = np.median(values[np.isfinite(values)]) if np.isfinite(values).any() else np.nan
     return dict(high=values >= level + rise, low=values <= level - rise)
 
-def _face_events(face:pd.DataFrame, output:str, period:float, threshold:float, rise:float, shortest:float)->list[tuple]:
+def _bridged(runs:list, values:np.ndarray, times:np.ndarray, period:float, bridge:float)->list[tuple[int, int]]:
+    "Runs as `active_runs` gives them; those with nothing but missing frames between are one, up to `bridge` s of them."
+    joined = runs[:1] if bridge else runs
+    for first, last in runs[1:] if bridge else ():
+        before = joined[-1][1]
+        missing = np.isnan(values[before + 1:first]).all() # frames without a row are missing too
+        near = times[first] - times[before] - period <= bridge + 1e-6
+        joined[-1:] = [(joined[-1][0], last)] if missing and near else [joined[-1], (first, last)]
+    return joined
+
+def _face_events(face:pd.DataFrame, output:str, period:float, threshold:float, rise:float, shortest:float,
+                 bridge:float)->list[tuple]:
     "The events of one output of one face: direction, onset, offset, peak, peak_time."
     values, frames, times = (face[name].to_numpy() for name in (output, "frame", "time"))
     events = []
     for direction, active in _activity(output, values, threshold, rise).items():
-        for first, last in active_runs(active, frames):
+        for first, last in _bridged(active_runs(active, frames), values, times, period, bridge):
             offset = times[last] + period
             if offset - times[first] < shortest - 1e-6: continue
             run = values[first:last + 1]
-            place = first + int(run.argmin() if direction == "low" else run.argmax())
+            place = first + int(np.nanargmin(run) if direction == "low" else np.nanargmax(run))
             events.append((direction, times[first], offset, values[place], times[place]))
     return sorted(events, key=lambda event: event[1])
 
 # %% ../../nbs/60_analysis/06_onsets.ipynb #7c3af74d
-def _check_rule(threshold:float, rise:float, shortest:float):
+def _check_rule(threshold:float, rise:float, shortest:float, bridge:float):
     "A `ValueError` for numbers that no rule has."
     if not 0 < threshold <= 1: raise ValueError(f"threshold is {threshold!r}, allowed are numbers above 0, up to 1")
     if not 0 < rise <= 2: raise ValueError(f"rise is {rise!r}, allowed are steps of valence above 0, up to 2")
-    if not shortest >= 0: raise ValueError(f"shortest is {shortest!r}, allowed are seconds from 0")
+    for name, seconds in dict(shortest=shortest, bridge=bridge).items():
+        if not 0 <= seconds < np.inf: raise ValueError(f"{name} is {seconds!r}, allowed are seconds from 0")
 
 def find_events(
     source,           # see `predicted_frames`
     threshold:float=.5, # probability from which an expression or AU is active
     rise:float=.2,    # of valence and arousal, from the median of the face in its clip
     shortest:float=.2,# s; shorter events are left out
+    bridge:float=0.,  # s of missing frames that do not end an event
 )->pd.DataFrame:      # EVENT_COLUMNS; times in s
     "When the outputs of each face are active, by the rule above."
-    _check_rule(threshold, rise, shortest)
+    _check_rule(threshold, rise, shortest, bridge)
     table, rows = predicted_frames(source), []
     for clip, frames in table.groupby("clip", sort=False):
         period = frame_period(frames)
         for face_id, face in frames[frames["face_id"] >= 0].groupby("face_id"):
             for output in predicted_outputs(table):
-                events = _face_events(face, output, period, threshold, rise, shortest)
+                events = _face_events(face, output, period, threshold, rise, shortest, bridge)
                 rows += [(clip, face_id, output, *event) for event in events]
     return pd.DataFrame(rows, columns=EVENT_COLUMNS)

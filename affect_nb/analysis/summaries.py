@@ -84,7 +84,7 @@ def summarise(
     source,          # see `predicted_frames`: predictions of one clip or more
     each:str="face", # 'face': a row per clip, face and output; 'clip': over all faces of a clip
     spans=None,      # see `spans_table`; with a column clip: of that clip alone. A row per span, start <= time < end
-    **rule,          # threshold, rise, shortest of `find_events`
+    **rule,          # threshold, rise, shortest, bridge of `find_events`
 )->pd.DataFrame:     # clip, face_id, span, span_start, span_end, output, STATISTICS; times in s
     "Means, variability, extremes and onsets of every output, and the share of frames in which it is missing."
     if each not in EACH: raise ValueError(f"each is {each!r}, it must be one of {EACH}")
@@ -116,7 +116,7 @@ def summarise_files(
     paths:Iterable,  # CSV files of `affect_nb predict`
     each:str="face", # as in `summarise`
     spans=None,      # as in `summarise`
-    **rule,          # threshold, rise, shortest of `find_events`
+    **rule,          # threshold, rise, shortest, bridge of `find_events`
 )->tuple[pd.DataFrame, list[Skipped]]: # see `summarise`; what was left out
     "The summaries of several files in one table."
     paths, tables, skipped = list(map(Path, paths)), [], []

@@ -739,6 +739,8 @@ _Threshold = Annotated[float, typer.Option(
 _Rise = Annotated[float, typer.Option(
     min=.001, max=2, help="Valence and arousal are high or low so far from the median of their face.")]
 _Shortest = Annotated[float, typer.Option(min=0, help="Seconds; shorter events are left out.")]
+_Bridge = Annotated[float, typer.Option(
+    min=0, help="Seconds of frames without a prediction (a face lost for a moment) that do not end an event.")]
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c8f3615a
 @app.command()
@@ -750,7 +752,7 @@ def summarise(
         dir_okay=False, help="A row per span of time as well: an .eaf, a .boris, a BIDS events.tsv, or a table with "
                              "start, end, label and, if wanted, clip.")] = None,
     wide: Annotated[bool, typer.Option("--wide", help="One row with all outputs, not one row per output.")] = False,
-    threshold: _Threshold = .5, rise: _Rise = .2, shortest: _Shortest = .2,
+    threshold: _Threshold = .5, rise: _Rise = .2, shortest: _Shortest = .2, bridge: _Bridge = 0.,
 ):
     """Means, variability, extremes and onsets of every output of many clips, and the share of frames that is missing.
 
@@ -760,7 +762,8 @@ def summarise(
     from affect_nb.files.exchange import read_spans
     times = None if spans is None else read_spans(spans)
     files = [file for path in predictions for file in (sorted(path.glob("*.csv")) if path.is_dir() else [path])]
-    table, skipped = summarise_files(files, each, times, threshold=threshold, rise=rise, shortest=shortest)
+    table, skipped = summarise_files(files, each, times, threshold=threshold, rise=rise, shortest=shortest,
+                                     bridge=bridge)
     if len(table):
         clips, table = table["clip"].nunique(), wide_summary(table) if wide else table
         with whole(out) as aside: table.to_csv(aside, index=False, float_format="%.6g")
@@ -782,13 +785,13 @@ def export(
     traces: Annotated[bool, typer.Option(help="Write the traces of each face as well.")] = True,
     rate: Annotated[Optional[float], typer.Option(
         min=.001, help="Hz, of the traces of bids; needed where the frames of the film are not even.")] = None,
-    threshold: _Threshold = .5, rise: _Rise = .2, shortest: _Shortest = .2,
+    threshold: _Threshold = .5, rise: _Rise = .2, shortest: _Shortest = .2, bridge: _Bridge = 0.,
 ):
     "Write when expressions, action units, valence and arousal are active, and their traces, for other programs."
     from affect_nb.analysis.exports import export_predictions, film_of
     if film is None and to != "bids": film = film_of(prediction)
     for path in export_predictions(prediction, to, out or Path("runs/export")/prediction.stem, film, traces, rate,
-                                   threshold=threshold, rise=rise, shortest=shortest): print(path)
+                                   threshold=threshold, rise=rise, shortest=shortest, bridge=bridge): print(path)
 
 # %% ../../nbs/70_apps/40_cli.ipynb #c5dd715c
 @app.command("export-model")
