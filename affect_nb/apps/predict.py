@@ -85,6 +85,7 @@ def _refuse_overwriting(source:Path, clip:str, out:Path):
             raise ValueError(f"{source} would be overwritten by its own result {target}: "
                              f"give another folder than {out}")
 
+# %% ../../nbs/70_apps/06_predict.ipynb #3a1d9c4f
 class _Products:
     "The files that predictions have written into a folder, by this call and by earlier ones."
     def __init__(self, out:Path, overwrite:bool, names:set|None=None): # that may be replaced; None: the index's
