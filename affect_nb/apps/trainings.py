@@ -136,8 +136,7 @@ def _adaptations(notebook, given, number, recipes, name, source, divisions):
     "The networks of one other database, each fold anew."
     every = given['every'] if name == 'aff-wild' else 1
     for method in tested_on(name):
-        base = recipes[NETWORKS[method]].replace(epochs=given['adapt_epochs'], lr=given['adapt_lr'] or given['lr'],
-                                                 remainder='pad')
+        base = recipes[NETWORKS[method]].replace(epochs=given['adapt_epochs'], remainder='pad')
         for fold, division in enumerate(divisions or [None], 1):
             aus = list(study_aus(division, source)) if division else [1]
             changed = base.replace(arguments=base.arguments | dict(tasks=list(database_tasks(name)), au_names=aus))
