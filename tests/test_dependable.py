@@ -122,6 +122,15 @@ def test_aus_by_their_base_rate_have_a_score_and_learned_nothing(tmp_path):
     assert "MT-VGG, seed 0 did not learn" in learning_warnings({("MT-VGG", 0): tmp_path/"net"})[0]
 
 
+@pytest.mark.parametrize("people, words", [(1, " (judged by one person held out)."), (2, " (judged by 2 people held out)."), (6, "by chance."), (None, "by chance.")])
+def test_a_verdict_by_few_people_says_so(people, words, tmp_path):
+    learning = dict(learned=False, words="did not learn: 0.65 on the validation part, 0.58 by chance", warnings=[], epochs=epochs((.65,), (1.,), .58))
+    notes = dict(epoch=0, learning=learning) | ({} if people is None else dict(people_held_out=people))
+    save_checkpoint(tmp_path/"net", create_model("mt_vgg", 1/16, tasks=["aus"]), dict(data="x", licence="free", measures=dict(task_mean=.65), notes=notes))
+    sentence, = learning_warnings({"MT-VGG on bp4d": tmp_path/"net"})
+    assert sentence.startswith("MT-VGG on bp4d did not learn: 0.65 on the validation part, 0.58 by chance") and sentence.endswith(words)
+
+
 class Stop(Callback):
     "Ends a training in the middle of an epoch, as a kill does."
     def __init__(self, epoch): self.epoch_to_stop = epoch

@@ -86,6 +86,7 @@ def test_an_earlier_stage_leaves_out_whom_a_later_one_holds_out(worlds, tmp_path
     assert shared_with([seen_people(alone.train_people, "alone")], dls.valid_people) # so there was somebody to leave out
     assert cards["visual_va"].notes["split_hash"] != alone.split_hash
     assert [entry["trainings"] for entry in cards["mt_vgg"].notes["learned_from"]] == [["visual_va"], ["mt_vgg"]]
+    assert cards["mt_vgg"].notes["people_held_out"] == len({person["subject"] for person in dls.valid_people}) > 1
     assert "held_out_before" not in cards["mt_vgg"].notes and len(json.dumps(cards["mt_vgg"].notes["learned_from"])) < 2000
     before = {path: path.stat().st_mtime_ns for path in (tmp_path/"weights").iterdir()}
     run_chain(chain(), given(worlds), tmp_path)

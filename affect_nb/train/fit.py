@@ -8,6 +8,7 @@ __all__ = ['RETRY_SEED', 'AGAIN', 'create_learner', 'counted_best', 'fit', 'spli
 # %% ../../nbs/50_train/22_fit.ipynb #43f83f92
 import os
 import shutil
+import numpy as np
 import torch
 from pathlib import Path
 from fastai.data.core import DataLoaders
@@ -16,6 +17,7 @@ from fastai.torch_core import set_seed
 from fastcore.foundation import L
 from ..data.loaders import close_workers
 from ..files.atomic import whole
+from ..databases.people import keys_of, people_of
 from ..databases.seen import merged_seen, seen_people, shared_with
 from ..models.starting import frame_network, seen_before, weights_by_part, weights_record
 from ..models.weights import amend_card, read_card
@@ -79,6 +81,7 @@ def _learned_notes(recipe, dls, card, weights):
     own = [] if people is None else [seen_people(people, name, card.get('data', ''), getattr(dls, 'split_hash', ''))]
     known = [] if held is None else [entry.of('what it holds out') for entry in shared_with(before, held)]
     notes = dict(learned_from=[entry.to_dict() for entry in merged_seen([*before, *own])])
+    if held is not None: notes['people_held_out'] = len(np.unique(keys_of(people_of(held), 'subject', True)))
     return notes | (dict(held_out_before=known) if known else {})
 
 # %% ../../nbs/50_train/22_fit.ipynb #7fcf13ee
