@@ -199,7 +199,7 @@ def write_annotated(
     Below is the trace of valence and arousal of the face that is seen most."""
     reader, faces = open_clip(video), _FacesByFrame(store, table)
     strip = _Strip(reader, faces.main, seconds) if set(VA_COLUMNS) <= set(table) else None
-    with closing(ahead(_drawn(reader, faces, strip), _AHEAD)) as drawn: # decoding, drawing and encoding have a thread each
+    with closing(ahead(_drawn(reader, faces, strip), _AHEAD)) as drawn: # decoding, drawing and encoding: a thread each
         pictures = counted(drawn, reader.n_frames, f"{store.clip}, film", progress)
         first = next(pictures, None)
         if first is None:

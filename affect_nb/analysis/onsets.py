@@ -50,7 +50,8 @@ def _check_frames(name:str, table:pd.DataFrame):
         row = int(np.argmax(table["time"].isna()))
         raise ValueError(f"{name}, row {row}: no time; pictures have none, so they have no events over time")
     for column in ("frame", "face_id"):
-        if not is_numeric_dtype(table[column]): raise ValueError(f"{name}: column {column} holds {table[column].iloc[0]!r:.40}, allowed are whole numbers")
+        if not is_numeric_dtype(table[column]):
+            raise ValueError(f"{name}: column {column} holds {table[column].iloc[0]!r:.40}, allowed are whole numbers")
     twice = table[table["face_id"] >= 0].duplicated(["clip", "frame", "face_id"])
     if twice.any():
         row = twice.index[int(np.argmax(twice))]

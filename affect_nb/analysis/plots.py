@@ -221,8 +221,8 @@ def plot_seeds(
     "The validation score of every training over its epochs, a panel a network, a line a seed."
     if not panels: raise ValueError("panels is empty: at least one network is needed")
     lines = -(-len(panels)//columns)
-    fig, axes = plt.subplots(lines, columns, figsize=(1.9*columns, 1.7*lines), dpi=72, layout='constrained', squeeze=False,
-                             sharey=True)
+    fig, axes = plt.subplots(lines, columns, figsize=(1.9*columns, 1.7*lines), dpi=72, layout='constrained',
+                             squeeze=False, sharey=True)
     for ax in axes.flat[len(panels):]: ax.set_axis_off()
     for ax, (title, trainings) in zip(axes.flat, panels.items()):
         for training in trainings: _plot_seed(ax, training)

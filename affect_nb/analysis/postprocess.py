@@ -16,13 +16,13 @@ from ..core.labels import SEQUENCE_LENGTH
 from ..core.metrics import ccc, check_pool
 
 # %% ../../nbs/60_analysis/15_postprocess.ipynb #c072e688
-_FIXED_NUMBERS = {'median': 0, 'mean': 0, 'shift': 1, 'scale': 2, 'clip': 2} # step -> how many numbers are fixed with its choice
+_FIXED_NUMBERS = {'median': 0, 'mean': 0, 'shift': 1, 'scale': 2, 'clip': 2} # step -> how many numbers its choice fixes
 _LEVELS = ('frame', 'utterance')
 
 @dataclass(frozen=True)
 class Step:
     "One step of a chain, for one dimension."
-    name: str           # 'median', 'mean': of a window; 'shift': add a number; 'scale': stretch about a centre; 'clip': keep within
+    name: str           # 'median', 'mean': of a window; 'shift': add; 'scale': stretch about a centre; 'clip': limit
     level: str = 'frame'# 'frame': within sequences; 'utterance': over the utterances of a video
     window: int = 0     # frames or utterances, odd; 0 for the others
     numbers: tuple = () # 'shift': (what is added,); 'scale': (factor, centre); 'clip': (low, high)

@@ -276,11 +276,12 @@ def _training_row(card)->dict:
 
 def training_table(
     cards:Mapping, # which training, a name or a tuple -> path of its checkpoint
-)->pd.DataFrame:   # index training; network, seed, rate, precision, threads, epoch, score, chance, people, gates, learned
+)->pd.DataFrame:   # by training: network, seed, rate, precision, threads, epoch, score, chance, people, gates, learned
     """How each network was trained, and whether it learned.
 
     `epoch` is the kept one, `score` its measure on the validation part, `chance` what the same predictions score when
-    handed to other frames, `people` how many that part has, `gates` the share of the most saturated RNN's gates beyond 3 at the end."""
+    handed to other frames, `people` how many that part has, `gates` the share of the most saturated RNN's gates beyond
+    3 at the end."""
     from affect_nb.models.weights import read_card # here, because a report need not wait for torch
     rows = [_training_row(read_card(path)) for path in cards.values()]
     return pd.DataFrame(rows, pd.Index([_training_name(key) for key in cards], name="training"))

@@ -127,8 +127,9 @@ class AnnotatedFilm:
                 raise ValueError(f"{file}: clip {self.clip} was annotated on a film of {len(before)} frames, "
                                  f"{self.path} has {len(self)} or other times; give it another name, or another folder")
             if _are_others(before.path, self.path):
-                raise ValueError(f"{file}: clip {self.clip} was annotated on {before.path}, {self.path} is another film of "
-                                 "as many frames; give it another name, or a pattern such as 'study/P*/video.mp4'")
+                raise ValueError(f"{file}: clip {self.clip} was annotated on {before.path}, "
+                                 f"{self.path} is another film of as many frames; "
+                                 "give it another name, or a pattern such as 'study/P*/video.mp4'")
         else: write_json(file, dict(clip=self.clip, film=os.path.abspath(self.path), fps=self.fps,
                                     times=self.times.round(6).tolist()))
         return self

@@ -178,9 +178,9 @@ def batch_table(
             known = _labelled(targets, task)
             rows[name, task] = dict(
                 windows=len(places), share=len(places)/len(batch.faces), frames=known.numel(),
-                labelled=int(known.sum()), missing=int((~known).sum()), windows_without_label=int((~known.any(1)).sum()),
-                frames_without_face=int((~shown).sum()), labels=_values(targets, task),
-                reaches_loss=_reaches(batch, targets, task))
+                labelled=int(known.sum()), missing=int((~known).sum()),
+                windows_without_label=int((~known.any(1)).sum()), frames_without_face=int((~shown).sum()),
+                labels=_values(targets, task), reaches_loss=_reaches(batch, targets, task))
     table = pd.DataFrame(rows.values(), pd.MultiIndex.from_tuples(rows, names=["set", "task"]))
     return table.round(dict(share=3))
 

@@ -75,7 +75,8 @@ _Slurm = Annotated[bool, typer.Option(
     "--slurm", help="Send as many jobs to Slurm as --workers says; needs the extra cluster.")]
 _Job = Annotated[list[str], typer.Option(
     "--job", help="option=value of a job of Slurm, such as queue=long, walltime=02:00:00 or memory=8GB, as "
-                  "dask-jobqueue has them; may be given many times. None: its own, and those of ~/.config/dask/jobqueue.yaml.")]
+                  "dask-jobqueue has them; may be given many times. None: its own, and those of "
+                  "~/.config/dask/jobqueue.yaml.")]
 
 def _cluster(workers:int|None, scheduler:str|None, slurm:bool, job:list[str]):
     "Where a batch runs; None: here."
@@ -717,7 +718,8 @@ def evaluate(
     groups: Annotated[list[str], typer.Option(
         help="A column whose groups are compared, such as sex; may be given many times. Needs the extra fair.")] = [],
     people: Annotated[Optional[Path], typer.Option(
-        dir_okay=False, help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
+        dir_okay=False,
+        help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
     into_card: Annotated[bool, typer.Option(
         "--into-card", help="Note scores and groups in the card of --model, a network of your own.")] = False,
     set: _Settings = [],
@@ -930,7 +932,8 @@ def runs(
 @app.command()
 def rerun(
     record: Annotated[Path, typer.Argument(
-        help="A record.json of train, train-joint or train-chain, the run.json of a run, or the folder that holds one.")],
+        help="A record.json of train, train-joint or train-chain, the run.json of a run, "
+             "or the folder that holds one.")],
     out: Annotated[Optional[Path], typer.Option(
         file_okay=False, help="A new folder; none: that of the record, with -rerun.")] = None,
 ):
@@ -1007,6 +1010,8 @@ def main(arguments:list[str]|None=None):
 def _sentence(error:Exception)->str:
     "What went wrong; of the operating system's errors, the file first; without what fastai puts before a callback's."
     if isinstance(error, MemoryError):
-        return f"the memory is full ({error or 'no more of it is given'}); fewer --workers, smaller files or a larger machine help"
-    if isinstance(error, ValueError): return re.sub(r"^Exception occured in `\w+` when calling event `\w+`:\s*", "", str(error))
+        return (f"the memory is full ({error or 'no more of it is given'}); "
+                "fewer --workers, smaller files or a larger machine help")
+    if isinstance(error, ValueError):
+        return re.sub(r"^Exception occured in `\w+` when calling event `\w+`:\s*", "", str(error))
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

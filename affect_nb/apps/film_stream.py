@@ -138,6 +138,7 @@ def film_url(
 )->str:
     "Where the browser of this notebook plays a film from: the Jupyter server, or a `FilmStream`."
     place = Path(film).resolve()
-    if place.is_file() and (served := served_path(film)) is not None: return f"{_server().get('base_url', '/')}files/{served}"
+    if place.is_file() and (served := served_path(film)) is not None:
+        return f"{_server().get('base_url', '/')}files/{served}"
     if place not in _STREAMS: _STREAMS[place] = FilmStream(film)
     return _STREAMS[place].url

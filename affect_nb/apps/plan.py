@@ -91,8 +91,8 @@ def _described(source:Database)->str:
 def _described_boxes(source)->str:
     "Pictures of each part with faces in boxes, and those of them that are there."
     parts = {split: source.pictures(split) for split in source.lists}
-    return "; ".join(f"{split} {sum(picture.file.is_file() for picture in pictures)} of {len(pictures)} pictures are there, "
-                     f"with {sum(map(len, pictures))} faces" for split, pictures in parts.items())
+    return "; ".join(f"{split} {sum(picture.file.is_file() for picture in pictures)} of {len(pictures)} pictures are "
+                     f"there, with {sum(map(len, pictures))} faces" for split, pictures in parts.items())
 
 def _look_at_copy(notebook:str, name:str, folder:str, real:bool, reader:Mapping)->Finding:
     "A database as a notebook will find it."
@@ -166,7 +166,7 @@ def run_sources(
             root = Path(folder) if folder not in ("", "twin") else run_dir/"data"/name
             try: opened = open_database(name, root, **reader_options(parameters, name))
             except (ValueError, OSError): continue
-            if not isinstance(opened, Database): continue # boxes of faces: nothing is aligned, no network of affect is trained
+            if not isinstance(opened, Database): continue # boxes: nothing is aligned, no network of affect is trained
             sources[name] = opened
             faces[name] = run_dir/("faces" if name == prepared else _FACES.get((notebook, name), f"faces_{name}"))
     return sources, faces

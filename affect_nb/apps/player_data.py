@@ -253,7 +253,8 @@ class ClipData:
 
     def __repr__(self):
         names = self.known_faces.names
-        faces = ", ".join(names.get(face, f"face {face}") for face in list(self.faces)[:5]) or ("no faces" if self.tracked else "no predictions found")
+        faces = (", ".join(names.get(face, f"face {face}") for face in list(self.faces)[:5])
+                 or ("no faces" if self.tracked else "no predictions found"))
         return f"ClipData({self.title!r}, {self.n_frames} frames, {self.duration:.1f} s, {faces})"
 
 # %% ../../nbs/70_apps/07_player_data.ipynb #829fdd7c

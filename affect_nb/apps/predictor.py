@@ -59,7 +59,7 @@ class Predictor(WindowNetwork):
 
     @classmethod
     def load(cls,
-        path:str|os.PathLike|None=None, # the card (.json), the weights beside it, an .onnx, or an installed network's name; None: see `default_network`
+        path:str|os.PathLike|None=None, # card (.json), weights, .onnx or an installed network; None: `default_network`
         device:str|None=None,  # 'cpu', 'cuda'; a missing one is an error
         precision:str="auto",  # 'auto' (by the processor), 'float32' or 'bfloat16'
         *, runtime:str="torch",# of RUNTIMES; an .onnx is always run by onnxruntime

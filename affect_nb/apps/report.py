@@ -120,7 +120,8 @@ _SPLIT = "split_hash" # of the metrics, or <database>: split_hash; a number belo
 def _splits(metrics:dict)->tuple[str, str]: # for each caption; a sentence
     "The split that was held out; of several a list."
     ending = f": {_SPLIT}"
-    each = [f"{name.removesuffix(ending)} {value}" for name, value in metrics.items() if name.endswith(ending) and value]
+    each = [f"{name.removesuffix(ending)} {value}"
+            for name, value in metrics.items() if name.endswith(ending) and value]
     words = f'<p class="note">Splits: {escape(", ".join(each))}</p>' if each else ""
     return f" (split {metrics[_SPLIT]})" if metrics.get(_SPLIT) else "", words
 
@@ -152,8 +153,8 @@ def write_report(
     entries = load_records(run_dir)
     if not entries:
         raise ValueError(f"{run_dir}/records holds no record: nothing has been run there")
-    contents = "".join(f'<li><a href="#{escape(entry.notebook)}">{escape(entry.title)}</a>{escape(_how_many(entry))}</li>'
-                       for entry in entries)
+    contents = "".join(f'<li><a href="#{escape(entry.notebook)}">{escape(entry.title)}</a>{escape(_how_many(entry))}'
+                       '</li>' for entry in entries)
     tail = [_table("Where it ran", pd.DataFrame({"": environment()}))]
     if seconds: tail.append(_table("How long each notebook took (s)", pd.DataFrame({"seconds": seconds})))
     page = "\n".join([f"{_HEAD}<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",

@@ -98,7 +98,7 @@ STATES = ("finished", "part", "running", "stopped", "failed")
 class Run:
     "One run of the book, as its folder shows it."
     folder: Path
-    state: str          # one of STATES; 'part': all that was asked for has ended well, some notebooks were not asked for
+    state: str          # one of STATES; 'part': what was asked for has ended well, some notebooks were not asked for
     title: str          # of its preset; '' of a run of before there was `run.json`
     preset: str         # the preset's name; '': it has none
     date: str           # when it was begun, or gone on with, such as '2026-11-29 10:30'

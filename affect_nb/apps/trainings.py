@@ -113,7 +113,8 @@ def _chain_of(given, number):
     first = frames | dict(epochs=given['pretrain_epochs'])
     each = dict(visual_va=first, audio_va=first, mt_vgg=frames, mt_vgg_audio=frames)
     shared = {name: given[name] for name in ('width', 'length', 'batch_size', 'epochs', 'lr', 'precision')}
-    return mt_chain(given['recipe'], each=each, seed=number, arguments=shape_arguments(given['norm'], given['size']), **shared)
+    return mt_chain(given['recipe'], each=each, seed=number,
+                    arguments=shape_arguments(given['norm'], given['size']), **shared)
 
 def _trainings_of_table4(notebook, given, prepared, sources)->Iterator[Training]:
     learned = dict(pretrain='aff-wild', train='aff-wild2')

@@ -168,7 +168,7 @@ class WindowNetwork:
     card: object                 # the JSON card beside the weights
     device: torch.device         # where the network runs
     length: int = SEQUENCE_LENGTH # frames per window, as in training
-    batch: int|None = None       # windows at a time; None: as many as have FRAMES_A_PASS frames; of one frame SINGLE_FRAMES_A_PASS
+    batch: int|None = None       # windows at a time; None: FRAMES_A_PASS frames, or SINGLE_FRAMES_A_PASS of one frame
     carry: bool = False          # the hidden state goes on from a window of a face to the next
     precision: Precision = Precision()
     windows: str|None = None     # of WINDOWS; None: DEFAULT_WINDOWS, or as `carry` is
@@ -271,7 +271,7 @@ class EarlyWindows:
         return self.done.pop(_group_name(chosen, face_ids, frames), None)
 
 def _group_name(chosen:list, face_ids:np.ndarray, frames:np.ndarray)->tuple:
-    "What tells a batch of windows from another: of each the face, its first and its last frame, and how many rows it has."
+    "What tells a batch of windows from another: of each the face, its first and last frame, and how many rows it has."
     ends = ((cut.start, cut.stop - 1) for cut in chosen)
     return tuple((int(face_ids[first]), int(frames[first]), int(frames[last]), last - first) for first, last in ends)
 

@@ -158,8 +158,8 @@ class TrainingCounter:
     def windows(self, recipe:Recipe, part:Part)->int:
         "Windows that a training learns from in one part."
         names = tuple(clip.name for clip in part.clips)
-        key = (part.database, names, part.task, part.every, part.holds_out, recipe.length, recipe.remainder, recipe.seed,
-               recipe.tasks, recipe.au_names)
+        key = (part.database, names, part.task, part.every, part.holds_out, recipe.length, recipe.remainder,
+               recipe.seed, recipe.tasks, recipe.au_names)
         if key not in self._known: self._known[key] = -(-self._count(recipe, part)//part.every)
         return self._known[key]
 

@@ -41,7 +41,7 @@ class DrawnFaces:
         seed:int=0,
         au_names:tuple=AUS17,# columns of the AU labels; only those that are drawn can be active
         *,
-        tones:bool=False,    # every skin tone as often as another; False: the identities' own, which are light to light brown
+        tones:bool=False,    # every skin tone as often as another; False: the identities' own, light to light brown
     ):
         plan = _photo_plan(size, difficulty, seed)
         photos = [moment(plan, number) for number in range(first, first + people)]
@@ -107,7 +107,7 @@ def drawn_people(
     seed:int=0,      # as the faces were drawn with
     *,
     tones:bool=False,# as the faces were drawn with
-)->pd.DataFrame:     # a row for each: number, skin_tone (a place in SKIN_TONES, the nearest), wrinkles and beard ('none' or 'some')
+)->pd.DataFrame:     # a row each: number, skin_tone (nearest place in SKIN_TONES), wrinkles, beard ('none' or 'some')
     "The parameters of drawn people, which groups can be made of."
     photos = [moment(_photo_plan(FACE_SIZE, 0., seed), number) for number in range(first, first + people)]
     identities = [Identity.draw(photo.seed) for photo in photos]

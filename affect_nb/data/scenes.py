@@ -101,7 +101,8 @@ def warped(
         height, width = (side//factor*factor for side in image.shape[:2])
         image = cv2.resize(image[:height, :width], (width//factor, height//factor), interpolation=cv2.INTER_AREA)
         transform = np.c_[transform[:, :2]*factor, transform[:, 2]]
-    centred = transform + np.c_[np.zeros((2, 2)), transform[:, :2].sum(1)/2 - .5] # OpenCV counts from the first pixel's middle
+    # OpenCV counts from the first pixel's middle
+    centred = transform + np.c_[np.zeros((2, 2)), transform[:, :2].sum(1)/2 - .5]
     return cv2.warpAffine(image, centred, (size, size), flags=cv2.INTER_LINEAR, borderValue=(127, 127, 127))
 
 # %% ../../nbs/30_data/56_scenes.ipynb #b1e202d9
@@ -131,7 +132,8 @@ def less_sharp(
     if rng.random() < 1/6:
         length = int(rng.integers(3, 10))
         kernel = np.zeros((length, length), np.float32)
-        end = (length/2*(1 + np.array([np.cos(angle := rng.uniform(0, np.pi)), np.sin(angle)]))).astype(int).clip(0, length - 1)
+        end = (length/2*(1 + np.array([np.cos(angle := rng.uniform(0, np.pi)),
+                                       np.sin(angle)]))).astype(int).clip(0, length - 1)
         cv2.line(kernel, tuple(map(int, length - 1 - end)), tuple(map(int, end)), 1)
         image = cv2.filter2D(image, -1, kernel/kernel.sum())
     if rng.random() < 1/6:
@@ -186,7 +188,8 @@ class ScenePictures:
         if size % 32: raise ValueError(f"size is {size}, it must be a multiple of 32")
         if not len(pictures): raise ValueError("there are no pictures to learn from")
         if parts < 1: raise ValueError(f"parts is {parts}, it must be at least 1")
-        self.pictures, self.size, self.seed, self.turn, self.changed, self.parts = pictures, size, seed, turn, changed, parts
+        self.pictures, self.size, self.seed, self.turn, self.changed, self.parts = (
+            pictures, size, seed, turn, changed, parts)
 
     def __len__(self)->int: return self.parts*len(self.pictures)
 

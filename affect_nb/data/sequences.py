@@ -241,7 +241,8 @@ def _make_track(name, labels, stores, other_sides=(), sound=False):
         subject=(labels.subject if labels else '') or store.subject or name,
         path=Path(store.path) if by_name else store, first_row=rows.start, frames=frames, seen=seen, n=n,
         labels=labels.along(n) if labels else {}, au_names=labels.au_names if labels else (),
-        landmarked=no_landmarks is None, sound=sound_file, clock=clock, recording=recording, found_by=getattr(store, 'detector', ''))
+        landmarked=no_landmarks is None, sound=sound_file, clock=clock, recording=recording,
+        found_by=getattr(store, 'detector', ''))
     return track, [text for text in (note, no_landmarks, *sound_notes) if text]
 
 # %% ../../nbs/30_data/40_sequences.ipynb #342bf48a
@@ -553,8 +554,7 @@ class SequenceDataset:
         has = f"{len(self)} windows of {self.length} frames, {len(self.tracks)} clips, {len(self.subjects)} subjects"
         return f"SequenceDataset({has}{', with sound' if self.has_sound else ''})"
     def __getitem__(self, index:int)->Sequence:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"window {index}, there are {len(self)}")
+        if not -len(self) <= index < len(self): raise IndexError(f"window {index}, there are {len(self)}")
         return _one_window(self, index)
     def batch_parts(self, numbers)->list[BatchPart]: # see the function `batch_parts`
         return [BatchPart(self, np.asarray(numbers), np.arange(len(numbers)))]
@@ -574,7 +574,8 @@ class SequenceDataset:
         return [dict(database=track.database, clip=track.clip, subject=track.subject,
                      video=track.recording or track.clip) for track in self.tracks]
 
-    detectors = property(lambda self: sorted({track.found_by for track in self.tracks} - {''}), doc="What found the faces, if known.")
+    detectors = property(lambda self: sorted({track.found_by for track in self.tracks} - {''}),
+                         doc="What found the faces, if known.")
     subjects = property(lambda self: sorted({track.subject for track in self.tracks}), doc="Everybody in it, sorted.")
     sounding = property(lambda self: [track.clip for track in self.tracks if track.sound is not None],
                         doc="The clips whose sound was found.")

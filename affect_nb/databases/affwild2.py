@@ -175,7 +175,8 @@ class AffWild2(Database):
                 folders = [self._folder/folder/part for folder in where.folders for part in parts]
                 for folder in [folder for folder in folders if folder.is_dir()][:1]:
                     for name, file in find_texts(folder).items(): yield task, split, name, file
-            for name in _unverified_test_list(self.root, self._folder, where.lists, self.log): yield task, 'test', name, None
+            for name in _unverified_test_list(self.root, self._folder, where.lists, self.log):
+                yield task, 'test', name, None
 
     def _clip(self, name, files, splits, subjects):
         split = max(splits.values(), key=SPLITS.index)

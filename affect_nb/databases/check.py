@@ -592,7 +592,8 @@ _MOST_PICTURES = 50_000 # that are read without being asked for
 def _unread_in_words(read, number, unread)->str:
     "How many of all pictures cannot be read, and in how many sets."
     sets = f"in {count_of(len(unread), 'set')}: {first_names(entry.source for entry in unread)}"
-    return f"{number - read} of {number} cannot be read ({(number - read)/number:.2%}), {sets}; training goes without them"
+    return (f"{number - read} of {number} cannot be read ({(number - read)/number:.2%}), {sets}; "
+            "training goes without them")
 
 def _note_copies(database, report, copies):
     "Pictures on two sides, pixel for pixel, and pictures that are there more than once; and unreadable ones."

@@ -117,7 +117,8 @@ def check_boxes(
         text = f"share {count_of(len(shared), 'picture')}: {first_names(sorted(shared))}; allowed is none"
         report.add('error', f'{left} and {right}', text, 'splits')
     for faults in by_kind(database.faults):
-        path, text = (str(words).replace(f'{database.root}{os.sep}', '') for words in (faults[0].path, kind_text(faults)))
+        path, text = (str(words).replace(f'{database.root}{os.sep}', '')
+                      for words in (faults[0].path, kind_text(faults)))
         report.add('error', path, text, 'rows')
     for note in database.notes: report.add('note', database.name, note, 'adapter')
     if (database.root/'SYNTHETIC.txt').exists():

@@ -349,7 +349,8 @@ class FERPlus(Database):
     def _what_is_there(self):
         "Why the Parquet files of a folder are not read, or that the pictures lie there without the votes."
         if (self.root/'fer2013.csv').is_file():
-            return "fer2013.csv has the pictures; the votes are fer2013new.csv, of github.com/microsoft/FERPlus, beside it"
+            return ("fer2013.csv has the pictures; "
+                    "the votes are fer2013new.csv, of github.com/microsoft/FERPlus, beside it")
         return '; '.join(_why_not_read(self.root)[:3])
 
     def _read(self, clip):

@@ -106,8 +106,9 @@ def holdout(
     clips = list(clips)
     n_groups = len(set(_groups(clips)))
     if n_groups < 2:
-        raise ValueError(f"{len(clips)} clips to learn from show one person, or people who are linked by videos: nobody "
-                         "can be held out; validation='official' (--validation official) takes the release's own part")
+        raise ValueError(f"{len(clips)} clips to learn from show one person, or people who are linked by videos: "
+                         "nobody can be held out; "
+                         "validation='official' (--validation official) takes the release's own part")
     return subject_kfold(clips, min(round(1/share), n_groups), seed)[0]
 
 # %% ../../nbs/25_databases/30_splits.ipynb #5ba037d0

@@ -157,7 +157,7 @@ def parse_yaml(
     import yaml # here, as most that write a file read no YAML
     try: content = yaml.load(text, loader or yaml.SafeLoader)
     except RecursionError: raise yaml.YAMLError("it is nested too deeply") from None
-    except (ValueError, TypeError, ArithmeticError, AttributeError) as error: # a date that is none, a key that cannot be one
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error: # a date or a key that cannot be one
         raise yaml.YAMLError(f"a value cannot be read: {error}") from None
     try: size = _yaml_size(content, {})
     except ValueError as error: raise yaml.YAMLError(str(error)) from None

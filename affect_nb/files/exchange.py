@@ -650,7 +650,8 @@ def _read_sidecar(path:Path)->tuple[float, float, list]:
     if not (0 < rate < np.inf and np.isfinite(start)):
         given = {name: content[name] for name in ("SamplingFrequency", "StartTime")}
         raise ValueError(f"{beside}: {given}; allowed are numbers, the first above 0")
-    if not isinstance(content["Columns"], list): raise ValueError(f"{beside}: Columns is no list; allowed is one of names")
+    if not isinstance(content["Columns"], list):
+        raise ValueError(f"{beside}: Columns is no list; allowed is one of names")
     return rate, start, [str(name) for name in content["Columns"]]
 
 def read_bids_traces(

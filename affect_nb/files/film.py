@@ -68,7 +68,8 @@ def _add_video_stream(container, film):
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = film.threads
     if film.threads != 1: stream.codec_context.thread_type = "FRAME" # several pictures at a time, not parts of one
-    stream.codec_context.gop_size = max(1, round(_KEY_EVERY*film.fps)) # a player that seeks decodes from the last whole picture
+    # a player that seeks decodes from the last whole picture
+    stream.codec_context.gop_size = max(1, round(_KEY_EVERY*film.fps))
     # with mbtree, the bytes of x264 differ from run to run on AVX-512
     stream.options = {"crf": str(film.crf), "preset": "ultrafast" if film.quick else "veryfast", "mbtree": "0"}
     return stream

@@ -84,7 +84,8 @@ def make_cnn(
                          "(see `models.pretrained`)")
     fewer = size if size < FACE_SIZE else None
     if name == 'vgg16': return VGG16(width, taps=taps, norm=norm, size=fewer)
-    if name in ('resnet50', 'resnet50_caffe'): return ResNet50(width, taps=taps, caffe=name.endswith('caffe'), size=fewer)
+    if name in ('resnet50', 'resnet50_caffe'):
+        return ResNet50(width, taps=taps, caffe=name.endswith('caffe'), size=fewer)
     if name.startswith('timm:'):
         return TimmCNN(name.removeprefix('timm:'), taps=taps, size=size, pretrained=pretrained)
     raise ValueError(f"cnn is {name!r}, allowed are {', '.join(CNNS)}")

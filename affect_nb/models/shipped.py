@@ -25,7 +25,8 @@ def weights_path(
 )->Path:      # without suffix
     "Where a shipped network lies: a path for `weights=`, `--model` or `Predictor.load`."
     if name in list_weights(): return shipped_weights()/name
-    raise ValueError(f"no weights are called {name!r}, allowed are {', '.join(list_weights()) or 'none: nothing is installed'}")
+    raise ValueError(f"no weights are called {name!r}, "
+                     f"allowed are {', '.join(list_weights()) or 'none: nothing is installed'}")
 
 def load_pretrained(
     name:str='facebehaviornet-small', # one of `list_weights()`

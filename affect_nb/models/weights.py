@@ -30,7 +30,7 @@ class Preprocessing(BaseModel):
     transform: Literal['affine', 'similarity'] = 'affine' # alignment of the five points
     size: int = FACE_SIZE                                 # px, height and width of a crop
     pixel_scale: str = '(x - 127.5) / 127.5'              # from uint8 to the network's input
-    detectors: tuple[str, ...] = ()                       # that found the faces it learned from; (): not known, or they were cut out by others
+    detectors: tuple[str, ...] = ()                       # of the faces it learned from; (): unknown, or cut by others
 
 class InputStatistics(BaseModel):
     "Input of the network whose weights were imported: `(x*pixel_max/255 - mean)/std` for bytes x, by `channels`."

@@ -96,8 +96,7 @@ def media_facts(
 COLUMNS = (
     "file", "readable", "kind", "container", "stream", "left_out", "codec", "pixels", "bits", "fps", "fps_declared",
     "stored", "width", "height", "orientation", "pixel_aspect", "frames", "frames_declared", "seconds",
-    "seconds_by_frames",
-    "seconds_declared", "sound", "sound_start", "sound_seconds", "fault", "notes")
+    "seconds_by_frames", "seconds_declared", "sound", "sound_start", "sound_seconds", "fault", "notes")
 
 def _files_of(path:str|os.PathLike)->list[Path]:
     "A file, those below a folder, or those of a pattern."
@@ -119,7 +118,8 @@ def _rows_by_workers(asked:list, workers:int, cluster:Cluster|None)->list[dict]:
     "The rows in the order of the files."
     with closing(in_batches(_row_of, asked, workers, cluster)) as results: done = dict(results)
     def row(file, future): # whose process has ended
-        return dict(file=str(file), readable=False, fault=str(future.exception())) if future.exception() else future.result()
+        return (dict(file=str(file), readable=False, fault=str(future.exception())) if future.exception()
+                else future.result())
     return [row(one[0], done[one]) for one in asked]
 
 def check_media(

@@ -84,7 +84,7 @@ class Detector:
     _turn = threading.RLock() # models are shared, also by the classes of one family, and serve one thread at a time
 
     def __init__(self,
-        upsample:int|str="auto", # times that the image is doubled; 'auto': once where both sides are at most `small_side`
+        upsample:int|str="auto", # times the image is doubled; 'auto': once where both sides are at most `small_side`
         max_side:int=1920,       # px; a larger image is reduced to it
         threshold:float=0.,      # least score
     ):
@@ -153,7 +153,8 @@ def threshold_at(
 
 def _calibration_of(detector:Detector)->tuple[float, float]:
     if detector.calibration is None:
-        raise ValueError(f"the scores of {type(detector).__name__} have not been calibrated: give a threshold in place of a probability")
+        raise ValueError(f"the scores of {type(detector).__name__} have not been calibrated: "
+                         "give a threshold in place of a probability")
     return detector.calibration
 
 # %% ../../nbs/20_preprocess/20_detect.ipynb #59002a9f

@@ -66,7 +66,8 @@ class Matches:
         "Something that is known of each face, in the order of the faces."
         if values is None: return np.ones(self.n_faces, bool)
         whole = isinstance(values, (np.ndarray, pd.Series)) and values.dtype != object
-        values = np.asarray(values) if whole else np.concatenate([np.asarray(part).reshape(-1) for part in values] or [[]])
+        values = (np.asarray(values) if whole
+                  else np.concatenate([np.asarray(part).reshape(-1) for part in values] or [[]]))
         if values.shape != (self.n_faces,):
             raise ValueError(f"values of shape {values.shape} for {self.n_faces} true faces: one of each is needed")
         return values
@@ -89,7 +90,8 @@ def _checked(found, number:int)->tuple[np.ndarray, np.ndarray]:
     "Boxes and scores of the detections in a picture."
     boxes, scores = np.asarray(found.boxes, np.float64).reshape(-1, 4), np.asarray(found.scores, np.float64).reshape(-1)
     if len(boxes) != len(scores) or not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise ValueError(f"picture {number}: {len(boxes)} boxes with {len(scores)} scores; as many, all finite, are needed")
+        raise ValueError(f"picture {number}: {len(boxes)} boxes with {len(scores)} scores; "
+                         "as many, all finite, are needed")
     return boxes, scores
 
 # %% ../../nbs/20_preprocess/34_detection.ipynb #9a1a29e9
@@ -137,8 +139,9 @@ def precision_recall(
     counts=None,              # (M,) bool, or one array a picture: the faces that count; None: all
     n_thresholds:int=N_THRESHOLDS, # None: every score that occurs
 )->pd.DataFrame:              # threshold (of scores scaled to [0, 1]), precision, recall; from the highest threshold on
-    "Precision and recall over thresholds, as WIDER FACE's evaluation computes them; recall is NaN where no face counts."
-    scores, verdict, n_counted = _scaled(matches.scores), matches.verdicts(counts), matches.of_faces(counts).astype(bool).sum()
+    "Precision and recall over thresholds, as WIDER FACE's evaluation computes them; recall is NaN if no face counts."
+    scores, verdict, n_counted = (_scaled(matches.scores), matches.verdicts(counts),
+                                  matches.of_faces(counts).astype(bool).sum())
     marked = np.isin(matches.pictures, matches.face_pictures)
     thresholds = _thresholds(scores, n_thresholds)
     right = _at_least(scores[marked & (verdict == 1)], thresholds)
@@ -151,7 +154,7 @@ def voc_area(
     recall:np.ndarray,    # (k,) rising, 0-1
     precision:np.ndarray, # (k,) 0-1
 )->float:
-    "Area under the curve of precision over recall, each precision raised to the largest at any higher recall (VOC 2010)."
+    "Area under the curve of precision over recall, each precision raised to the largest at a higher recall (VOC 2010)."
     raised = np.maximum.accumulate(np.asarray(precision, float)[::-1])[::-1]
     return float((np.diff(recall, prepend=0)*raised).sum())
 
@@ -241,7 +244,7 @@ def wider_precision(
     lists:dict=None,     # level -> one (m,) bool array a picture: the faces that count; None: `lists_by_size`
     least_overlap:float=.5, # intersection over union from which a box is that of a face, 0-1
 )->dict:                 # level -> average precision, 0-1
-    "Average precision at each level, as WIDER FACE's evaluation computes it; the benchmark's only on the release's lists."
+    "Average precision by level, as WIDER FACE's evaluation computes it; the benchmark's only on the release's lists."
     matches = match_pictures(detections, pictures, least_overlap)
     lists = lists_by_size(pictures) if lists is None else lists
     return {level: average_precision(matches, counts) for level, counts in lists.items()}
@@ -254,6 +257,7 @@ def calibrated(
     "The probability that a find is a face: the logistic function of slope times score plus offset."
     verdict = matches.verdicts(counts)
     right = verdict[verdict != 0] > 0
-    if right.all() or not right.any(): raise ValueError(f"{right.sum()} of {len(right)} finds are faces: both kinds are needed")
+    if right.all() or not right.any():
+        raise ValueError(f"{right.sum()} of {len(right)} finds are faces: both kinds are needed")
     fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(matches.scores[verdict != 0][:, None], right)
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])

@@ -211,7 +211,7 @@ class FaceStore:
     clip = property(lambda self: self._description["clip"], doc="Name of the clip.")
     subject = property(lambda self: self._description["subject"], doc="Name of the subject, '' where unknown.")
     encoding = property(lambda self: self._description["encoding"], doc="'jpeg' or 'raw'.")
-    detector = property(lambda self: _detector_in(self.about), doc="What found the faces; '' where nothing did, or it is not known.")
+    detector = property(lambda self: _detector_in(self.about), doc="What found the faces; '' if none did, or unknown.")
     about = property(lambda self: self._description["about"], doc="What the writer noted: source, parameters.")
     faces = property(lambda self: _faces_in(self.face_ids), doc="The identities, ascending, without -1.")
     table = property(lambda self: self._table.drop_columns(["crop"]), doc="The frame table in Arrow, not copied.")

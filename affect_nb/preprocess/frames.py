@@ -54,7 +54,7 @@ FRAME_SCHEMA = pa.schema([
 ])
 FRAME_COLUMNS = tuple(FRAME_SCHEMA.names)
 NO_SOUND = dict(sound="", sound_tracks=0, sound_channels=0) # where it was not wanted
-_LATER = NO_SOUND | dict(file="", aligned="") | dict.fromkeys(QUALITY_COLUMNS, np.nan) # columns that stores of before lack
+_LATER = NO_SOUND | dict(file="", aligned="") | dict.fromkeys(QUALITY_COLUMNS, np.nan) # columns that older stores lack
 
 # %% ../../nbs/20_preprocess/62_frames.ipynb #3a5e0974
 LABEL_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 17, 20, 23, 24, 25, 26)

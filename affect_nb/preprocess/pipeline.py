@@ -455,13 +455,14 @@ def preprocess(
     `frames.parquet` is the table of all stores in `dest`, those of earlier calls too; `sources.json` says what each
     store was made from."""
     check_switches(progress=progress, sound=sound, recursive=recursive, overwrite=overwrite, crops=crops)
-    settings = Settings(detector=detector or DEFAULT_DETECTOR, detect_every=detect_every, transform=transform, max_faces=max_faces,
-                        sound=sound, crops=crops, **options)
+    settings = Settings(detector=detector or DEFAULT_DETECTOR, detect_every=detect_every, transform=transform,
+                        max_faces=max_faces, sound=sound, crops=crops, **options)
     (sources, left_out), dest = find_sources(source, recursive, film_fps), Path(dest)
     dest.mkdir(parents=True, exist_ok=True)
     names = _store_names(dest, source, sources, overwrite)
     tasks = [_ClipTask(source=clip, path=dest/f"{name}.arrow", settings=settings, progress=progress,
-                       names=_clip_names(name, database, subjects), or_by=() if detector else EARLIER_DEFAULTS) for clip, name in zip(sources, names)]
+                       names=_clip_names(name, database, subjects), or_by=() if detector else EARLIER_DEFAULTS)
+             for clip, name in zip(sources, names)]
     undone = [task for task in tasks if not task.is_done()]
     with _swept(dest): failed = _run_all(undone, workers, progress, cluster, helper=helper, watch=watch)
     if failed and _is_named(source):

@@ -52,7 +52,7 @@ def _angles_of(turns:np.ndarray)->np.ndarray: # (..., 3) degrees
     return np.degrees(np.stack([yaw, pitch, roll], -1))
 
 # %% ../../nbs/20_preprocess/52_pose.ipynb #82fcaf13
-_DISTANCE = 20.     # of the camera where the size of the picture is not given, in distances between the eyes' outer corners
+_DISTANCE = 20.     # of the camera where no size of the picture is given, in distances between the eyes' outer corners
 _EACH = np.r_[:10, np.tile(np.r_[10:31], 3)] # nose and eyes count three times, brows, which move, once
 _LEAST_SPREAD = .02 # of the shorter extent of the points to the longer; below it they lie on one line
 

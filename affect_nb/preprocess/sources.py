@@ -66,8 +66,8 @@ def find_sources(
     sources, left_out = _find_sources(source, recursive, film_fps)
     if film_fps is not None and all(found.still or not found.frames for found in sources):
         kind = "film, which has its own clock," if not sources[0].still else "single picture"
-        raise ValueError(f"film_fps is {film_fps:g}, allowed is None: {sources[0].path} is a {kind} and nothing here is a "
-                         "folder of pictures that are the frames of a film")
+        raise ValueError(f"film_fps is {film_fps:g}, allowed is None: {sources[0].path} is a {kind} and nothing here "
+                         "is a folder of pictures that are the frames of a film")
     return sources, left_out
 
 def _find_sources(source, recursive:bool, film_fps:float|None)->tuple[list[Source], list[Skipped]]:

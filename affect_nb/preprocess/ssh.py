@@ -39,7 +39,8 @@ def _units(
     "Channels of a layer at `width`."
     return channels if width == 1 else max(8, 8*round(channels*width/8))
 
-def _conv(channels_in:int, channels:int, size:int=3, *, stride:int=1, norm:str|None=None, relu:bool=True)->nn.Sequential:
+def _conv(channels_in:int, channels:int, size:int=3, *,
+          stride:int=1, norm:str|None=None, relu:bool=True)->nn.Sequential:
     "A convolution that keeps the places, normalised and cut at zero where that is wanted."
     layers = OrderedDict(conv=nn.Conv2d(channels_in, channels, size, stride, size//2, bias=norm is None))
     if norm: layers['bn'] = nn.BatchNorm2d(channels)
@@ -77,13 +78,16 @@ class _Residual(nn.Module):
         norm = dict(norm='batch')
         if kind == 'basic':
             self.channels = channels
-            self.convs = nn.Sequential(_conv(channels_in, channels, stride=stride, **norm), _conv(channels, channels, relu=False, **norm))
+            self.convs = nn.Sequential(_conv(channels_in, channels, stride=stride, **norm),
+                                       _conv(channels, channels, relu=False, **norm))
         else:
             self.channels = 4*channels
-            self.convs = nn.Sequential(_conv(channels_in, channels, 1, **norm), _conv(channels, channels, stride=stride, **norm),
+            self.convs = nn.Sequential(_conv(channels_in, channels, 1, **norm),
+                                       _conv(channels, channels, stride=stride, **norm),
                                        _conv(channels, self.channels, 1, relu=False, **norm))
         alike = stride == 1 and channels_in == self.channels
-        self.shortcut = nn.Identity() if alike else _conv(channels_in, self.channels, 1, stride=stride, relu=False, **norm)
+        self.shortcut = (nn.Identity() if alike
+                         else _conv(channels_in, self.channels, 1, stride=stride, relu=False, **norm))
 
     def forward(self, x:Tensor)->Tensor: return F.relu(self.convs(x) + self.shortcut(x))
 
@@ -99,7 +103,8 @@ class _ResNet(nn.Module):
         for stage, count in enumerate(blocks):
             layers = []
             for place in range(count):
-                layers.append(_Residual(before, _units(64*2**stage, width), kind, stride=2 if stage and not place else 1))
+                layers.append(_Residual(before, _units(64*2**stage, width), kind,
+                                        stride=2 if stage and not place else 1))
                 before = layers[-1].channels
             self.add_module(f'layer{stage + 1}', nn.Sequential(*layers))
             ends.append(before)
@@ -167,14 +172,16 @@ class SSH(nn.Module):
         if reads not in ('bgr', 'rgb'): raise ValueError(f"reads is {reads!r}, allowed are 'bgr', 'rgb'")
         if len(anchors) != 3: raise ValueError(f"anchors are {anchors!r}: sides for each of three modules are needed")
         self.anchors, self.reads = tuple(tuple(sides) for sides in anchors), reads
-        self.arguments = dict(trunk=trunk, width=width, norm=norm, anchors=[list(sides) for sides in anchors], stem=stem, reads=reads)
+        self.arguments = dict(trunk=trunk, width=width, norm=norm, anchors=[list(sides) for sides in anchors],
+                              stem=stem, reads=reads)
         self.trunk = _VGG16(width, norm) if trunk == 'vgg16' else _ResNet(trunk, width, stem)
         low, middle, high = self.trunk.channels
         first, others = _units(128, width), _units(256, width)
         self.from_low, self.from_middle = (_conv(channels, first, 1, norm=norm) for channels in (low, middle))
         self.smooth = _conv(first, first, norm=norm)
         inputs = zip(('m1', 'm2', 'm3'), (first, middle, high), (first, others, others), self.anchors)
-        for name, before, channels, sides in inputs: self.add_module(name, DetectionModule(before, channels, len(sides), norm=norm))
+        for name, before, channels, sides in inputs:
+            self.add_module(name, DetectionModule(before, channels, len(sides), norm=norm))
 
     def forward(self, pictures:Tensor)->list[tuple[Tensor, Tensor]]: # of M1, M2, M3: see `DetectionModule`
         low, middle, high = self.trunk(pictures)
@@ -190,7 +197,8 @@ def anchors_of(
 )->list[Tensor]: # of each module, in the order of its scores
     "All squares that a network looks at in pictures of one size."
     if height % 32 or width % 32: raise ValueError(f"pictures of {height}x{width} px: both must be multiples of 32")
-    return [anchor_boxes(height//stride, width//stride, stride, sides) for stride, sides in zip(STRIDES, network.anchors)]
+    return [anchor_boxes(height//stride, width//stride, stride, sides)
+            for stride, sides in zip(STRIDES, network.anchors)]
 
 BGR_MEAN = (102.9801, 115.9465, 122.7717) # of the published network
 

@@ -92,7 +92,8 @@ def load_ssh(
     network = SSH(width=card.get('width', 1.), **card.get('arguments', {}))
     try: tensors = load_file(weights)
     except Exception as error: raise ValueError(f"{weights}: not a safetensors file, or cut off ({error})") from None
-    try: network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()})
+    try: network.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor
+                                  for name, tensor in tensors.items()})
     except RuntimeError as error: raise ValueError(f"{weights} does not fit its card: {str(error)[:300]}") from None
     network.card = card
     return network.eval()
@@ -144,7 +145,7 @@ class SSHDetector(Detector):
         max_side:int=1920,              # px; a larger image is reduced to it
         threshold:float=.5,             # least score
         *,
-        pyramid:tuple=(1., .3),         # factors; below 1: for faces that fill the picture; 2. finds them at half the size, at four times the cost
+        pyramid:tuple=(1., .3),         # factors; below 1: very large faces; 2.: half the size, at four times the cost
     ):
         super().__init__(upsample, max_side, threshold)
         if not pyramid or min(pyramid) <= 0: raise ValueError(f"pyramid is {pyramid!r}: factors above 0 are needed")

@@ -94,8 +94,8 @@ class TrackLimits:
     recheck_every: int = 3  # the same while in doubt
     search_every: int = 5   # search while a face is lost or there is none
     full_every: int = 4     # of the searches one is at full size; the others may be reduced, see `Detector`
-    smallest: float = 20.   # px, side of the square of a face with which one begins; it may get smaller while it is followed
-    sure: float = .9        # least `face_prob` of a find with which a face begins; of detectors that are not calibrated, any
+    smallest: float = 20.   # px, side of the square of a face with which one begins; it may get smaller while followed
+    sure: float = .9        # least `face_prob` of a find with which a face begins; of uncalibrated detectors, any
     strikes: int = 3        # checks in a row without confirmation that end a face
     grace: int = 30         # a face that was lost for longer comes back as a new one
     cut: float|None = None  # change of the whole picture that ends all faces, such as CUT; None: see `FaceTracker`
@@ -281,7 +281,7 @@ class _KnownFaces:
             box, score = detected.boxes[number], float(detected.scores[number])
             track = _FaceTrack(self.next_id, box, score=score, checked=frame)
             self.follower.place(gray, track, box)
-            if followed and share_of_smaller(track.box, followed).max() > _TWINS: continue # a second box on a known face
+            if followed and share_of_smaller(track.box, followed).max() > _TWINS: continue # another box on a known face
             self.tracks.append(track)
             self.next_id += 1
 

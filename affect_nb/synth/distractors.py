@@ -141,7 +141,8 @@ def _board(image, x, y, size, rng, exposure):
     for row in range(rng.integers(0, 4)):
         where = (left + 2, top + int((row + 1)*.2*size))
         thick = 1 + int(size/60)
-        cv2.putText(image, letters, where, cv2.FONT_HERSHEY_SIMPLEX, size/140, shade(255 - colour, 1), thick, cv2.LINE_AA)
+        cv2.putText(image, letters, where, cv2.FONT_HERSHEY_SIMPLEX, size/140,
+                    shade(255 - colour, 1), thick, cv2.LINE_AA)
 
 def _clock(image, x, y, size, rng, exposure):
     "A light disc with a rim, ticks and two hands."

@@ -72,9 +72,11 @@ class DetectorRecipe(BaseModel):
     @property
     def loss(self)->dict: # arguments of `SSHLoss`
         "What is learned from."
-        return {name: getattr(self, name) for name in ('face', 'none', 'most', 'share', 'least', 'focal', 'box', 'overlap')}
+        return {name: getattr(self, name)
+                for name in ('face', 'none', 'most', 'share', 'least', 'focal', 'box', 'overlap')}
 
-PUBLISHED = dict(trunk='vgg16', width=1., norm=None, stem=7, reads='bgr', lr=.004, weight_decay=5e-4, changed=False, turn=0.)
+PUBLISHED = dict(trunk='vgg16', width=1., norm=None, stem=7, reads='bgr', lr=.004, weight_decay=5e-4,
+                 changed=False, turn=0.)
 
 # %% ../../nbs/50_train/38_detector.ipynb #60d49b09
 def found_faces(
@@ -122,13 +124,13 @@ class _NextPart(Callback):
     order = 46 # after an earlier state has been put back
     def before_train(self): self.dls.train.epoch = self.epoch
 
-FIRST_GUESS = .01 # probability of a face that a network says before it learns by the focal loss: nearly all squares are background
+FIRST_GUESS = .01 # probability of a face before a network learns by the focal loss: nearly all squares are background
 
 def first_guess(
     network:SSH, # is changed
     face_prob:float=FIRST_GUESS, # 0-1, of every square
 )->SSH:
-    "A network whose scores begin around a probability (Lin et al. 2017, Section 3.3): else the background drowns the first steps."
+    "Make scores begin around a probability (Lin et al. 2017, Section 3.3): else the background drowns the first steps."
     for module in (network.m1, network.m2, network.m3):
         nothing, face = module.score.bias.data.chunk(2)
         nothing.fill_(np.log((1 - face_prob)/face_prob))
@@ -148,17 +150,17 @@ def detector_learner(
     "The learner of a recipe, its first weights drawn from the recipe's seed."
     device = choose_device(device)
     sides = [[scene_of(picture) for picture in side] for side in (pictures, held_out)]
-    scenes = [ScenePictures(side, recipe.size, recipe.seed + number, recipe.turn, recipe.changed, parts=1 if number else recipe.parts)
-              for number, side in enumerate(sides)]
-    train, valid = (ScenesDL(of, recipe.batch_size, reads=recipe.reads, num_workers=num_workers, shuffle=first, drop_last=first, seed=recipe.seed)
-                    for first, of in zip((True, False), scenes))
+    scenes = [ScenePictures(side, recipe.size, recipe.seed + number, recipe.turn, recipe.changed,
+                            parts=1 if number else recipe.parts) for number, side in enumerate(sides)]
+    train, valid = (ScenesDL(of, recipe.batch_size, reads=recipe.reads, num_workers=num_workers, shuffle=first,
+                             drop_last=first, seed=recipe.seed) for first, of in zip((True, False), scenes))
     if not len(train): raise ValueError(f"{len(pictures)} pictures do not fill one batch of {recipe.batch_size}")
     set_seed(recipe.seed)
     precision = choose_precision(device, recipe.precision)
     network = precision.lay_out(SSH(**recipe.network))
     if recipe.focal: first_guess(network)
-    learn = Learner(DataLoaders(train, valid, device=device), network, loss_func=SSHLoss(network, **recipe.loss), opt_func=affect_adam,
-                    lr=recipe.lr, wd=recipe.weight_decay, metrics=[DetectionPrecision(held_out)],
+    learn = Learner(DataLoaders(train, valid, device=device), network, loss_func=SSHLoss(network, **recipe.loss),
+                    opt_func=affect_adam, lr=recipe.lr, wd=recipe.weight_decay, metrics=[DetectionPrecision(held_out)],
                     cbs=[RunPrecision(precision), _NextPart(), *cbs], path=Path(path))
     learn.precision = precision
     return learn
@@ -178,11 +180,12 @@ def fit_detector(
     out, card = Path(out), card or {}
     out.mkdir(parents=True, exist_ok=True)
     learn = detector_learner(recipe, pictures, held_out, device=device, num_workers=num_workers, path=out)
-    notes = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out), precision=learn.precision.name,
-                 threads=torch.get_num_threads())
+    notes = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out),
+                 precision=learn.precision.name, threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out))
-    learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision'), ResumeCallback(out/'state', recipe.seed, facts)])
+    learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision'),
+                   ResumeCallback(out/'state', recipe.seed, facts)])
     try: learn.fit_one_cycle(recipe.epochs, recipe.lr)
     finally: close_workers(learn.dls)
     return learn

@@ -60,7 +60,8 @@ def matched_squares(
     known, ignored = (faces[faces[:, 4] == kind, :4] for kind in (1, 0))
     kinds = torch.zeros(len(squares), dtype=torch.long, device=squares.device)
     target = torch.zeros_like(squares)
-    if len(ignored): kinds[(overlaps(squares, ignored) >= none).any(1) | (shares_inside(squares, ignored) >= .5).any(1)] = -1
+    if len(ignored):
+        kinds[(overlaps(squares, ignored) >= none).any(1) | (shares_inside(squares, ignored) >= .5).any(1)] = -1
     if len(known):
         shared = overlaps(squares, known)
         most, which = shared.max(1)
@@ -137,7 +138,7 @@ class SSHLoss:
         return scores + self.box*boxes
 
 # %% ../../nbs/50_train/36_detector_loss.ipynb #d82eb39b
-def _over_all(loss:SSHLoss, squares:Tensor, found:list, faces:Tensor)->tuple[Tensor, Tensor]: # of the scores, of the boxes
+def _over_all(loss:SSHLoss, squares:Tensor, found:list, faces:Tensor)->tuple[Tensor, Tensor]: # of scores, of boxes
     "Sums over all squares of a batch, by the number of those that are faces."
     logits, numbers = (torch.cat(part, 1) for part in zip(*found))
     matched = [matched_squares(squares, known, loss.face, loss.none, least=loss.least) for known in faces]

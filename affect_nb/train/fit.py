@@ -49,8 +49,9 @@ def create_learner(
     if recipe.compiled != 'no': callbacks.append(CompiledNetwork(recipe.compiled))
     set_seed(recipe.seed)
     return affect_learner(dls, recipe.arch, recipe.width, lr=recipe.lr, weight_decay=recipe.weight_decay,
-                          precision=recipe.precision, device=device, weights=weights, path=path, pool=recipe.pool, loss_func=loss, cbs=callbacks,
-                          frozen=recipe.regime != 'end_to_end', **weighting, **recipe.arguments)
+                          precision=recipe.precision, device=device, weights=weights, path=path, pool=recipe.pool,
+                          loss_func=loss, cbs=callbacks, frozen=recipe.regime != 'end_to_end',
+                          **weighting, **recipe.arguments)
 
 # %% ../../nbs/50_train/22_fit.ipynb #c51d92ad
 def _check_batches(recipe, dls):

@@ -99,8 +99,7 @@ def affect_learner(
     width:float=1.0,               # scales the channels; 1.0 is the paper's size
     lr:float=1e-4,                 # Adam's learning rate
     precision:str='auto',          # as in `choose_precision`: 'auto', 'float32' or 'bfloat16'
-    *,
-    device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
+    *, device:str|torch.device|None=None, # None: that of `dls`, else the fastest there is
     weights=None,                  # checkpoints to start from, as `start_from` takes them
     loss_func=None,                # of predictions and targets; None: CCC, or `MultitaskLoss` for several tasks
     metrics=None,                  # None: by the network's tasks, `va_metrics(pool)` or `multitask_metrics(tasks)`
@@ -125,11 +124,12 @@ def affect_learner(
     _check_inputs(model, dls)
     if frozen: freeze_cnn(model)
     tasks, au_names = tasks_of(model), aus_of(model)
-    loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over, labels=labels)
+    loss = loss_of_tasks(tasks, loss_func, pool, lambda_au=lambda_au, lambda_va=lambda_va, au_over=au_over,
+                         labels=labels)
     cbs = [adapter_of_tasks(tasks, au_names), RunPrecision(chosen), *([FrozenCNN()] if frozen else []), *_always(cbs)]
     learner = _NetworkLearner if tasks == ('va',) else _AffectLearner
     learn = learner(dls.to(device), chosen.lay_out(model.to(device)), loss, opt_func=opt_func or affect_adam, lr=lr,
-                    wd=weight_decay, path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics, cbs=cbs,
-                    splitter=trainable_groups if frozen else affect_splitter)
+                    wd=weight_decay, path=path, metrics=metrics_of_tasks(tasks, pool) if metrics is None else metrics,
+                    cbs=cbs, splitter=trainable_groups if frozen else affect_splitter)
     learn.precision = chosen
     return learn

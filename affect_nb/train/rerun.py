@@ -26,7 +26,8 @@ def differing(
 )->list[str]: # a sentence each
     "What two dictionaries do not have in common; numbers are equal only if every bit is."
     pairs = {name: (first.get(name, _MISSING), second.get(name, _MISSING)) for name in {**first, **second}}
-    return [f'{name} was {before}, now {now}' for name, (before, now) in pairs.items() if repr(before) != repr(now)] # NaN is NaN
+    return [f'{name} was {before}, now {now}'
+            for name, (before, now) in pairs.items() if repr(before) != repr(now)] # NaN is NaN
 
 def by_path(
     tree:dict, # of numbers and of such dictionaries
@@ -51,7 +52,8 @@ class Rerun:
         return not self.differences
 
     def __str__(self):
-        found = 'the same numbers, bit for bit' if self.same else '\n'.join(f'differs: {words}' for words in self.differences)
+        found = ('the same numbers, bit for bit' if self.same
+                 else '\n'.join(f'differs: {words}' for words in self.differences))
         return '\n'.join([*(f'note: {words}' for words in self.notes), found, str(self.record)])
 
 def changed_since(
@@ -77,7 +79,8 @@ _JOBS = {'train_database': 'affect_nb.train.jobs_database', 'train_joint': 'affe
 def _read_record(path):
     "A record that can be made once more, else a `ValueError`."
     path = Path(path)/RECORD if Path(path).is_dir() else Path(path)
-    if not path.is_file(): raise ValueError(f"{path}: no such file; a record of a training is wanted, such as runs/train/record.json")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; a record of a training is wanted, such as runs/train/record.json")
     record = read_json(path)
     if not isinstance(record, dict) or not {'job', 'arguments', 'weights'} <= set(record):
         raise ValueError(f"{path} is no record of a training: "
@@ -108,7 +111,8 @@ def _arguments_of(record, path):
     arguments = record['arguments'] | dict(device=record.get('device'))
     if 'stages' not in arguments: return arguments | dict(recipe=recipe_of(arguments['recipe']))
     apart = [name for name in ('device', 'threads') if isinstance(record.get(name), dict)]
-    if apart: raise ValueError(f"{path}: its stages differ in {apart[0]} ({record[apart[0]]}): no one call makes them again")
+    if apart:
+        raise ValueError(f"{path}: its stages differ in {apart[0]} ({record[apart[0]]}): no one call makes them again")
     databases = {data: tuple(place) for data, place in arguments['databases'].items()}
     stages = [_stage_of(entries) for entries in arguments['stages']]
     return arguments | dict(stages=stages, databases=databases, only=list(record['weights']))
