@@ -606,7 +606,7 @@ _Windows = Annotated[Optional[Literal["overlap", "carry", "paper"]], typer.Optio
     help="overlap (the default): windows of a face overlap and are cross-faded; carry: the hidden state goes on "
          "from one to the next; paper: each starts anew, as in training.")]
 _Raw = Annotated[bool, typer.Option(
-    "--raw", help="The network's output, without the chain of steps in its card.")]
+    "--raw", help="The network's output, without the chain of steps in its card and the limits -1 and 1.")]
 _Sound = Annotated[bool, typer.Option(
     help="Give sound to a network that reads it; without, its visual network beside it predicts.")]
 _SoundFace = Annotated[Optional[str], typer.Option(
