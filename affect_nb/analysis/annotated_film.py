@@ -310,7 +310,7 @@ def _panels(table:pd.DataFrame, crowded:bool)->list[tuple]:
     panels = []
     if VA_COLUMNS[0] in table: panels.append((_va_plane_of_stills, 5.6) if crowded else (_va_panels, 2.8))
     if EXPRESSION_COLUMNS[0] in table: panels.append((_expression_panels, 1.6))
-    if predicted_aus(table): panels.append((_au_panels, 1.8))
+    if aus := predicted_aus(table): panels.append((_au_panels, max(1.8, .5 + .12*len(aus)))) # each row has its label
     return panels
 
 def _plot_title(title:str, table:pd.DataFrame, seen:pd.DataFrame, still:bool)->str:
