@@ -160,7 +160,7 @@ def test_of_two_equal_faces_the_lower_number(cards, tmp_path):
 @pytest.mark.parametrize("name", ["mt_vgg_gru_audio", "av_mt_vgg_gru"])
 def test_prediction_hears_what_training_heard(cards, stores, name):
     "The windows of `SequenceDataset`, put through the network by hand."
-    predictor = Predictor.load(cards/name, "cpu", precision="float32", windows="paper", postprocess=False)
+    predictor = Predictor.load(cards/name, "cpu", precision="float32", windows="paper")
     dataset = SequenceDataset([stores["one"].path], length=10, sound=True)
     with torch.no_grad(): expected = torch.cat([predictor.model(window.faces[None], window.landmarks[None], window.audio[None]).va[0] for window in dataset])
     table = predictor.predict_store(stores["one"])
@@ -170,7 +170,7 @@ def test_prediction_hears_what_training_heard(cards, stores, name):
 
 @pytest.mark.parametrize("name", ["mt_vgg_gru_audio", "av_mt_vgg_gru"])
 def test_sound_is_carried_on(cards, stores, name):
-    whole = Predictor.load(cards/name, "cpu", precision="float32", postprocess=False)
+    whole = Predictor.load(cards/name, "cpu", precision="float32")
     at_once = replace(whole, length=50, windows="paper").predict_store(stores["one"])
     for batch in (1, 3): np.testing.assert_allclose(numbers(replace(whole, length=8, batch=batch, carry=True).predict_store(stores["one"])), numbers(at_once), atol=ROUNDING)
     assert np.nanmax(abs(numbers(replace(whole, windows="paper").predict_store(stores["one"])) - numbers(at_once))) > 1e-4
@@ -189,7 +189,7 @@ def test_missing_sound_falls_back_to_the_visual_network(cards, tmp_path, sound, 
 @pytest.mark.parametrize("notes, lacks", [({}, "its card names no visual network"), ({"visual": "gone"}, "the visual network gone is not beside it")])
 def test_without_a_visual_network_zeros_are_heard(stores, tmp_path, notes, lacks):
     save_checkpoint(tmp_path/"av", loud(create_model("av_mt_vgg_gru", width=1/16)), {"notes": {"recipe": {"length": 10}, **notes}})
-    predictor = Predictor.load(tmp_path/"av", "cpu", precision="float32", windows="paper", postprocess=False)
+    predictor = Predictor.load(tmp_path/"av", "cpu", precision="float32", windows="paper")
     table, said = quiet(lambda: predictor.predict_store(stores["mute"]))
     assert said == f"mute: no sound was read with its faces; face 0: scored with zeros instead of sound, as {lacks}" and set(table.scored_with) == {"faces"}
     faces = torch.from_numpy(stores["mute"].read(0, 10)).permute(0, 3, 1, 2)[None]

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from .. import __version__
 
-from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, predicted_aus
+from ..analysis.columns import COMPOUND_COLUMNS, EXPRESSION_COLUMNS, VA_COLUMNS, predicted_aus
 from .clip_tables import CLIP_COLUMNS, TASK_TITLES
 from .confidence import CONFIDENCE_COLUMNS, confidence_of, with_confidence, without_low_trust
 from .predictor import Predictor, has_stills, predict_clips
@@ -156,6 +156,8 @@ def _predicted_table(predictor:Predictor, store:FaceStore, progress:bool, compou
                      least_trust:float|None)->tuple[pd.DataFrame, dict|None]: # the table; what was left out
     "The table of one clip, each row with its file, how sure it is, with compound expressions if they are wanted."
     table, left_out = predictor.predict_store(store, progress), None
+    affect = [name for name in VA_COLUMNS if name in table]
+    if predictor.postprocess: table[affect] = table[affect].clip(-1, 1) # no label lies beyond; outputs are linear
     table["file"] = table["file"].replace("", readable(store.about["source"]["path"])) # stores of before lack it
     table = with_confidence(table, store, confidence_of(predictor.card), calibrated)
     if least_trust is not None: table, left_out = without_low_trust(table, least_trust)

@@ -44,7 +44,7 @@ _STILLS = 16 # at a time: one alone and one among so few get the same numbers, a
 @dataclass
 class Predictor(WindowNetwork):
     "A trained network, ready for videos."
-    postprocess: bool = True # apply the card's chain of steps, where it has one, and keep within [-1, 1]
+    postprocess: bool = True # apply the card's chain of steps, where it has one
     sound: bool = True       # give sound to a network that reads it
     sound_face: int|str|None = None # the face that gets the sound: a face_id, 'all', or None for the one seen most
     stills: int = _STILLS    # pictures at a time
@@ -296,10 +296,8 @@ def _fill_table(table:pd.DataFrame, share:_Share, store:FaceStore, progress:bool
     if bare and predictor.reads_landmarks:
         warnings.warn(f"{store.clip}: {bare} of {rows.predicted.sum()} faces have no landmarks; "
                       "the network reads landmarks and got zeros")
-    affect = [name for name in VA_COLUMNS if name in table] if predictor.postprocess and chosen.any() else []
-    if predictor.chain is not None and affect:
-        table.loc[chosen, affect] = _postprocessed(predictor, table[chosen].sort_values(["frame", "face_id"]))
-    if affect: table.loc[chosen, affect] = table.loc[chosen, affect].clip(-1, 1) # no label lies beyond
+    if predictor.chain is not None and chosen.any():
+        table.loc[chosen, list(VA_COLUMNS)] = _postprocessed(predictor, table[chosen].sort_values(["frame", "face_id"]))
 
 # %% ../../nbs/70_apps/04_predictor.ipynb #f2765d8e
 def predict_clips(
