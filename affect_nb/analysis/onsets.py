@@ -104,12 +104,14 @@ def _activity(output:str, values:np.ndarray, threshold:float, rise:float)->dict[
 
 def _bridged(runs:list, values:np.ndarray, times:np.ndarray, period:float, bridge:float)->list[tuple[int, int]]:
     "Runs as `active_runs` gives them; those with nothing but missing frames between are one, up to `bridge` s of them."
-    joined = runs[:1] if bridge else runs
-    for first, last in runs[1:] if bridge else ():
-        before = joined[-1][1]
-        missing = np.isnan(values[before + 1:first]).all() # frames without a row are missing too
+    def is_bridged(before, first): # frames without a row are missing too
         near = times[first] - times[before] - period <= bridge + 1e-6
-        joined[-1:] = [(joined[-1][0], last)] if missing and near else [joined[-1], (first, last)]
+        return near and np.isnan(values[before + 1:first]).all()
+    if not bridge: return runs
+    joined = []
+    for first, last in runs:
+        if joined and is_bridged(joined[-1][1], first): joined[-1] = joined[-1][0], last
+        else: joined.append((first, last))
     return joined
 
 def _face_events(face:pd.DataFrame, output:str, period:float, threshold:float, rise:float, shortest:float,
@@ -132,7 +134,7 @@ def _check_rule(threshold:float, rise:float, shortest:float, bridge:float):
     if not 0 < threshold <= 1: raise ValueError(f"threshold is {threshold!r}, allowed are numbers above 0, up to 1")
     if not 0 < rise <= 2: raise ValueError(f"rise is {rise!r}, allowed are steps of valence above 0, up to 2")
     for name, seconds in dict(shortest=shortest, bridge=bridge).items():
-        if not 0 <= seconds < np.inf: raise ValueError(f"{name} is {seconds!r}, allowed are seconds from 0")
+        if not seconds >= 0: raise ValueError(f"{name} is {seconds!r}, allowed are seconds from 0")
 
 def find_events(
     source,           # see `predicted_frames`

@@ -200,19 +200,20 @@ def _bytes_of(path:Path)->bytes|None: return path.read_bytes() if path.is_file()
 def _predict_clip(predictor:Predictor, store:FaceStore, products:_Products, sources:set[Path], **options)->tuple:
     "The paths of what was written of one clip, what failed or is to be said, what was left out for its low trust."
     source, written, failed = str(store.about["source"]["path"]), [], []
-    old, table_path = products.out/f"{store.path.stem}.mp4", products.out/f"{store.path.stem}.csv"
-    before = _bytes_of(table_path)
     try:
         wanted = [options.pop(name) for name in ("compound", "calibrated", "least_trust")]
         table, left_out = _predicted_table(predictor, store, options["progress"], *wanted)
         makers = _product_makers(store, table, **options)
     except Exception as error: return [], [_failed(source, error)], None # whatever it is, the next clip is another one
+    film, table_path = (products.out/f"{store.path.stem}{suffix}" for suffix in (".mp4", ".csv"))
+    is_kept = film.suffix not in makers and film.exists() # a film of an earlier call
+    before = _bytes_of(table_path) if is_kept else None
     for suffix, make in makers.items():
         name = f"{store.path.stem}{suffix}"
         try: written.append(products.make(name, make, sources))
         except Exception as error: failed.append(_failed(source, error, f"{name} was not written: "))
-    if old.suffix not in makers and before not in (None, _bytes_of(table_path)) and products.drop(old.name, sources):
-        failed.append(Skipped(source, f"{old} showed an earlier prediction, and was removed", failed=False))
+    if before not in (None, _bytes_of(table_path)) and products.drop(film.name, sources):
+        failed.append(Skipped(source, f"{film} showed an earlier prediction, and was removed", failed=False))
     return written, failed, left_out
 
 # %% ../../nbs/70_apps/06_predict.ipynb #4644064c

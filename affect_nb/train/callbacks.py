@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelEpochException
 from fastai.callback.tracker import EarlyStoppingCallback, TrackerCallback
+from fastai.callback.mixup import MixHandler
 from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import set_seed
@@ -256,20 +257,9 @@ def va_of(
         raise ValueError(f"{affect} has no valence and arousal to learn from")
     return va
 
-_MIXING = ('mix_up', 'cut_mix') # fastai's names of callbacks that mix labels
-
-def _check_unmixed(cbs):
-    "A `ValueError` where a callback would mix labels."
-    for name in cbs.attrgot('name'):
-        if name in _MIXING:
-            raise ValueError(f"{name} makes one face and one label of two; labels here may be missing or classes, and "
-                             "landmarks of two faces are nobody's: augmentation changes single faces, see the guide")
-
 class ValenceArousal(Callback):
     "Show fastai predictions and targets as (..., 2) tensors."
     order = 8 # before fastai casts its tensor subclasses
-    def before_fit(self): _check_unmixed(self.cbs)
-
     def before_batch(self):
         if self.yb: self.learn.yb = (va_of(self.yb[0]).to(self.xb[0].device),)
     def after_pred(self): self.learn.pred = va_of(self.pred).float()
@@ -293,8 +283,6 @@ class Multitask(Callback):
     "Hand fastai outputs in float32, and targets that have a field for each task of the network."
     order = 8
     def __init__(self, tasks:tuple, au_names:tuple): self.tasks, self.au_names = tasks, au_names
-
-    def before_fit(self): _check_unmixed(self.cbs)
 
     def before_batch(self):
         if not self.yb: return
@@ -431,9 +419,15 @@ class RunPrecision(Callback):
         self.armed = False
 
 # %% ../../nbs/50_train/10_callbacks.ipynb #3aba90b4
+_REFUSED = { # callbacks of fastai -> why they are none for these losses and labels
+    GradientAccumulation: "GradientAccumulation adds up gradients of parts of a batch, CCC and means over labels "
+                          "are of a whole one: take a smaller batch, or several processes (see train.processes)",
+    MixHandler: "{name} makes one face and one label of two; labels here may be missing or classes, and "
+                "landmarks of two faces are nobody's: augmentation changes single faces, see the guide"}
+
 class WholeBatches(Callback):
-    "Refuse fastai's `GradientAccumulation`: a loss is of a whole batch."
+    "Refuse fastai's callbacks that part batches or mix faces: a loss is of a whole batch, a label of one face."
     def before_fit(self):
-        if not any(isinstance(callback, GradientAccumulation) for callback in self.learn.cbs): return
-        raise ValueError("GradientAccumulation adds up gradients of parts of a batch, CCC and means over labels "
-                         "are of a whole one: take a smaller batch, or several processes (see train.processes)")
+        for callback in self.learn.cbs:
+            for kind, why in _REFUSED.items():
+                if isinstance(callback, kind): raise ValueError(why.format(name=callback.name))

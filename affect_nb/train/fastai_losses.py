@@ -174,6 +174,7 @@ class Coupling(BaseModel):
         if self.coupling != 'none' or self.relatedness != 'cognitive': tie_matrix(read_relatedness(self.relatedness))
         return self
 
+# %% ../../nbs/50_train/05_fastai_losses.ipynb #a5979a61
 def coupled_loss(
     settings:Coupling,   # or a `Recipe`, which is one
     tasks:tuple,         # that the network learns
