@@ -1,7 +1,6 @@
 """Windows with sound: placed by the times of the frames, zeros where there is none, in batches of every kind."""
 import json
 import pickle
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -289,17 +288,3 @@ def test_a_twin_hears_what_its_videos_say(twin):
         n = min(16, int(frames.index.max()) + 1 - window.start)
         said = sound_beside(path).images(frames.reindex(range(window.start, window.start + n)).interpolate().to_numpy())
         assert torch.equal(window.audio[:n, 0], torch.from_numpy(said)) and not window.audio[n:].any() and window.heard[:n].all()
-
-
-def test_sound_costs_less_than_faces(twin):
-    database, folder = twin
-    data = sequences.sequences_of(database, folder/'faces', length=36, sound=True)
-    track = data.tracks[0]
-    first, last, _ = track.window(0, 36)
-    store = data._open(track.path)
-    def least(read): return min(timed(read) for _ in range(7))
-    def timed(read):
-        begin = time.perf_counter()
-        read()
-        return time.perf_counter() - begin
-    assert least(lambda: sequences._read_audio(track, 0, 36, range(first, last), data._open, data._open_sound)) < least(lambda: store.read(first, last))
