@@ -17,6 +17,7 @@ import pandas as pd
 from ..analysis.groups import group_card, group_scores, group_test
 from ..analysis.scores import DIMENSIONS, DRAWS, PREDICTED_DIMENSIONS
 from ..analysis.tasks import task_scores
+from .given_predictions import beside_labels, read_predictions
 from .predictor import Predictor
 from ..data.store import preprocess_database
 from ..databases.base import SPLITS, open_database
@@ -136,6 +137,23 @@ def note_in_card(
     return noted
 
 # %% ../../nbs/70_apps/18_by_group.ipynb #3a917fa9
+def _check_asked(database:str, part, groups, people, predictions, model, into_card:bool):
+    "A `ValueError` for what does not go together."
+    if part is not None and part not in SPLITS:
+        raise ValueError(f"part is {part!r}, allowed are {', '.join(SPLITS)}")
+    if groups and people is None and database != "own":
+        raise ValueError(f"groups are {', '.join(groups)}, and there is no table of people: give people=")
+    if predictions is not None and (model is not None or into_card):
+        raise ValueError(f"predictions is {predictions}, so no network predicts: leave out model and into_card")
+
+def _predicted_now(predictor:Predictor, source, clips:list, part:str, faces:Path)->tuple:
+    "Predictions of a network beside labels, and what was left out."
+    found = preprocess_database(source, faces, split=part)
+    table, skipped = predictor.predict_clips(source, clips, faces)
+    return table, [*found.skipped, *skipped]
+
+
+# %% ../../nbs/70_apps/18_by_group.ipynb #15a25b1a
 def evaluate_database(
     database:str,             # one of `list_databases()`
     folder:str|os.PathLike,   # a copy of it
@@ -146,25 +164,24 @@ def evaluate_database(
     groups:Iterable[str]|None=None, # columns of `people`
     people:str|os.PathLike|None=None, # a table of people; None: for `own` the table itself
     into_card:bool=False,     # note scores and groups in the network's card, see `note_in_card`
+    predictions:str|os.PathLike|None=None, # tables in place of a network, as `read_predictions` reads them
     device:str|None=None,     # 'cpu' or 'cuda'
     draws:int=DRAWS,          # of people, for intervals and tests
     **reader,                 # options of the database's reader
 )->Evaluation:
     "Predict a part of a database beside its labels, measure every task, and compare groups of people."
-    if part is not None and part not in SPLITS:
-        raise ValueError(f"part is {part!r}, allowed are {', '.join(SPLITS)}")
-    if groups and people is None and database != "own":
-        raise ValueError(f"groups are {', '.join(groups)}, and there is no table of people: give people=")
-    source, out, predictor = open_database(database, folder, **reader), Path(out), Predictor.load(model, device=device)
+    _check_asked(database, part, groups, people, predictions, model, into_card)
+    source, out = open_database(database, folder, **reader), Path(out)
+    predictor = Predictor.load(model, device=device) if predictions is None else None
     part = _part_of(source, part)
     if into_card: _check_own_card(predictor.path) # before the hours
     clips = source.select(part)
-    found = preprocess_database(source, out/"faces", split=part)
-    table, skipped = predictor.predict_clips(source, clips, out/"faces")
+    if predictor: table, skipped = _predicted_now(predictor, source, clips, part, out/"faces")
+    else: table, skipped = beside_labels(read_predictions(predictions), source, clips)
     table = table.assign(subject=table["clip"].map({clip.name: clip.subject for clip in clips}))
     if groups: table = with_groups(table, folder if people is None else people, groups)
     scores, cards = task_scores(table, draws=draws), by_group(table, groups or (), draws=draws)
-    done = Evaluation(scores, cards, split_hash({part: clips}), [*found.skipped, *skipped], part,
+    done = Evaluation(scores, cards, split_hash({part: clips}), skipped, part,
                       shares_lost(table, groups or ()))
     for name, frame in (("predictions", table), ("scores", done.scores.assign(split=done.split))):
         with whole(out/f"{name}.csv") as aside: frame.to_csv(aside, index=False, float_format="%.6g")

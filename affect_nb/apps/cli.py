@@ -720,6 +720,10 @@ def evaluate(
     people: Annotated[Optional[Path], typer.Option(
         dir_okay=False,
         help="A table with subject (or clip) and these columns; none: of own the table itself.")] = None,
+    predictions: Annotated[Optional[Path], typer.Option(
+        exists=True, help="In place of a network: tables of predictions, of predict or of other software; a CSV or "
+                          "Parquet with frame and any of valence, arousal, prob_happiness, prob_au12 ..., or "
+                          "their folder.")] = None,
     into_card: Annotated[bool, typer.Option(
         "--into-card", help="Note scores and groups in the card of --model, a network of your own.")] = False,
     set: _Settings = [],
@@ -727,8 +731,9 @@ def evaluate(
 ):
     "The scores of a network on a part of a database, and whether it serves some groups of people worse."
     from affect_nb.apps.by_group import evaluate_database
-    done = evaluate_database(database, folder, out, _model_card(model), part=part, groups=groups, people=people,
-                             into_card=into_card, device=device, **_settings(set))
+    if predictions is None: model = _model_card(model)
+    done = evaluate_database(database, folder, out, model, part=part, groups=groups, people=people,
+                             predictions=predictions, into_card=into_card, device=device, **_settings(set))
     print(f"{done}\n{out/'scores.csv'}")
     _report_left_out(done.skipped, out)
 
