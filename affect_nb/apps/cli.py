@@ -429,8 +429,11 @@ def _report_training(card, out:Path, skipped:list):
     from affect_nb.models.weights import checkpoint_name
     print(f"precision: {card.notes['precision']}")
     for shared in card.notes.get("shared_people", ()): print(f"split: {shared}")
-    for name, value in card.measures.items(): print(f"{name}: {value:.3f}")
+    for name, value in card.measures.items():
+        print(f"{name}: {'not measured, as nobody held out has such labels' if value is None else f'{value:.3f}'}")
     print(f"measured on held-out people{_split_in_words(card)}")
+    learning = card.notes.get("learning", {})
+    for sentence in [learning["words"], *learning["warnings"]]*bool(learning): print(f"training: {sentence}")
     print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
     _report_left_out(skipped, out)
 

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
+import torch
+from torch import nn
 
 from ..analysis.crossdb import study_databases, study_division
 from ..analysis.tables import counted
@@ -24,9 +26,12 @@ from .trainings import trainings_of
 from .workload import (TrainingCounter, checkpoint_bytes, measure_bytes, measure_rate, missing_frames,
                                      store_bytes, training_key)
 from ..databases.base import SPLITS, Database, open_database
-from ..models.starting import tensors_file
+from ..files.home import DEFAULT_WEIGHTS, shipped_weights
+from ..models.registry import create_model, fitting_arguments
+from ..models.starting import check_start, tensors_file
 from ..train.pace import device_name, known_rate, read_paces
 from ..train.precision import choose_device
+from ..train.recipes import shape_arguments
 
 # %% ../../nbs/70_apps/32_plan.ipynb #70de088f
 def parameters_of(
@@ -113,16 +118,27 @@ def _measured_on(source:Database)->str:
     try: return f"; {study_division(source)[1].removeprefix(f'{source.name}: ')}"
     except ValueError as error: return f"; cannot be divided: {error}"
 
-def _look_at_weights(notebook:str, name:str, path:str, real:bool)->Finding:
+_STARTED = {"imagenet_vgg": "vgg16", "imagenet_resnet": "resnet50", "resnet": "resnet50", "audio_cnn": "mt_vgg"} # networks that start from them
+
+def _network_with(name:str, given:Mapping)->nn.Module:
+    "A network of a notebook with the CNN that a parameter's weights are for, without numbers."
+    arch = _STARTED.get(name, "vgg_face")
+    shape = shape_arguments(given["norm"], given["size"]) | (dict(modality="audio") if name == "audio_cnn" else {})
+    with torch.device("meta"): return create_model(arch, given["width"], **fitting_arguments(arch, shape))
+
+def _look_at_weights(notebook:str, name:str, path:str, real:bool, given:Mapping)->Finding: # given: its parameters
     "Weights as a notebook will find them."
     if path in ("", "random"):
         if real and not path:
             way = f"give a checkpoint of `affect_nb import-weights`, or {name}: random"
             return Finding(notebook, name, "wrong", f"a CNN would start from random numbers; {way}")
         return Finding(notebook, name, "random", "the CNN starts from random numbers")
-    if path == "shipped": return Finding(notebook, name, "ok", "the CNN of the installed network, of real faces")
     if path == "first_look": return Finding(notebook, name, "ok", "the CNN of 02_first_look, of drawn faces")
-    try: return Finding(notebook, name, "ok", str(tensors_file(path)))
+    file = shipped_weights()/DEFAULT_WEIGHTS if path == "shipped" else path
+    try:
+        check_start(_network_with(name, given), {"cnn": file})
+        found = "the CNN of the installed network, of real faces" if path == "shipped" else str(tensors_file(path))
+        return Finding(notebook, name, "ok", found)
     except ValueError as error: return Finding(notebook, name, "wrong", str(error))
 
 # %% ../../nbs/70_apps/32_plan.ipynb #8d63952a
@@ -308,7 +324,8 @@ def plan_run(
             findings.append(replace(looked_at[copy], notebook=name))
         needed = [weights for weights in WEIGHTS if weights in parameters]
         if name == "30_table3_multi_rnn" and not parameters["pretrain_on"]: needed = [] # it starts from Table II's
-        findings += [_look_at_weights(name, weights, parameters[weights], preset.real) for weights in needed]
+        findings += [_look_at_weights(name, weights, parameters[weights], preset.real, parameters)
+                     for weights in needed]
     plan = Plan(preset.title, findings)
     if run_dir is None: return plan
     rates = Path(run_dir if rates is None else rates)

@@ -4,30 +4,30 @@
 
 # %% auto #0
 __all__ = ['TASK_WORDS', 'VALIDATIONS', 'tasks_in', 'labels_in', 'adapt_recipe', 'splits_for', 'clips_of', 'used_parts',
-           'database_loaders', 'check_annotated', 'find_faces', 'data_and_licence', 'train_database']
+           'database_loaders', 'check_annotated', 'find_faces', 'data_and_licence', 'check_held_out', 'train_database']
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #ce0bf9d0
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from fastai.data.core import DataLoaders
 
 from ..core.labels import AUS17, AUS17_TABLE5
-from ..data.index import index_database
+from ..data.index import ClipLabels, index_database
 from ..data.loaders import affect_dataloaders
 from ..data.copies_apart import without_copies
 from ..data.parts import apart_sides, hold_out
 from ..data.sequences import SequenceDataset
 from ..data.store import faces_of, preprocess_database
 from ..databases.base import SPLITS, Database, open_database
-from ..databases.splits import release_sides, shared_people
+from ..databases.splits import holdout, release_sides, shared_people
 from ..files.atomic import Skipped
 from ..models.outputs import TASKS
 from ..models.registry import model_arguments
-from ..models.starting import weights_record
 from ..models.weights import Card, read_card
-from .fit import train_on
+from .fit import check_weights, train_on
 from .processes import first_alone, join_processes
 from .recipes import Recipe
 from .records import keeps_record
@@ -186,6 +186,30 @@ def data_and_licence(
     if not (source.root/"SYNTHETIC.txt").exists(): return title, source.manifest.licence
     return f"{title} (a drawn twin: the embedded world)", "free: drawn faces"
 
+# %% ../../nbs/50_train/30_jobs_database.ipynb #5ec5dacb
+def _labelled_tasks(labels:ClipLabels)->set: # of 'va', 'expression', 'aus'
+    "The tasks that a clip has a label of."
+    is_given = dict(va=lambda values: np.isfinite(values).any(), aus=lambda values: np.isfinite(values).any(),
+                    expression=lambda values: (values >= 0).any())
+    return {task for task, given in is_given.items() if task in labels.fields and given(labels.fields[task])}
+
+def check_held_out(
+    recipe:Recipe,         # whose tasks and seed count
+    source:Database,       # an open database
+    clips:list,            # to learn from and to hold some out of
+    faces:str|os.PathLike, # folder of its stores; the index of its labels is kept there
+):
+    "A `ValueError` where nobody can be held out of films, or where those who are have no label of what is learned."
+    if source.still: return # photographs are held out one by one
+    index = index_database(source, Path(faces)/"labels")
+    annotated = [clip for clip in clips if clip.name in index]
+    if not annotated: return # `database_loaders` says why
+    held = holdout(annotated, seed=recipe.seed)[1]
+    if set().union(*(_labelled_tasks(index[clip.name]) for clip in held)) & set(recipe.tasks): return
+    wanted, people = " or ".join(TASK_WORDS[task] for task in recipe.tasks), sorted({clip.subject for clip in held})
+    raise ValueError(f"seed {recipe.seed} holds out {', '.join(people[:5])}, who {'has' if len(people) == 1 else 'have'} "
+                     f"no label of {wanted}: nothing could be measured; another seed (--seed) holds out others")
+
 # %% ../../nbs/50_train/30_jobs_database.ipynb #19b4ccbe
 @keeps_record
 def train_database(
@@ -204,9 +228,10 @@ def train_database(
     "From a database's folder to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     source, out = open_database(database, folder, **(reader or {})), Path(out)
     device, recipe, splits = join_processes(device), adapt_recipe(recipe, source), splits_for(validation)
-    weights_record(weights) # a missing file is an error before hours of preprocessing
+    check_weights(recipe, weights) # what does not fit is an error before hours of preprocessing
     check_annotated(recipe, source, splits)
-    used_parts(source, recipe.tasks, validation, allow_overlap) # and so are people in two parts
+    parts = used_parts(source, recipe.tasks, validation, allow_overlap) # and so are people in two parts
+    if validation == "holdout": check_held_out(recipe, source, parts["train"], out/"faces")
     with first_alone(): # the others find the faces there
         skipped = find_faces(source, out/"faces", tasks=recipe.tasks, splits=splits, workers=workers)
         dls = database_loaders(recipe, source, out/"faces", device=device, skipped=skipped, validation=validation,
