@@ -189,7 +189,7 @@ def data_and_licence(
 # %% ../../nbs/50_train/30_jobs_database.ipynb #5ec5dacb
 def _labelled_tasks(labels:ClipLabels)->set: # of 'va', 'expression', 'aus'
     "The tasks that a clip has a label of."
-    is_given = dict(va=lambda values: np.isfinite(values).any(), aus=lambda values: np.isfinite(values).any(),
+    is_given = dict(va=lambda values: np.isfinite(values).any(0).all(), aus=lambda values: np.isfinite(values).any(),
                     expression=lambda values: (values >= 0).any())
     return {task for task, given in is_given.items() if task in labels.fields and given(labels.fields[task])}
 
