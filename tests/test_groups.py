@@ -220,3 +220,37 @@ def test_an_installed_card_is_refused_before_the_hours(faces_of_two_groups, tmp_
     with pytest.raises(ValueError, match="copy its .json"):
         evaluate_database("own", faces_of_two_groups/"labels.csv", tmp_path/"out", "facebehaviornet-small", into_card=True)
     assert not (tmp_path/"out").exists() and set(check_weights().values()) == {"ok"}
+
+
+def test_tables_that_predict_wrote_have_the_scores_of_the_network(faces_of_two_groups, tmp_path):
+    "Evaluated from the network and from its tables: the same, photographs by their files, and whoever has no row is lost."
+    from affect_nb.apps.by_group import evaluate_database
+    from affect_nb.apps.predictor import Predictor
+    here = faces_of_two_groups
+    network = Predictor.load(here/"mine.json")
+    wanted = evaluate_database("own", here/"labels.csv", tmp_path/"network", here/"mine.json", as_predict=True, draws=20)
+    table = network.predict(here)
+    table.to_csv(tmp_path/"given.csv", index=False)
+    found = evaluate_database("own", here/"labels.csv", tmp_path/"tables", predictions=tmp_path/"given.csv", draws=20)
+    pd.testing.assert_frame_equal(found.scores, wanted.scores, atol=1e-5)
+    assert found.split == wanted.split and found.lost == {"": {"all": 0.}}
+    table.assign(file=table.file.str.rpartition("/")[2]).iloc[4:].to_csv(tmp_path/"fewer.csv", index=False)
+    fewer = evaluate_database("own", here/"labels.csv", tmp_path/"fewer", predictions=tmp_path/"fewer.csv", draws=20)
+    assert fewer.lost == {"": {"all": .25}} and len(fewer.skipped) == 2
+    table.assign(file="other.png").to_csv(tmp_path/"none.csv")
+    with pytest.raises(ValueError, match="belong to no clip of this part"):
+        evaluate_database("own", here/"labels.csv", tmp_path/"none", predictions=tmp_path/"none.csv")
+
+
+def test_groups_are_looked_for_before_the_hours(faces_of_two_groups, tmp_path):
+    "Nothing is found or predicted where no group is known; one group alone is a sentence beside the scores."
+    from affect_nb.apps.by_group import evaluate_database
+    here = faces_of_two_groups
+    with pytest.raises(ValueError, match="not the column 'age'"):
+        evaluate_database("own", here/"labels.csv", tmp_path/"out", here/"mine.json", groups=["age"])
+    assert not (tmp_path/"out").exists()
+    labels = pd.read_csv(here/"labels.csv")
+    labels.assign(Sex="f").drop(columns="sex").to_csv(here/"women.csv", index=False, sep=";")
+    done = evaluate_database("own", here/"women.csv", tmp_path/"women", here/"mine.json", groups=["sex"], draws=20, separator=";")
+    assert done.groups["sex"]["sentences"] == ["sex: everybody is f in this part, so there is nothing to compare."]
+    assert (tmp_path/"women"/"scores.csv").is_file() and "everybody is f" in str(done)

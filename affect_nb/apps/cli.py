@@ -341,6 +341,9 @@ _Weights = Annotated[list[str], typer.Option(
 _Settings = Annotated[list[str], typer.Option(
     "--set", "-s", help="option=value for the network or the recipe, such as norm=batch or "
                          "augment=[flip, shift]; may be given many times.")]
+_ReaderSettings = Annotated[list[str], typer.Option(
+    "--set", "-s", help="option=value for the reader of the database, as --set of check, such as separator=; or "
+                         "first_frame=1; may be given many times.")]
 _VALIDATIONS = Literal["holdout", "official", "subject_exclusive"]
 _Validation = Annotated[_VALIDATIONS, typer.Option(
     help="People of the training parts, or the releases' validation parts where they have one; subject_exclusive: "
@@ -727,16 +730,20 @@ def evaluate(
         exists=True, help="In place of a network: tables of predictions, of predict or of other software; a CSV or "
                           "Parquet with frame and any of valence, arousal, prob_happiness, prob_au12 ..., or "
                           "their folder.")] = None,
+    as_predict: Annotated[bool, typer.Option(
+        "--as-predict", help="Score what predict writes: windows that overlap, the card's steps over frames, values "
+                             "within their range; else the paper's windows, as they come out of the network.")] = False,
     into_card: Annotated[bool, typer.Option(
         "--into-card", help="Note scores and groups in the card of --model, a network of your own.")] = False,
-    set: _Settings = [],
+    set: _ReaderSettings = [],
     device: _Device = None,
 ):
     "The scores of a network on a part of a database, and whether it serves some groups of people worse."
     from affect_nb.apps.by_group import evaluate_database
     if predictions is None: model = _model_card(model)
     done = evaluate_database(database, folder, out, model, part=part, groups=groups, people=people,
-                             predictions=predictions, into_card=into_card, device=device, **_settings(set))
+                             predictions=predictions, as_predict=as_predict, into_card=into_card, device=device,
+                             **_settings(set))
     print(f"{done}\n{out/'scores.csv'}")
     _report_left_out(done.skipped, out)
 

@@ -27,7 +27,7 @@ from ..files.atomic import Skipped
 from ..models.outputs import TASKS
 from ..models.registry import model_arguments
 from ..models.weights import Card, read_card
-from .fit import check_weights, train_on
+from .fit import check_starting_weights, train_on
 from .processes import first_alone, join_processes
 from .recipes import Recipe
 from .records import keeps_record
@@ -228,7 +228,7 @@ def train_database(
     "From a database's folder to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     source, out = open_database(database, folder, **(reader or {})), Path(out)
     device, recipe, splits = join_processes(device), adapt_recipe(recipe, source), splits_for(validation)
-    check_weights(recipe, weights) # what does not fit is an error before hours of preprocessing
+    check_starting_weights(recipe, weights) # what does not fit is an error before hours of preprocessing
     check_annotated(recipe, source, splits)
     parts = used_parts(source, recipe.tasks, validation, allow_overlap) # and so are people in two parts
     if validation == "holdout": check_held_out(recipe, source, parts["train"], out/"faces")

@@ -25,7 +25,7 @@ from ..databases.people import all_people
 from ..files.atomic import Skipped
 from ..models.weights import Card, read_card
 from .fastai_losses import check_couples
-from .fit import check_weights, train_on
+from .fit import check_starting_weights, train_on
 from .jobs_database import (TASK_WORDS, clips_of, data_and_licence, find_faces,
                                            labels_in, splits_for, tasks_in)
 from .processes import first_alone, join_processes
@@ -213,7 +213,7 @@ def train_joint(
 )->tuple[Card, list[Skipped]]: # the card of the weights; what was left out
     "From several databases' folders to `out/weights/<arch>.safetensors`; the same call after a kill goes on."
     out, device, splits = Path(out), join_processes(device), splits_for(validation)
-    check_weights(recipe, weights) # what does not fit is an error before hours of preprocessing
+    check_starting_weights(recipe, weights) # what does not fit is an error before hours of preprocessing
     check_couples(recipe.coupling, recipe.tasks)
     options = options_of_each(list(databases), reader or {})
     sources = {name: open_database(name, folder, **options[name]) for name, folder in databases.items()}
