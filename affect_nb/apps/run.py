@@ -113,13 +113,17 @@ def load_preset(
         allowed = ", ".join(Preset.model_fields)
         raise ValueError(f"{path}: {_problems(error)}; allowed keys are {allowed}") from None
     except (TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is no preset in YAML: {error}") from None
+        said = str(error).replace('in "<unicode string>", ', "")
+        raise ValueError(f"{path} is no preset in YAML: {said}") from None
     preset._name = path.stem
     return preset
 
 def _problems(error:ValidationError)->str:
     "Each wrong key with what is wrong, in one line."
-    return "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+    def words(problem):
+        where = ".".join(map(str, problem["loc"]))
+        return f"{where}: "*bool(where) + problem["msg"].removeprefix("Value error, ")
+    return "; ".join(map(words, error.errors()))
 
 def meant(word:str, known)->str: # 'allowed: ...', with a guess in front
     "What may stand where `word` does, and which of it is nearest."
@@ -129,7 +133,7 @@ def meant(word:str, known)->str: # 'allowed: ...', with a guess in front
 # %% ../../nbs/70_apps/30_run.ipynb #965785a5
 def override(
     preset:Preset,          # is not changed
-    settings:list[str]=(),  # e.g. ['20_table2_affwildnet.epochs=3']
+    settings:list[str]=(),  # e.g. ['20_table2_affwildnet.epochs=3', '40_table4_multitask.roots.disfa=copies/disfa']
 )->Preset:
     "A copy of `preset` with single parameters replaced."
     notebooks = {name: dict(parameters) for name, parameters in preset.notebooks.items()}
@@ -141,7 +145,11 @@ def override(
         if notebook not in notebooks:
             raise ValueError(f"--set '{setting}': the preset runs no notebook '{notebook}'; "
                              f"{meant(notebook, notebooks)}")
-        notebooks[notebook][parameter] = read_yaml(value)
+        name, inner, key = parameter.partition(".")
+        kept = notebooks[notebook].get(name, {})
+        if inner and not isinstance(kept, dict):
+            raise ValueError(f"--set '{setting}': {name} of {notebook} is {kept!r}, which has no entries")
+        notebooks[notebook][name] = {**kept, key: read_yaml(value)} if inner else read_yaml(value)
     return preset.model_copy(update={"notebooks": notebooks})
 
 # %% ../../nbs/70_apps/30_run.ipynb #8537e871

@@ -84,7 +84,8 @@ def _read_record(path):
     record = read_json(path)
     if not isinstance(record, dict) or not {'job', 'arguments', 'weights'} <= set(record):
         raise ValueError(f"{path} is no record of a training: "
-                         f"allowed is a {RECORD} of `affect_nb train`, `train-joint` or `train-chain`")
+                         f"allowed is a {RECORD} of `affect_nb train`, `train-joint` or `train-chain`"
+                         + f"; it is of a run of the book: rerun {path.parent.parent}"*(path.parent.name == 'records'))
     if record['job'] not in _JOBS:
         raise ValueError(f"{path}: job is {record['job']!r}, allowed are {', '.join(_JOBS)}")
     if record.get('callbacks'):
