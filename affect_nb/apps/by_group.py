@@ -172,7 +172,7 @@ def note_in_card(
     database:str,         # on which it was evaluated
     done:Evaluation,
 )->dict:                  # what stands in the card now, of this evaluation
-    "Write scores and groups into `notes['evaluated']` of a card; those of the same part, by its hash, and way are replaced."
+    "Write scores and groups into `notes['evaluated']` of a card; those of the same part and way are replaced."
     _check_own_card(Path(path))
     noted = dict(database=database, part=done.part, split=done.split, groups=done.groups, lost=done.lost, way=done.way,
                  scores=_in_brief(done.scores))
@@ -211,8 +211,8 @@ def _way_of(predictor:Predictor, as_predict:bool)->str:
     "How a network was asked, where `predict` would ask it otherwise."
     if as_predict: return "predicted as affect_nb predict does: its windows, the card's steps over frames, its range"
     if predictor.length == 1 and predictor.chain is None: return ""
-    return (f"predicted as the paper does, in windows of {predictor.length} frames and as they come out of the network; "
-            "as_predict=True (--as-predict) scores what affect_nb predict writes")
+    return (f"predicted as the paper does, in windows of {predictor.length} frames and as they come out of the "
+            "network; as_predict=True (--as-predict) scores what affect_nb predict writes")
 
 
 # %% ../../nbs/70_apps/18_by_group.ipynb #15a25b1a

@@ -86,7 +86,7 @@ def labelled_predictions(
 
 # %% ../../nbs/70_apps/02_clip_tables.ipynb #eac07a81
 def arranged(
-    tables:list,        # of clips, with the columns of CLIP_COLUMNS and of their labels; clips may have different labels
+    tables:list,        # of clips, with CLIP_COLUMNS and their labels; clips may have different ones
     more:Sequence[str], # columns of what is predicted beside valence and arousal
 )->pd.DataFrame:        # CLIP_COLUMNS, with expression and au<k> of the labels, and `more`
     "One table of several clips: places, labels, predictions."
@@ -100,5 +100,6 @@ def join_clips(
     predictor,    # the `Predictor` that made them
 )->pd.DataFrame:  # as `arranged`, with prob_... of the network
     "One table of several clips that a network predicted."
-    return arranged(tables, [name for name in predictor.columns if name not in VA_COLUMNS] + ["scored_with"]*predictor.hears)
+    more = [name for name in predictor.columns if name not in VA_COLUMNS]
+    return arranged(tables, more + ["scored_with"]*predictor.hears)
 

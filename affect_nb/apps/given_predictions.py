@@ -17,6 +17,7 @@ import pandas as pd
 from ..analysis.columns import EXPRESSION_COLUMNS, VA_COLUMNS
 from ..analysis.scores import PREDICTED_DIMENSIONS
 from .clip_tables import arranged, frame_labels
+from ..core.labels import EXPRESSIONS
 from ..data.index import clip_labels
 from ..databases.base import Clip, Database
 from ..files.atomic import Skipped
@@ -41,15 +42,36 @@ def _numbers(path:Path, column:pd.Series)->pd.Series:
         raise ValueError(f"{path}, row {row}: {column.name} is {column.iloc[row]}, allowed is {allowed}")
     return values
 
+def _as_shares(path:Path, names:pd.Series)->dict:
+    "Predicted classes, by their names, as the probabilities of `EXPRESSION_COLUMNS`: all of it for one of them."
+    words = names.astype(str).str.strip().str.lower()
+    known = {name.lower() for name in EXPRESSIONS}
+    wrong = names.notna() & ~words.isin(known)
+    if wrong.any():
+        raise ValueError(f"{path}, row {int(np.argmax(wrong))}: expression is {names[wrong].iloc[0]}, "
+                         f"allowed are {', '.join(EXPRESSIONS)}")
+    shares = {f"prob_{name}": (words == name).astype(float).where(names.notna()) for name in known}
+    return {name: shares[name] for name in EXPRESSION_COLUMNS}
+
+def _named_as_predictions(path:Path, table:pd.DataFrame)->pd.DataFrame:
+    "A table that has no labels, so that what it has is predicted: valence, arousal, a class, units."
+    if set(PREDICTED_DIMENSIONS) & set(table): return table
+    table = table.rename(columns=dict(zip(VA_COLUMNS, PREDICTED_DIMENSIONS)))
+    units = {name: f"prob_{name.lower()}" for name in table if re.fullmatch(r"(?i)au0*[1-9]\d?", str(name))}
+    table = table.rename(columns={name: ours for name, ours in units.items() if ours not in table})
+    if "expression" not in table or set(EXPRESSION_COLUMNS) & set(table): return table
+    return table.assign(**_as_shares(path, table["expression"]))
+
+
+# %% ../../nbs/70_apps/13_given_predictions.ipynb #010aa1c0
 def _one_table(path:Path)->pd.DataFrame|str: # clip, file, frame, face_id, outputs; or why it is no table of predictions
     "A file of predictions."
     table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path)
-    if not set(PREDICTED_DIMENSIONS) & set(table):
-        table = table.rename(columns=dict(zip(VA_COLUMNS, PREDICTED_DIMENSIONS)))
+    table = _named_as_predictions(path, table)
     outputs, columns = _outputs_in(table), ", ".join(map(str, table))
     if "frame" not in table or not outputs:
-        return ("it needs frame and any of valence, arousal, prob_neutral ... prob_surprise, prob_au<number>; "
-                f"it has {columns}")
+        return ("it needs frame and any of valence, arousal, expression, prob_neutral ... prob_surprise, "
+                f"prob_au<number>; it has {columns}")
     named = {name: table[name].astype(str).where(table[name].notna()) for name in ("clip", "file") if name in table}
     frame = pd.to_numeric(table["frame"], errors="coerce")
     if frame.isna().any() or (frame % 1).any() or (frame < 0).any():

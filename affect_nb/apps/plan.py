@@ -118,7 +118,8 @@ def _measured_on(source:Database)->str:
     try: return f"; {study_division(source)[1].removeprefix(f'{source.name}: ')}"
     except ValueError as error: return f"; cannot be divided: {error}"
 
-_STARTED = {"imagenet_vgg": "vgg16", "imagenet_resnet": "resnet50", "resnet": "resnet50", "audio_cnn": "mt_vgg"} # networks that start from them
+# networks that start from these weights; from others VGG-FACE
+_STARTED = {"imagenet_vgg": "vgg16", "imagenet_resnet": "resnet50", "resnet": "resnet50", "audio_cnn": "mt_vgg"}
 
 def _network_with(name:str, given:Mapping)->nn.Module:
     "A network of a notebook with the CNN that a parameter's weights are for, without numbers."

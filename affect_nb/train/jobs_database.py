@@ -207,7 +207,7 @@ def check_held_out(
     held = holdout(annotated, seed=recipe.seed)[1]
     if set().union(*(_labelled_tasks(index[clip.name]) for clip in held)) & set(recipe.tasks): return
     wanted, people = " or ".join(TASK_WORDS[task] for task in recipe.tasks), sorted({clip.subject for clip in held})
-    raise ValueError(f"seed {recipe.seed} holds out {', '.join(people[:5])}, who {'has' if len(people) == 1 else 'have'} "
+    raise ValueError(f"seed {recipe.seed} holds out {', '.join(people[:5])}, of whom there is "
                      f"no label of {wanted}: nothing could be measured; another seed (--seed) holds out others")
 
 # %% ../../nbs/50_train/30_jobs_database.ipynb #19b4ccbe
