@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DIMENSIONS', 'PREDICTED_DIMENSIONS', 'VA_MEASURES', 'LOST_FRAMES', 'DRAWS', 'COVERAGE', 'prediction_table',
            'check_predictions', 'with_label_columns', 'numbered_aus', 'natural_order', 'sequence_numbers', 'check_lost',
-           'va_values', 'clip_moments', 'clip_draws', 'stacked_moments', 'drawn_moments', 'drawn_scores']
+           'va_values', 'va_counts', 'clip_moments', 'clip_draws', 'stacked_moments', 'drawn_moments', 'drawn_scores']
 
 # %% ../../nbs/60_analysis/00_scores.ipynb #425a1a73
 import re
@@ -108,6 +108,16 @@ def va_values(
     gone = np.isnan(pred) & ~np.isnan(targ)
     if lost == 'neutral': return np.where(np.isnan(pred), 0., pred), targ, gone
     return pred, np.where(gone, np.nan, targ), gone
+
+def va_counts(
+    annotated, # (n, 2) bool: is there a label of valence, of arousal?
+    gone,      # (n, 2) bool: an annotated one without a prediction
+    lost='left out', # as in `va_values`
+)->tuple[list, list]: # frames that were measured, and that were lost: of valence, of arousal, of both
+    "How many frames stand behind a score; for the mean a frame that lacks one of the two predictions is lost."
+    rows = lambda each: [*each.sum(0).tolist(), int(each.any(1).sum())]
+    frames, without = rows(annotated), rows(gone)
+    return (frames if lost == 'neutral' else [n - less for n, less in zip(frames, without)]), without
 
 def clip_moments(
     predictions:pd.DataFrame, # see `prediction_table`
