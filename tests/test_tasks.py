@@ -137,3 +137,27 @@ def test_the_cells_of_table_four():
         assert networks_tested_on(name) == list(measured.index[measured])
     assert database_tasks("affectnet") == ("va", "expression") and database_tasks("bp4d-plus") == ("aus",)
     with pytest.raises(ValueError, match="no database 'omg-emotion'"): database_measures("omg-emotion")
+
+
+def test_people_are_drawn_with_all_of_their_clips(predictions):
+    table = pd.concat([predictions.assign(clip=predictions["clip"] + str(copy), subject=who) for copy, who in enumerate(("ann", "ben", "ann"))], ignore_index=True)
+    table[PROBS[0]] = table[PROBS[0]].where(table["subject"] == "ann", 1.) # ben is taken for neutral
+    wanted, draws = [("expression_score", "expression"), ("f1", "AU12"), ("ccc", "arousal")], 40
+    got = task_scores(table, wanted, draws=draws, seed=4, unit="subject")
+    values = [task_scores(pd.concat([table[table["subject"] == who].assign(clip=lambda rows: rows["clip"] + f"-{copy}") for who, n in zip(("ann", "ben"), times)
+                                     for copy in range(n)]), wanted)["value"].to_numpy() for times in np.random.default_rng(4).multinomial(2, [.5, .5], draws)]
+    np.testing.assert_allclose(got[["low", "high"]].to_numpy().T, np.quantile(values, [.025, .975], axis=0), atol=1e-6)
+    assert got["n_subjects"].tolist() == [2, 2, 2] and got["n_clips"].tolist() == [9, 9, 9]
+    narrow = task_scores(table, wanted, draws=draws, seed=4)
+    assert "n_subjects" not in narrow and (narrow["value"] == got["value"]).all()
+    assert task_scores(table[table["subject"] == "ann"], wanted, draws=draws, unit="subject")[["low", "high"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match="needs a column 'subject'"): task_scores(predictions, unit="subject")
+
+
+def test_valence_and_arousal_have_their_own_counts_and_scale(predictions):
+    whole = task_scores(predictions).query("measure == 'ccc'")
+    holed = predictions.assign(valence_pred=predictions["valence_pred"].where(predictions.index % 7 > 0))
+    lost = int((holed["valence"].notna() & holed["valence_pred"].isna()).sum())
+    rows = task_scores(holed).query("measure == 'ccc'")
+    assert rows["n_lost"].tolist() == [lost, 0, lost] and rows["n_frames"].tolist() == (whole["n_frames"] - [lost, 0, lost]).tolist()
+    with pytest.raises(ValueError, match="valence_pred goes from"): task_scores(predictions.assign(valence_pred=5 + 4*predictions["valence_pred"]))

@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from scipy import stats
 from .scores import (COVERAGE, DIMENSIONS, DRAWS, LOST_FRAMES, PREDICTED_DIMENSIONS, VA_MEASURES,
-                                       check_predictions, clip_draws, clip_moments, drawn_scores, stacked_moments,
-                                       va_counts, va_values)
+                                       check_predictions, check_va_scale, clip_draws, clip_moments, drawn_scores,
+                                       stacked_moments, va_counts, va_values)
 from ..models.fusion import decision_weights
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #95cfda4a
@@ -101,6 +101,7 @@ def _same_frames(tables):
     same = _SameFrames(frames.get_level_values(0), places, np.full(shape, np.nan), np.ones(shape, bool), {})
     for key, table in tables.items():
         pred, targ = same.values(key, table)
+        check_va_scale(pred, targ, _named(key))
         wrong = np.argwhere(np.abs(targ - same.labels) > _ROUNDING)
         if len(wrong):
             where, frame = tuple(wrong[0]), ' '.join(map(str, frames[wrong[0][0]]))
