@@ -7,6 +7,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 from affect_nb.analysis.crossdb import NETWORKS, database_measures, database_tasks, study_databases
 from affect_nb.analysis.crossdb import tested_on as networks_tested_on
 from affect_nb.analysis.evaluate import evaluate
+from affect_nb.analysis.groups import group_scores
+from affect_nb.analysis.inferred import annotated_relatedness
 from affect_nb.analysis.published import published_table
 from affect_nb.analysis.tasks import au_table, confusion_table, photographs_as_clips, shared_aus, task_scores, tasks_in
 from affect_nb.core.labels import EXPRESSIONS
@@ -161,3 +163,17 @@ def test_valence_and_arousal_have_their_own_counts_and_scale(predictions):
     rows = task_scores(holed).query("measure == 'ccc'")
     assert rows["n_lost"].tolist() == [lost, 0, lost] and rows["n_frames"].tolist() == (whole["n_frames"] - [lost, 0, lost]).tolist()
     with pytest.raises(ValueError, match="valence_pred goes from"): task_scores(predictions.assign(valence_pred=5 + 4*predictions["valence_pred"]))
+
+
+def test_expressions_may_have_names(predictions):
+    "As tables of an own database have them, wherever the column is read."
+    names = predictions["expression"].map(dict(enumerate(EXPRESSIONS)))
+    named = predictions.assign(expression=names.str.upper(), group=predictions["clip"].isin(["a"]).astype(str), subject=predictions["clip"])
+    pd.testing.assert_frame_equal(task_scores(named), task_scores(predictions))
+    pd.testing.assert_frame_equal(confusion_table(named.assign(expression=names.fillna(""))), confusion_table(predictions))
+    by_id = named.assign(expression=predictions["expression"])
+    for measure in (lambda table: annotated_relatedness(table, by="labels").weights, lambda table: group_scores(table, "group", ["macro_f1"], draws=5).value):
+        np.testing.assert_array_equal(measure(named), measure(by_id))
+    for wrong in ("contempt", 7, 1.5):
+        with pytest.raises(ValueError, match=f"row 3: expression is .*{wrong}.*allowed are class ids 0 to 6 or Neutral, Anger"):
+            task_scores(predictions.astype(dict(expression=object)).assign(expression=lambda table: table["expression"].where(table.index != 3, wrong)))

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from .columns import EXPRESSION_COLUMNS, predicted_aus
+from .columns import EXPRESSION_COLUMNS, expression_ids, predicted_aus
 from .scores import (COVERAGE, DIMENSIONS, PREDICTED_DIMENSIONS, VA_MEASURES, check_lost,
                                        check_predictions, clip_moments, clip_units, drawn_moments, numbered_aus,
                                        stacked_moments, unit_draws, va_counts, va_values)
@@ -76,8 +76,8 @@ def outputs_of(
 # %% ../../nbs/60_analysis/03_tasks.ipynb #3aef3e29
 def _expression_ids(predictions, lost):
     "Predicted and annotated class ids (n,) with the lost frames treated as `lost` says, and which were lost."
-    prob, targ = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float), predictions['expression'].fillna(-1)
-    unseen, targ = np.isnan(prob).any(1), targ.to_numpy(int)
+    prob, targ = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float), expression_ids(predictions['expression'])
+    unseen = np.isnan(prob).any(1)
     pred, gone = np.where(unseen, EXPRESSIONS.index('Neutral'), np.nan_to_num(prob).argmax(1)), unseen & (targ >= 0)
     return pred, targ if lost == 'neutral' else np.where(gone, -1, targ), gone
 
