@@ -77,3 +77,52 @@ def test_flaws_are_named(predictions):
     with pytest.raises(ValueError, match="valence_pred"): evaluate(predictions.drop(columns="valence_pred"))
     with pytest.raises(ValueError, match="row 158.*'clip': 'a'.*twice"): evaluate(pd.concat([predictions, predictions.head(2)]))
     with pytest.raises(ValueError, match="'zero'"): evaluate(predictions, lost="zero")
+
+
+@pytest.fixture
+def of_people(predictions):
+    "Twelve clips of three people, and of one who is not known; clips of a person are alike in their bias."
+    rng, bias = np.random.default_rng(2), dict(ann=.5, ben=-.4, cleo=0.)
+    parts = [predictions.assign(clip=predictions["clip"] + f" {who}", subject=who).assign(
+        **{f"{name}_pred": predictions[name]*.6 + shift + rng.normal(0, .2, len(predictions)) for name in ("valence", "arousal")}) for who, shift in bias.items()]
+    return pd.concat([*parts, predictions[predictions["clip"] == "b"].assign(clip="nobody's", subject=None)], ignore_index=True)
+
+
+@pytest.mark.parametrize("reduce", ["pooled", "clips"])
+def test_people_are_drawn_with_all_of_their_clips(of_people, reduce):
+    draws, people = 60, ["ann", "ben", "cleo", None] # in the order of their first clips, which are sorted
+    drawn = []
+    for times in np.random.default_rng(7).multinomial(4, [1/4]*4, draws):
+        parts = [of_people[of_people["subject"].isna() if who is None else of_people["subject"] == who].assign(copy=copy) for who, n in zip(people, times) for copy in range(n)]
+        table = pd.concat(parts)
+        drawn.append(ccc(table["valence_pred"], table["valence"], *(["clips", table["clip"] + table["copy"].astype(str)] if reduce == "clips" else [])))
+    row = cell(evaluate(of_people, draws=draws, seed=7, unit="subject"), "ccc", "valence", reduce)
+    assert [row.low, row.high] == pytest.approx(np.quantile(drawn, [.025, .975]).tolist(), abs=1e-6)
+    by_clip = cell(evaluate(of_people, draws=1000), "ccc", "valence", "pooled")
+    by_person = cell(evaluate(of_people, draws=1000, unit="subject"), "ccc", "valence", "pooled")
+    assert by_person.value == by_clip.value and by_person.high - by_person.low > 1.2*(by_clip.high - by_clip.low)
+
+
+def test_drawing_people_where_each_has_one_clip_is_drawing_clips(predictions):
+    pd.testing.assert_frame_equal(evaluate(predictions, draws=30), evaluate(predictions.assign(subject=predictions["clip"]), draws=30, unit="subject"))
+    alone = evaluate(predictions.assign(subject="ann"), draws=30, unit="subject")
+    assert alone[["low", "high"]].isna().all(axis=None) and alone["value"].notna().all()
+
+
+def test_other_scales_are_refused(predictions):
+    nine = predictions.assign(valence_pred=5 + 4*predictions["valence_pred"])
+    for lost in ("left out", "neutral"):
+        with pytest.raises(ValueError, match=r"valence_pred goes from .* lie beyond 2; allowed is the scale of the annotations, \[-1, 1\]"): evaluate(nine, lost=lost)
+    with pytest.raises(ValueError, match=r"arousal is annotated from 1.* to 9.*allowed is \[-1, 1\]"): evaluate(predictions.assign(arousal=5 + 4*predictions["arousal"].round()))
+    with pytest.raises(ValueError, match="valence_pred goes from"): per_clip(nine)
+    wild = predictions.assign(valence_pred=predictions["valence_pred"].where(predictions.index > 5, 9.))
+    assert evaluate(wild.assign(arousal_pred=1.4*wild["arousal"]), draws=5)["value"].notna().all() # six of 158 frames
+
+
+def test_counts_are_those_of_each_dimension(predictions):
+    predictions.loc[10:19, "valence_pred"] = np.nan
+    first = evaluate(predictions, draws=5).head(3) # labels are missing in 3 frames, of arousal in 4
+    assert first["n_frames"].tolist() == [145, 154, 145] and first["n_lost"].tolist() == [10, 0, 10]
+    assert evaluate(predictions, "neutral", draws=5).head(3)["n_frames"].tolist() == [155, 154, 155]
+    predictions.loc[predictions["clip"] == "d", "valence_pred"] = np.nan
+    assert evaluate(predictions, draws=5).head(3)["n_clips"].tolist() == [3, 4, 4]

@@ -7,6 +7,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 from affect_nb.analysis.crossdb import NETWORKS, database_measures, database_tasks, study_databases
 from affect_nb.analysis.crossdb import tested_on as networks_tested_on
 from affect_nb.analysis.evaluate import evaluate
+from affect_nb.analysis.groups import group_scores
+from affect_nb.analysis.inferred import annotated_relatedness
 from affect_nb.analysis.published import published_table
 from affect_nb.analysis.tasks import au_table, confusion_table, photographs_as_clips, shared_aus, task_scores, tasks_in
 from affect_nb.core.labels import EXPRESSIONS
@@ -137,3 +139,41 @@ def test_the_cells_of_table_four():
         assert networks_tested_on(name) == list(measured.index[measured])
     assert database_tasks("affectnet") == ("va", "expression") and database_tasks("bp4d-plus") == ("aus",)
     with pytest.raises(ValueError, match="no database 'omg-emotion'"): database_measures("omg-emotion")
+
+
+def test_people_are_drawn_with_all_of_their_clips(predictions):
+    table = pd.concat([predictions.assign(clip=predictions["clip"] + str(copy), subject=who) for copy, who in enumerate(("ann", "ben", "ann"))], ignore_index=True)
+    table[PROBS[0]] = table[PROBS[0]].where(table["subject"] == "ann", 1.) # ben is taken for neutral
+    wanted, draws = [("expression_score", "expression"), ("f1", "AU12"), ("ccc", "arousal")], 40
+    got = task_scores(table, wanted, draws=draws, seed=4, unit="subject")
+    values = [task_scores(pd.concat([table[table["subject"] == who].assign(clip=lambda rows: rows["clip"] + f"-{copy}") for who, n in zip(("ann", "ben"), times)
+                                     for copy in range(n)]), wanted)["value"].to_numpy() for times in np.random.default_rng(4).multinomial(2, [.5, .5], draws)]
+    np.testing.assert_allclose(got[["low", "high"]].to_numpy().T, np.quantile(values, [.025, .975], axis=0), atol=1e-6)
+    assert got["n_subjects"].tolist() == [2, 2, 2] and got["n_clips"].tolist() == [9, 9, 9]
+    narrow = task_scores(table, wanted, draws=draws, seed=4)
+    assert "n_subjects" not in narrow and (narrow["value"] == got["value"]).all()
+    assert task_scores(table[table["subject"] == "ann"], wanted, draws=draws, unit="subject")[["low", "high"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match="needs a column 'subject'"): task_scores(predictions, unit="subject")
+
+
+def test_valence_and_arousal_have_their_own_counts_and_scale(predictions):
+    whole = task_scores(predictions).query("measure == 'ccc'")
+    holed = predictions.assign(valence_pred=predictions["valence_pred"].where(predictions.index % 7 > 0))
+    lost = int((holed["valence"].notna() & holed["valence_pred"].isna()).sum())
+    rows = task_scores(holed).query("measure == 'ccc'")
+    assert rows["n_lost"].tolist() == [lost, 0, lost] and rows["n_frames"].tolist() == (whole["n_frames"] - [lost, 0, lost]).tolist()
+    with pytest.raises(ValueError, match="valence_pred goes from"): task_scores(predictions.assign(valence_pred=5 + 4*predictions["valence_pred"]))
+
+
+def test_expressions_may_have_names(predictions):
+    "As tables of an own database have them, wherever the column is read."
+    names = predictions["expression"].map(dict(enumerate(EXPRESSIONS)))
+    named = predictions.assign(expression=names.str.upper(), group=predictions["clip"].isin(["a"]).astype(str), subject=predictions["clip"])
+    pd.testing.assert_frame_equal(task_scores(named), task_scores(predictions))
+    pd.testing.assert_frame_equal(confusion_table(named.assign(expression=names.fillna(""))), confusion_table(predictions))
+    by_id = named.assign(expression=predictions["expression"])
+    for measure in (lambda table: annotated_relatedness(table, by="labels").weights, lambda table: group_scores(table, "group", ["macro_f1"], draws=5).value):
+        np.testing.assert_array_equal(measure(named), measure(by_id))
+    for wrong in ("contempt", 7, 1.5):
+        with pytest.raises(ValueError, match=f"row 3: expression is .*{wrong}.*allowed are class ids 0 to 6 or Neutral, Anger"):
+            task_scores(predictions.astype(dict(expression=object)).assign(expression=lambda table: table["expression"].where(table.index != 3, wrong)))

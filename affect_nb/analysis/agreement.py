@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import f as f_distribution
 from sklearn.metrics import cohen_kappa_score
 
+from .columns import expression_ids
 from ..core.labels import EXPRESSIONS
 from ..core.metrics import accuracy, au_counts, ccc, confusion
 
@@ -147,12 +148,21 @@ def icc(
     return pd.DataFrame(rows, index=[form for form, _, _ in _ICC_FORMS])
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #4bd35442
+def _numbered(ratings):
+    "`_by_name`, with class ids in the place of the names of expressions."
+    named = _by_name(ratings)
+    def ids(name, values):
+        if values.dtype.kind not in 'OUS' or not any(isinstance(each, str) for each in values.ravel()): return values
+        try: return expression_ids(values)
+        except ValueError as error: raise ValueError(f"{name}, {error}") from None
+    return {name: ids(name, values) for name, values in named.items()}
+
 def rating_counts(
-    ratings,     # name -> (n,) class ids; missing is -1 or NaN
+    ratings,     # name -> (n,) class ids, or names of expressions; missing is -1 or NaN
     n_classes=len(EXPRESSIONS), # C
 )->np.ndarray:   # (n, C) whole numbers
     "How many annotators put each frame into each class."
-    votes = np.stack(list(_by_name(ratings).values()), 1).astype(float)
+    votes = np.stack(list(_numbered(ratings).values()), 1).astype(float)
     wrong = ~np.isin(votes, [*range(-1, n_classes)]) & ~np.isnan(votes)
     if wrong.any():
         raise ValueError(f"frame {np.argwhere(wrong)[0][0]}: a rating is {votes[wrong][0]:g}, "
@@ -186,25 +196,27 @@ def _cohen(first, second):
     return cohen_kappa_score(first, second) if len({*first, *second}) > 1 else float('nan')
 
 def pairwise_kappa(
-    ratings, # name -> (n,) class ids; missing is -1 or NaN
+    ratings, # name -> (n,) class ids, or names of expressions; missing is -1 or NaN
 )->pd.DataFrame: # (K, K) at most 1; NaN for two who used one and the same class only, or share no frame
     "Cohen's kappa of each two annotators (Cohen 1960, Educ. Psych. Meas. 20), on the frames that both have."
-    return _pairwise(ratings, _cohen)
+    return _pairwise(_numbered(ratings), _cohen)
 
 def pairwise_accuracy(
-    ratings, # name -> (n,) class ids; missing is -1 or NaN
+    ratings, # name -> (n,) class ids, or names of expressions; missing is -1 or NaN
 )->pd.DataFrame: # (K, K) in [0, 1]; NaN for two who share no frame
     "Share of the common frames to which two annotators give the same class."
-    classes = 1 + max(0, *(int(np.nanmax(values, initial=0)) for values in _by_name(ratings).values()))
-    return _pairwise(ratings, lambda first, second: accuracy(*_common_ids(first, second), n_classes=classes))
+    named = _numbered(ratings)
+    classes = 1 + max(0, *(int(np.nanmax(values, initial=0)) for values in named.values()))
+    return _pairwise(named, lambda first, second: accuracy(*_common_ids(first, second), n_classes=classes))
 
 # %% ../../nbs/60_analysis/10_agreement.ipynb #9ed5192c
 def annotator_confusion(
-    first,           # (n,) expressions of one annotator, -1 is missing
+    first,           # (n,) expressions of one annotator, class ids or names, -1 is missing
     second,          # (n,) of another
     normalise=False, # rows sum to 1 (NaN for an expression that `first` never chose), instead of counts
 )->pd.DataFrame:     # (7, 7) row: the choice of the first, column: of the second in the same frames
     "Confusion of expressions between two annotators, on the frames that both have."
+    first, second = _numbered(dict(first=first, second=second)).values()
     counts = confusion(*_common_ids(second, first))[:, :-1].numpy() # `confusion` takes the columns first
     of_first = counts.sum(1, keepdims=True)
     if normalise: counts = counts/np.where(of_first > 0, of_first, np.nan)

@@ -9,8 +9,8 @@ __all__ = ['per_clip', 'evaluate', 'as_row']
 import numpy as np
 import pandas as pd
 import torch
-from .scores import (COVERAGE, DIMENSIONS, DRAWS, VA_MEASURES, check_predictions, clip_draws,
-                                       clip_moments, drawn_scores, stacked_moments, va_values)
+from .scores import (COVERAGE, DIMENSIONS, DRAWS, VA_MEASURES, check_predictions, clip_moments,
+                                       clip_units, drawn_scores, stacked_moments, unit_draws, va_counts, va_values)
 
 # %% ../../nbs/60_analysis/02_evaluate.ipynb #a9a0b088
 def per_clip(
@@ -37,18 +37,25 @@ def evaluate(
     draws=DRAWS,              # times that the clips are drawn again for the interval
     coverage=COVERAGE,        # of the interval
     seed=0,                   # of the draws
+    unit='clip',              # what is drawn: 'clip', or 'subject': people, with all clips of the column subject
 )->pd.DataFrame:              # tidy: measure, dimension, reduce, value, low, high, n_clips, n_frames, n_lost
-    "CCC (eq. 1) and MSE of valence, arousal and their mean, pooled and as a mean over clips; intervals over clips."
+    """CCC (eq. 1) and MSE of valence, arousal and their mean, pooled and as a mean over clips; intervals over clips.
+
+    Each dimension has its own counts; for the mean a frame is lost that lacks one of the two predictions."""
     moments = stacked_moments(clip_moments(check_predictions(predictions), lost).values())
-    clips = len(moments.n)
-    once, counts = torch.ones(1, clips).double(), clip_draws(clips, draws, seed)
+    units = clip_units(predictions, unit)
+    once, counts = torch.ones(1, len(units)).double(), unit_draws(units, draws, seed)
     rows = []
     for name, measure in VA_MEASURES.items():
         whole, drawn = (drawn_scores(moments, each, measure) for each in (once, counts))
         rows += _interval_rows(name, whole, drawn, coverage)
-    return pd.DataFrame(rows).assign(n_clips=int((moments.n > 0).any(1).sum()),
-                                     n_frames=int(moments.n.max(1).values.sum()),
-                                     n_lost=int(va_values(predictions, lost)[2].any(1).sum()))
+    annotated, gone = predictions[list(DIMENSIONS)].notna().to_numpy(), va_values(predictions, lost)[2]
+    measured = torch.cat([moments.n > 0, (moments.n > 0).any(1, keepdim=True)], 1)
+    counted = pd.DataFrame(dict(zip(('n_frames', 'n_lost'), va_counts(annotated, gone, lost))), (*DIMENSIONS, 'mean'))
+    counted.insert(0, 'n_clips', measured.sum(0).numpy())
+    table = pd.DataFrame(rows).join(counted, on='dimension')
+    if unit == 'subject' and len(set(units[measured[:, -1]])) < 2: table[['low', 'high']] = np.nan # nobody else to draw
+    return table
 
 def _interval_rows(name, whole, drawn, coverage):
     "Rows of the tidy table for one measure: scores of the whole, quantiles of the draws."

@@ -16,7 +16,7 @@ import torch
 from scipy.special import expit
 from torch import Tensor
 
-from .columns import EXPRESSION_COLUMNS
+from .columns import EXPRESSION_COLUMNS, expression_ids
 from .scores import (COVERAGE, DIMENSIONS, DRAWS, PREDICTED_DIMENSIONS, clip_draws, drawn_moments,
                                        stacked_moments, va_values)
 from .tasks import shared_aus, tasks_in
@@ -67,7 +67,7 @@ def _known_sides(predictions):
     if 'va' in tasks: found['va'] = va_values(predictions)[:2]
     if 'expression' in tasks:
         prob = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float)
-        targ = predictions['expression'].fillna(-1).to_numpy(int)
+        targ = expression_ids(predictions['expression'])
         found['expression'] = np.nan_to_num(prob).argmax(1), np.where(np.isnan(prob).any(1), -1, targ)
     if 'aus' in tasks:
         aus = shared_aus(predictions)['both']

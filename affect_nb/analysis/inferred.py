@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 from scipy.stats import spearmanr
+from .columns import expression_ids
 from .scores import numbered_aus
 from ..core.labels import EXPRESSIONS
 from ..core.relatedness import Relatedness, counted_relatedness, read_relatedness
@@ -33,11 +34,10 @@ def _counted_aus(predictions, by, au_names):
 
 def _annotated_ids(predictions):
     "(n,) annotated class ids, -1 where there is none."
-    labels = predictions['expression'] if 'expression' in predictions else pd.Series([np.nan])
-    ids = pd.to_numeric(labels, errors='coerce').fillna(-1).to_numpy(int)
-    if not (ids >= 0).any() or ids.max() >= len(EXPRESSIONS):
+    ids = expression_ids(predictions['expression'] if 'expression' in predictions else [np.nan])
+    if not (ids >= 0).any():
         raise ValueError("the predictions need annotated expressions, a column 'expression' with class ids "
-                         f"0 to {len(EXPRESSIONS) - 1}; the columns are {', '.join(map(str, predictions))}")
+                         f"0 to {len(EXPRESSIONS) - 1} or names; the columns are {', '.join(map(str, predictions))}")
     return ids
 
 # %% ../../nbs/60_analysis/46_inferred.ipynb #2bd2f6a1

@@ -34,19 +34,24 @@ def output_title(
 
 # %% ../../nbs/60_analysis/06_onsets.ipynb #d4c99bc6
 def _read_csv(path:Path)->pd.DataFrame:
-    "The CSV of predictions, named after its file."
+    "The CSV of predictions as it is."
     require_content(path)
     with guarded(path, "is no table of predictions"): table = pd.read_csv(path, low_memory=False)
-    return table if "clip" in table else table.assign(clip=path.stem)
+    return table
 
-def _check_frames(name:str, table:pd.DataFrame):
-    "A `ValueError` where columns, times or outputs are missing, or a frame of a face occurs twice."
-    missing = [column for column in ("clip", "frame", "time", "face_id") if column not in table]
-    if missing: raise ValueError(f"{name} has no column {missing}; it has {list(table.columns)}")
+def _check_columns(name:str, table:pd.DataFrame, is_file:bool):
+    "A `ValueError` where columns are missing, by the names that a CSV or a table has for them."
+    needed = dict(frame=["frame"], time=["time_s", "time"], face_id=["face_id"])
+    if not is_file: needed |= dict(clip=["clip", "file"], time=["time", "time_s"])
+    missing = [names[0] for names in needed.values() if not set(names) & set(table)]
+    if missing: raise ValueError(f"{name} has no column {', '.join(missing)}; it has {', '.join(map(str, table))}")
+
+def _check_frames(name:str, table:pd.DataFrame, timeless:bool):
+    "A `ValueError` where times or outputs are missing, or a frame of a face occurs twice."
     if not predicted_outputs(table):
         raise ValueError(f"{name} has no predictions: "
                          "allowed are valence, arousal, prob_<expression> and prob_au<number>")
-    if table["time"].isna().any():
+    if table["time"].isna().any() and not (timeless and table["time"].isna().all()):
         row = int(np.argmax(table["time"].isna()))
         raise ValueError(f"{name}, row {row}: no time; pictures have none, so they have no events over time")
     for column in ("frame", "face_id"):
@@ -57,15 +62,19 @@ def _check_frames(name:str, table:pd.DataFrame):
         row = twice.index[int(np.argmax(twice))]
         raise ValueError(f"{name}, row {row}: {table.loc[row, ['clip', 'frame', 'face_id']].to_dict()} occurs twice")
 
+# %% ../../nbs/60_analysis/06_onsets.ipynb #d100163d
 def predicted_frames(
     source, # a table of `Predictor.predict` or several in one, or the path of a CSV of `affect_nb predict`
+    timeless:bool=False, # are pictures allowed, of which none has a time?
 )->pd.DataFrame: # clip, frame, time (s), face_id (-1: no face), and the outputs; sorted by clip, face and frame
     "The frames of a table of predictions, checked."
     path = Path(source) if isinstance(source, (str, os.PathLike)) else None
-    table = source.reset_index(drop=True) if path is None else _read_csv(path)
+    table, name = source.reset_index(drop=True) if path is None else _read_csv(path), str(path or "the table")
+    _check_columns(name, table, path is not None)
+    if path is not None and "clip" not in table: table = table.assign(clip=path.stem)
     table = table.rename(columns={"time_s": "time"} if "time" not in table else {})
     if "clip" not in table and "file" in table: table = table.assign(clip=table["file"])
-    _check_frames("the table" if path is None else str(path), table)
+    _check_frames(name, table, timeless)
     outputs = predicted_outputs(table)
     with guarded(path or "the table", "holds a prediction that is no number"):
         table = table.astype({name: float for name in ("time", *outputs)} | dict(frame=int, face_id=int))

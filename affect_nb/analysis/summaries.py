@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .onsets import find_events, predicted_frames, predicted_outputs
+from .onsets import EVENT_COLUMNS, find_events, predicted_frames, predicted_outputs
 from ..files.atomic import Skipped
 from ..files.exchange import spans_table
 
@@ -31,6 +31,7 @@ def successive_difference(
 # %% ../../nbs/60_analysis/07_summaries.ipynb #eae9940b
 STATISTICS = ("frames", "missing", "mean", "sd", "masd", "highest", "highest_time", "lowest", "lowest_time", "onsets",
               "first_onset")
+_OVER_TIME = ("masd", "highest_time", "lowest_time", "onsets", "first_onset")
 
 def _statistics(rows:pd.DataFrame, output:str, n_frames:int, onsets:np.ndarray)->dict:
     "STATISTICS of one output over some rows of a clip."
@@ -86,14 +87,19 @@ def summarise(
     spans=None,      # see `spans_table`; with a column clip: of that clip alone. A row per span, start <= time < end
     **rule,          # threshold, rise, shortest, bridge of `find_events`
 )->pd.DataFrame:     # clip, face_id, span, span_start, span_end, output, STATISTICS; times in s
-    "Means, variability, extremes and onsets of every output, and the share of frames in which it is missing."
+    """Means, variability, extremes and onsets of every output, and the share of frames in which it is missing.
+
+    Pictures have no time: what needs one is NaN."""
     if each not in EACH: raise ValueError(f"each is {each!r}, it must be one of {EACH}")
-    table = predicted_frames(source)
-    events, rows = find_events(table, **rule), []
+    table, rows = predicted_frames(source, timeless=spans is None), []
+    pictures = len(table) > 0 and table["time"].isna().all()
+    events = pd.DataFrame(columns=EVENT_COLUMNS) if pictures else find_events(table, **rule)
+    if pictures: table = table.assign(time=table["frame"].astype(float)) # any order will do
     for clip, frames in table.groupby("clip", sort=True):
         rows += _clip_summary(clip, frames, each, spans, events[events["clip"] == clip])
     names = ["clip", *["face_id"]*(each == "face"), *["span", "span_start", "span_end"]*(spans is not None)]
-    return pd.DataFrame(rows, columns=[*names, "output", *STATISTICS])
+    summary = pd.DataFrame(rows, columns=[*names, "output", *STATISTICS])
+    return summary.assign(**dict.fromkeys(_OVER_TIME, np.nan)) if pictures else summary
 
 # %% ../../nbs/60_analysis/07_summaries.ipynb #f0c5041f
 def wide_summary(

@@ -11,10 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from .columns import EXPRESSION_COLUMNS, predicted_aus
+from .columns import EXPRESSION_COLUMNS, expression_ids, predicted_aus
 from .scores import (COVERAGE, DIMENSIONS, PREDICTED_DIMENSIONS, VA_MEASURES, check_lost,
-                                       check_predictions, clip_draws, clip_moments, drawn_moments, numbered_aus,
-                                       stacked_moments, va_values)
+                                       check_predictions, clip_moments, clip_units, drawn_moments, numbered_aus,
+                                       stacked_moments, unit_draws, va_counts, va_values)
 from ..core.labels import EXPRESSIONS, AffectOutput
 from ..core.metrics import AU_MEASURES, EXPRESSION_MEASURES, au_counts, confusion
 
@@ -76,8 +76,8 @@ def outputs_of(
 # %% ../../nbs/60_analysis/03_tasks.ipynb #3aef3e29
 def _expression_ids(predictions, lost):
     "Predicted and annotated class ids (n,) with the lost frames treated as `lost` says, and which were lost."
-    prob, targ = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float), predictions['expression'].fillna(-1)
-    unseen, targ = np.isnan(prob).any(1), targ.to_numpy(int)
+    prob, targ = predictions[list(EXPRESSION_COLUMNS)].to_numpy(float), expression_ids(predictions['expression'])
+    unseen = np.isnan(prob).any(1)
     pred, gone = np.where(unseen, EXPRESSIONS.index('Neutral'), np.nan_to_num(prob).argmax(1)), unseen & (targ >= 0)
     return pred, targ if lost == 'neutral' else np.where(gone, -1, targ), gone
 
@@ -117,14 +117,17 @@ _EXPRESSION_MEASURES = {'f1': EXPRESSION_MEASURES['macro_f1']} | EXPRESSION_MEAS
 _AU_MEASURES = {name.removeprefix('au_'): measure for name, measure in AU_MEASURES.items()} | AU_MEASURES
 
 def _va_rows(predictions, counts, lost):
-    "Rows of the tidy table whose `values` are the score of each draw."
+    "Rows of the tidy table whose `values` are the score of each draw, and `clips` (clips,) bool says which it has."
     moments = stacked_moments(clip_moments(predictions, lost).values())
-    frames, drawn = moments.n.sum(0).int().tolist(), drawn_moments(moments, counts)
-    row = dict(n_clips=int((moments.n > 0).any(1).sum()), n_lost=int(va_values(predictions, lost)[2].any(1).sum()))
+    annotated, gone = predictions[list(DIMENSIONS)].notna().to_numpy(), va_values(predictions, lost)[2]
+    numbers, measured = va_counts(annotated, gone, lost), (moments.n > 0).numpy()
+    drawn, clips = drawn_moments(moments, counts), (*measured.T, measured.any(1))
     for name, measure in VA_MEASURES.items():
         both = measure(drawn).numpy()
-        for dimension, values, n in zip((*DIMENSIONS, 'mean'), (*both.T, both.mean(1)), (*frames, max(frames))):
-            yield dict(task='va', measure=name, dimension=dimension, values=values, n_frames=n) | row
+        columns = zip((*DIMENSIONS, 'mean'), (*both.T, both.mean(1)), clips, *numbers)
+        for dimension, values, clip, frames, without in columns:
+            yield dict(task='va', measure=name, dimension=dimension, values=values, n_frames=frames, clips=clip,
+                       n_lost=without)
 
 def _measure_rows(names, measures, sums, **row):
     "A row for each of the `names`: the measure of the sums of each draw."
@@ -136,26 +139,26 @@ def _expression_rows(predictions, counts, lost):
     "As `_va_rows`; then the F1 of each expression."
     sums, gone = _expression_sums(predictions, lost)
     drawn, n = _drawn_sums(sums, counts), sums.sum((1, 2))
-    row = dict(task='expression', n_frames=int(n.sum()), n_clips=int((n > 0).sum()), n_lost=gone)
+    row = dict(task='expression', n_frames=int(n.sum()), clips=(n > 0).numpy(), n_lost=gone)
     yield from _measure_rows(MEASURES['expression'], _EXPRESSION_MEASURES, drawn, dimension='expression', **row)
     hit, predicted, annotated = drawn.diagonal(dim1=1, dim2=2), drawn.sum(1)[:, :-1], drawn.sum(2)
     for place, name in enumerate(EXPRESSIONS):
         f1, frames = (2*hit[:, place]/(predicted + annotated)[:, place]).numpy(), sums[:, place].sum(1)
         yield row | dict(measure='f1', dimension=name, values=f1,
-                         n_frames=int(frames.sum()), n_clips=int((frames > 0).sum()))
+                         n_frames=int(frames.sum()), clips=(frames > 0).numpy())
 
 def _au_rows(predictions, counts, lost, aus):
     "As `_va_rows`; then the F1 of each AU."
     sums, frames, gone = _au_sums(predictions, aus, lost)
     drawn = _drawn_sums(sums, counts)
-    row = dict(task='aus', dimension='aus', n_frames=int(frames.sum()), n_clips=int((frames > 0).sum()), n_lost=gone)
+    row = dict(task='aus', dimension='aus', n_frames=int(frames.sum()), clips=(frames > 0).numpy(), n_lost=gone)
     yield from _measure_rows(MEASURES['aus'], _AU_MEASURES, drawn, **row)
     hit, false, missed = (count.numpy() for count in drawn[:, :3].unbind(1))
     f1 = np.where(drawn[:, :4].sum(1) > 0, 2*hit/(2*hit + false + missed).clip(min=1), np.nan)
     for place, au in enumerate(aus):
         annotated = sums[:, :4, place].sum(1)
         yield row | dict(measure='f1', dimension=f'AU{au}', values=f1[:, place],
-                         n_frames=int(annotated.sum()), n_clips=int((annotated > 0).sum()))
+                         n_frames=int(annotated.sum()), clips=(annotated > 0).numpy())
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #5bef3c72
 def task_scores(
@@ -166,16 +169,21 @@ def task_scores(
     draws=0,                  # times that the clips are drawn again; 0: no interval
     coverage=COVERAGE,        # of the interval
     seed=0,                   # of the draws
+    unit='clip',              # what is drawn: 'clip', or 'subject': people, with all clips of the column subject
 )->pd.DataFrame:              # task, measure, dimension, value, low, high (with `draws`), n_frames, n_clips, n_lost
-    "The measures of each task, over all frames at once, with intervals over clips and with how much was measured."
+    """The measures of each task, over all frames at once, with intervals over clips and with how much was measured.
+
+    With people drawn, `n_subjects` is how many were measured; for the mean of valence and arousal a frame is lost that
+    lacks one of the two predictions."""
     check_lost(lost)
-    aus, clips = _measured_aus(_check_tasks(predictions), aus), predictions['clip'].nunique()
-    counts = torch.cat([torch.ones(1, clips).double(), clip_draws(clips, draws, seed)]) # first the clips as they are
+    aus, units = _measured_aus(_check_tasks(predictions), aus), clip_units(predictions, unit)
+    counts = torch.cat([torch.ones(1, len(units)).double(), unit_draws(units, draws, seed)]) # first as they are
     rows_of = dict(va=_va_rows, expression=_expression_rows, aus=lambda *args: _au_rows(*args, aus) if aus else ())
     drafts = [row for task in tasks_in(predictions) for row in rows_of[task](predictions, counts, lost)]
     interval = ['low', 'high'] if draws else []
-    columns = ['task', 'measure', 'dimension', 'value', *interval, 'n_frames', 'n_clips', 'n_lost']
-    table = pd.DataFrame([_with_interval(row, coverage) for row in drafts], columns=columns)
+    people = ['n_subjects']*(unit == 'subject')
+    columns = ['task', 'measure', 'dimension', 'value', *interval, 'n_frames', 'n_clips', *people, 'n_lost']
+    table = pd.DataFrame([_with_interval(row, coverage, units) for row in drafts], columns=columns)
     return table if measures is None else _only_measures(table, measures)
 
 # %% ../../nbs/60_analysis/03_tasks.ipynb #c1032d1a
@@ -184,10 +192,11 @@ def _measured_aus(predictions, aus):
     both = shared_aus(predictions)['both']
     return both if aus is None else [au for au in both if au in set(aus)]
 
-def _with_interval(row, coverage):
+def _with_interval(row, coverage, units):
     "A row of the tidy table: the first of its values is that of the clips as they are, the others those of the draws."
-    value, *drawn = row.pop('values').tolist()
-    known = np.array(drawn)[~np.isnan(drawn)] if drawn and row['n_clips'] > 1 else []
+    (value, *drawn), clips = row.pop('values').tolist(), row.pop('clips')
+    row |= dict(n_clips=int(clips.sum()), n_subjects=len(set(units[clips]))) # the same, where clips are drawn
+    known = np.array(drawn)[~np.isnan(drawn)] if drawn and row['n_subjects'] > 1 else []
     tails = [(1 - coverage)/2, (1 + coverage)/2]
     low, high = np.quantile(known, tails).tolist() if len(known) else (np.nan, np.nan)
     return row | dict(value=value, low=low, high=high)

@@ -244,7 +244,7 @@ def evaluate_database(
     else: table, skipped = beside_labels(read_predictions(predictions), source, clips)
     table = table.assign(subject=table["clip"].map({clip.name: clip.subject for clip in clips}))
     if groups: table = with_groups(table, known, groups)
-    scores, cards = task_scores(table, draws=draws), by_group(table, groups or (), draws=draws)
+    scores, cards = task_scores(table, draws=draws, unit="subject"), by_group(table, groups or (), draws=draws)
     done = Evaluation(scores, cards, split_hash({part: clips}), skipped, part,
                       shares_lost(table, groups or ()), _way_of(predictor, as_predict) if predictor else "")
     for name, frame in (("predictions", table), ("scores", done.scores.assign(split=done.split))):

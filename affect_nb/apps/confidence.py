@@ -68,6 +68,7 @@ def _expression_prob(table, temperature): # (n, 7) float64, NaN stays
 
 # %% ../../nbs/70_apps/03_confidence.ipynb #28b6cc33
 CONFIDENCE_COLUMNS = (*INTERVAL_COLUMNS, "confidence", "trust", "weakest")
+_NO_CROP = ("no_face", "lost") # status of rows without a face that could be good or bad
 _SEEN_OF_A_FRAME = ("status", "score", "aligned", *QUALITY_COLUMNS)
 
 @lru_cache(maxsize=8)
@@ -114,6 +115,7 @@ def with_confidence(
         sure = with_intervals(sure, confidence.intervals)
     if confidence.temperatures.expression and EXPRESSION_COLUMNS[0] in table:
         sure = sure.assign(confidence=_expression_prob(table, confidence.temperatures.expression).max(1))
+    if "status" in frames: found.loc[frames["status"].isin(_NO_CROP), "weakest"] = "" # nothing fits badly there
     return sure.assign(**{name: found[name].to_numpy() for name in ("trust", "weakest")})
 
 # %% ../../nbs/70_apps/03_confidence.ipynb #6fd3293a
