@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPARED', 'SCORES', 'LEAST_SEEDS', 'LEVEL', 'seed_scores', 'over_seeds', 'score_rows', 'holm', 'differences',
-           'verdicts', 'fuse_decisions']
+           'verdicts', 'paired', 'fuse_decisions']
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #bc924641
 import warnings
@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from scipy import stats
 from .scores import (COVERAGE, DIMENSIONS, DRAWS, LOST_FRAMES, PREDICTED_DIMENSIONS, VA_MEASURES,
-                                       check_predictions, check_va_scale, clip_draws, clip_moments, drawn_scores,
-                                       stacked_moments, va_counts, va_values)
+                                       check_predictions, check_va_scale, clip_draws, clip_moments, clip_units,
+                                       drawn_scores, stacked_moments, unit_draws, va_counts, va_values)
 from ..models.fusion import decision_weights
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #95cfda4a
@@ -281,6 +281,36 @@ def _paired_p(mean, spread, n)->float:
     if n < 2: return np.nan
     if not spread > 0: return float(mean == 0)
     return float(2*stats.t.sf(abs(mean)/(spread/np.sqrt(n)), n - 1))
+
+# %% ../../nbs/60_analysis/18_compare.ipynb #79ecd2f6
+def paired(
+    tables:dict,        # name -> its one table of predictions
+    pairs:dict,         # words -> (one name, another)
+    reduce='pooled',    # 'pooled' or 'clips'
+    draws=DRAWS,        # times that clips or people are drawn again
+    coverage=COVERAGE,  # of the interval
+    seed=0,             # of the draws
+    lost='common',      # as in `seed_scores`
+    unit='clip',        # 'clip', or 'subject': the clips of a person are drawn together
+)->pd.DataFrame:        # tidy: pair, one, other, score, value (the first less the second), low, high, n_frames, n_lost
+    "Differences of these networks' scores, each with an interval; not of their methods, for which see `differences`."
+    by_key = _by_method_and_seed(tables)
+    _check_known('network', [name for pair in pairs.values() for name in pair], list(tables))
+    if len(by_key) > len(tables):
+        raise ValueError("a network has several tables: paired takes one of each, and differences those of all seeds")
+    _common_clips(by_key)
+    counts = unit_draws(clip_units(next(iter(by_key.values())), unit), draws, seed)
+    found = {name: measured for (name, _), measured in _measured(by_key, lost).items()}
+    parts = []
+    for words, (one, other) in pairs.items():
+        value, drawn = (_scores_of(found[one][0], reduce, times) - _scores_of(found[other][0], reduce, times)
+                        for times in (None, counts))
+        low, high = np.nanquantile(drawn, [(1 - coverage)/2, (1 + coverage)/2], axis=0)
+        n, gone = (np.tile(each(found[one][k], found[other][k]), len(VA_MEASURES))
+                   for k, each in ((1, np.minimum), (2, np.maximum)))
+        parts.append(pd.DataFrame(dict(pair=words, one=one, other=other, score=SCORES, value=value, low=low, high=high,
+                                       n_frames=n, n_lost=gone)))
+    return pd.concat(parts, ignore_index=True)
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #7edd4432
 def fuse_decisions(
