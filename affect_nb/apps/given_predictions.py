@@ -168,7 +168,7 @@ def beside_labels(
     predictions:pd.DataFrame, # of `read_predictions`
     source:Database,          # an open database
     clips:list,               # of its clips
-)->tuple[pd.DataFrame, list[Skipped]]: # as `predict_clips` gives it; the clips of which nothing was predicted
+)->tuple[pd.DataFrame, list[Skipped]]: # as `predict_clips` gives it, and subject; clips without predictions
     "Predictions beside labels, one row per label; a `ValueError` where no prediction belongs to any of the clips."
     known = predictions["clip"].isin([clip.name for clip in source.clips]) | predictions["file"].isna()
     predictions = predictions.assign(of=predictions["clip"].where(known, predictions["file"]))
@@ -180,4 +180,5 @@ def beside_labels(
     if len(skipped) == len(clips):
         asked, given = (", ".join(list(names)[:3]) for names in ([clip.name for clip in clips], recordings.rows))
         raise ValueError(f"the predictions belong to no clip of this part: they are of {given}; its clips are {asked}")
-    return arranged(tables, [name for name in outputs if name not in PREDICTED_DIMENSIONS]), skipped
+    table = arranged(tables, [name for name in outputs if name not in PREDICTED_DIMENSIONS])
+    return table.assign(subject=table["clip"].map({clip.name: clip.subject for clip in clips})), skipped
