@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from affect_nb.databases.base import open_database
+from affect_nb.apps.cli import _settings
+from affect_nb.databases.base import database_options, list_databases, open_database
 from affect_nb.databases.manifests import load_manifest
 from affect_nb.databases.own import Own
 from affect_nb.databases.peers import peer_labels, peer_stores, read_openface, read_peer, read_pyfeat
@@ -138,6 +139,45 @@ def test_headers_that_are_refused(opened, text, options, said):
 def test_options_that_are_refused(opened, options, said):
     with pytest.raises(ValueError) as error: opened("file,valence,arousal\na.mp4,0,0\n", **options)
     assert said in str(error.value)
+
+
+WRONG = (7, -5, "x", "", "1,9", "a:b", "valence:x", [1], [None, 1], {}, {"a": ["x"]}, {1: 2}, {"valence": [1, "a"]}, {"valence": None}, {"valence": [[1]]}, True, 1.5, float("nan"))
+
+
+@pytest.mark.parametrize("option", [name for name in database_options("own") if name != "on_fault"])
+def test_a_wrong_kind_of_value_is_an_error_that_names_the_option(opened, option):
+    refused = []
+    for value in WRONG:
+        try: opened("file,frame,valence,arousal,au1\na.mp4,0,0,0,1\n", **{option: value})
+        except ValueError as error: refused.append((value, str(error)))
+    assert refused and all(option.rstrip("s") in text for _, text in refused), refused # whatever else is raised fails
+
+
+@pytest.mark.parametrize("name", list_databases())
+def test_no_reader_breaks_down_at_a_wrong_kind_of_value(tmp_path, name):
+    for option in database_options(name):
+        for value in WRONG:
+            with pytest.raises(ValueError): open_database(name, tmp_path, **{option: value}) # nothing is in the folder, too
+
+
+@pytest.mark.parametrize("option, said", [
+    (dict(ranges="1,9"), "typed as ranges=valence:1:9"), (dict(separator=7), "or tab (also as \\t)"), (dict(classes=7), "typed as classes=neutral,happy or classes=0:neutral,1:happy"),
+    (dict(active_from="x"), "active_from is 'x', allowed are intensities in (0, 5], such as active_from=2"), (dict(missing=-5), "{'valence': -5}, typed as missing=valence:-5,aus:9"),
+    (dict(missing="valence:x"), "missing= gives 'x' to valence, allowed is a number"), (dict(splits=1), "typed as splits=fold 1:train,fold 2:test"), (dict(compound_classes=7), "typed as compound_classes=happily surprised"),
+    (dict(votes=7), "typed as votes=votes_sad,votes_fear"), (dict(rescale="perhaps"), "rescale is 'perhaps', allowed are True and False"), (dict(media=["a"]), "typed as media="),
+])
+def test_what_is_said_of_a_wrong_option_shows_the_right_spelling(opened, option, said):
+    with pytest.raises(ValueError) as error: opened("file,valence,arousal\na.mp4,0,0\n", **option)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("ranges", ["valence:1:9", "valence:1..9", "valence:1-9", {"valence": [1, 9]}])
+def test_ranges_as_they_are_typed(opened, ranges):
+    assert opened("file,valence,arousal\n1.jpg,1,0\n2.jpg,9,0\n", ranges=ranges, rescale=True).frames().valence.tolist() == [-1, 1]
+
+
+def test_the_command_line_takes_a_separator_alone():
+    assert _settings([r"separator=\t", "separator2=\t", "separator3=,", "separator4=|", "separator5=;"]) == dict(separator=r"\t", separator2="\t", separator3=",", separator4="|", separator5=";")
 
 
 # labels

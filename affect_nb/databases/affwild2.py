@@ -69,6 +69,8 @@ def _holds_tasks(folder):
 def _annotation_folder(root, wanted):
     "Where the folders of the tasks are; several such folders are an error, unless one is wanted."
     if wanted is not None:
+        if not isinstance(wanted, (str, os.PathLike)):
+            raise ValueError(f"annotations is {wanted!r}, allowed is a folder below {root}")
         if not _holds_tasks(root/wanted):
             raise ValueError(f"annotations is {wanted!r}, but {root/wanted} holds no folder of a task with a split in "
                              f"it, such as {_TASK_FOLDERS[-2]}/Train_Set")

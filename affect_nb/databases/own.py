@@ -21,8 +21,9 @@ from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE
 from .label_files import checked, is_empty_column, require_rows, without_repeats
 from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
-from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, header_of, number_cells,
-                                           our_column, picture_column, read_own_table, text_cells, vote_columns)
+from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, as_names, as_ranges, as_separator,
+                                           find_table, header_of, is_number, number_cells, our_column, picture_column,
+                                           read_own_table, text_cells, vote_columns)
 from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
@@ -53,7 +54,7 @@ _COMPOUND = {'raf-db': COMPOUND_RAFDB, 'emotionet': COMPOUND_EMOTIONET}
 def _class_names(classes)->dict|None:
     "Number -> name, from a list that starts at 0 or from a mapping."
     if classes is None: return None
-    if isinstance(classes, str): classes = _typed_classes(classes)
+    if not isinstance(classes, dict): classes = _typed_classes(classes)
     pairs = list(classes.items() if isinstance(classes, dict) else enumerate(classes))
     wrong = [number for number, _ in pairs if not re.fullmatch(r'-?\d+', str(number).strip())]
     if wrong:
@@ -64,18 +65,20 @@ def _class_names(classes)->dict|None:
     _refuse_near_misses('classes', names.values())
     return names
 
-def _typed_classes(text):
-    "Classes as they are typed: 'neutral,happy', or '0:neutral,1:happy'."
-    if ':' in text: return as_mapping(text, 'classes')
-    names = [name.strip() for name in text.split(',')]
-    if len(names) > 1 and all(names): return names
-    raise ValueError(f"classes is {text!r}, allowed is a list of names in the order of their numbers from 0, or "
+def _typed_classes(value):
+    "Classes as a list, or as they are typed: 'neutral,happy', or '0:neutral,1:happy'."
+    if isinstance(value, str) and ':' in value: return as_mapping(value, 'classes')
+    names = as_names(value, 'classes', 'neutral,happy or classes=0:neutral,1:happy')
+    if not isinstance(value, str) or (len(names) > 1 and all(names)): return names
+    raise ValueError(f"classes is {value!r}, allowed is a list of names in the order of their numbers from 0, or "
                      "{number: name}; typed as classes=neutral,happy or classes=0:neutral,1:happy")
 
 def _compound_names(classes)->tuple|None:
     "The vocabulary of compound expressions by its name, or as it is."
-    if isinstance(classes, str) and ',' in classes: classes = classes.split(',')
-    if not isinstance(classes, str): return classes and tuple(str(name).strip().lower() for name in classes)
+    if classes is None: return None
+    if not isinstance(classes, str) or ',' in classes:
+        typed = f"happily surprised,sadly angry or as one of {', '.join(_COMPOUND)}"
+        return tuple(name.lower() for name in as_names(classes, 'compound_classes', typed))
     if classes not in _COMPOUND:
         raise ValueError(f"compound_classes is {classes!r}, allowed are {', '.join(_COMPOUND)}, or a list of names")
     return _COMPOUND[classes]
@@ -87,14 +90,29 @@ def _sentinels(missing)->dict:
         if name != 'aus' and our_column(name) in (None, *PLACE_COLUMNS):
             raise ValueError(f"missing= names {name!r}, allowed are aus, {LABEL_COLUMNS}")
     values = {our_column(name) or name: value for name, value in missing.items()}
-    return {name: list(value) if isinstance(value, (list, tuple, set)) else [value] for name, value in values.items()}
+    return {name: _values_of(name, value) for name, value in values.items()}
+
+def _values_of(name, value)->list:
+    "The values of a column that mean no annotation: numbers, or names of classes."
+    values = list(value) if isinstance(value, (list, tuple, set, np.ndarray)) else [value]
+    classes = name in ('expression', 'compound')
+    if not classes: values = [_as_number(entry) for entry in values]
+    if values and all(is_number(entry) or (classes and isinstance(entry, str)) for entry in values): return values
+    kind = "a number or a name" if classes else "a number"
+    raise ValueError(f"missing= gives {value!r} to {name}, allowed is {kind} that means no annotation, or a list; "
+                     f"typed as missing={name}:-5")
+
+def _as_number(text):
+    "The number that a text is; whatever else it is stays as it is."
+    try: return float(text) if isinstance(text, str) else text
+    except ValueError: return text
 
 def _spans(ranges, rescale)->dict:
     "Range of valence and of arousal in the table."
     for name, span in ranges.items():
         if name not in ('valence', 'arousal'):
             raise ValueError(f"ranges= names {name!r}, allowed are valence and arousal")
-        if len(span) != 2 or not span[0] < span[1]:
+        if not span[0] < span[1]:
             raise ValueError(f"the range of {name} is {span}, allowed is (lowest, highest)")
         if not rescale and (span[0] < -1 or span[1] > 1):
             raise ValueError(f"the range of {name} is {span}, and labels here are in [-1, 1]; "
@@ -105,13 +123,15 @@ def _spans(ranges, rescale)->dict:
 _SPLIT = {split: split for split in SPLITS} | dict(training='train', testing='test', privatetest='test')
 _SPLIT |= dict.fromkeys(('valid', 'val', 'dev', 'devel', 'development', 'publictest'), 'validation')
 
-def _check_numbers(first_frame, active_from, crops):
-    "A `ValueError` for options that are out of range."
-    if first_frame not in (0, 1):
+def _check_numbers(first_frame, active_from, media, **switches):
+    "A `ValueError` for options that are out of range, or of a wrong kind."
+    if isinstance(first_frame, bool) or first_frame not in (0, 1):
         raise ValueError(f"first_frame is {first_frame!r}, allowed are 0 and 1")
-    if active_from is not None and not 0 < active_from <= 5:
-        raise ValueError(f"active_from is {active_from}, allowed are intensities in (0, 5]")
-    check_switches(crops=crops)
+    if active_from is not None and not (is_number(active_from) and 0 < active_from <= 5):
+        raise ValueError(f"active_from is {active_from!r}, allowed are intensities in (0, 5], such as active_from=2")
+    if media is not None and (isinstance(media, bool) or not isinstance(media, (str, os.PathLike, int))):
+        raise ValueError(f"media is {media!r}, allowed is a folder, typed as media=folder/of/videos")
+    check_switches(**switches)
 
 def _split_word(text): return re.sub(r'[\W_]+', '', str(text).lower())
 
@@ -147,19 +167,19 @@ class Own(Database):
         classes=None,          # names of the numbered expressions, in order from 0, or {number: name}; or as text
         compound_classes=None, # 'raf-db', 'emotionet', or names in order
         missing:dict=None,     # {column: value or values that mean no annotation}; 'aus' for all AUs
-        ranges:dict=None,      # {'valence' or 'arousal': (lowest, highest)} where not [-1, 1]
+        ranges:dict=None,      # {'valence' or 'arousal': (lowest, highest)} where not [-1, 1]; or as 'valence:1:9'
         rescale:bool=False,    # True: stretch `ranges` to [-1, 1]; False: keep the values
         active_from:float=None,# least intensity of an active AU; None: AUs are 0 or 1
         first_frame:int=0,     # number of the first frame, 0 or 1
-        separator:str=',',     # of a CSV
+        separator:str=',',     # of a CSV, one character or 'tab'
         splits:dict=None,      # {what stands in the column split: 'train', 'validation' or 'test'; None: left out}
         votes=None,            # columns that count who chose which class, or {column: class}: see `Votes` below
         media:str|os.PathLike=None, # folder that the files are relative to; None: that of the table
         crops:bool=False,      # True: its pictures are crops of one face each
         on_fault:str='raise',  # 'raise' or 'skip'
     ):
-        _check_numbers(first_frame, active_from, crops)
-        self.path, self.first_frame, self.separator = find_table(Path(root)), first_frame, separator
+        _check_numbers(first_frame, active_from, media, crops=crops, rescale=rescale)
+        self.path, self.first_frame, self.separator = find_table(Path(root)), first_frame, as_separator(separator)
         self.active_from, self.rescale = active_from, rescale
         self._columns, self._classes = as_mapping(columns, 'columns'), _class_names(classes)
         self._compound = _compound_names(compound_classes)
@@ -167,7 +187,7 @@ class Own(Database):
         self._splits = _split_names(as_mapping(splits, 'splits'))
         self._votes = None if votes is None else vote_columns(votes) # None: see `_votes_in`
         if crops: self.are_crops = True
-        self._ranges, self.media = _spans(ranges or {}, rescale), str(media or self.path.parent)
+        self._ranges, self.media = _spans(as_ranges(ranges), rescale), str(media or self.path.parent)
         # an index of the labels is bound to these options
         stated = (columns, classes, compound_classes, missing, ranges)
         self.stated_options = repr(stated + ((splits, votes) if splits or votes else ()))
