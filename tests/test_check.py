@@ -314,6 +314,15 @@ def test_the_help_names_what_there_is():
         assert all(f"{name}," in text or f"{name}." in text for name in names), text
 
 
+@pytest.mark.parametrize("lowest, rows, options, noted", [(0, 120, {}, True), (0, 60, {}, False), (-.2, 120, {}, False), (0, 120, dict(ranges="valence:0:1"), False), (0, 120, dict(ranges="valence:0:1,arousal:0:1", rescale=True), False)])
+def test_valence_on_a_scale_of_0_to_1_is_noted(tmp_path, lowest, rows, options, noted):
+    va = [(lowest + (.9 - lowest)*row/rows, .8*row/rows) for row in range(rows)]
+    write(tmp_path/"own.csv", "file,split,valence,arousal", *(f"{row}.jpg,{('train', 'test')[row % 2]},{valence:.4f},{arousal:.4f}" for row, (valence, arousal) in enumerate(va)))
+    report = check_database("own", tmp_path/"own.csv", **options)
+    assert report.ok and any("no negative value" in text for text in hints(report)) == noted, hints(report)
+    if noted: has(report, "valence has no negative value in 120 rows (valence 0 to 0.89 and arousal 0 to 0.79)", "say ranges=valence:0:1,arousal:0:1 and rescale=true", level="note")
+
+
 def test_a_long_list_is_cut():
     report = Report("aff-wild", "folder")
     for number in range(500): report.add("note", f"clip {number}", "odd", "adapter")

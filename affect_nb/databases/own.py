@@ -187,7 +187,7 @@ class Own(Database):
         self._splits = _split_names(as_mapping(splits, 'splits'))
         self._votes = None if votes is None else vote_columns(votes) # None: see `_votes_in`
         if crops: self.are_crops = True
-        self._ranges, self.media = _spans(as_ranges(ranges), rescale), str(media or self.path.parent)
+        self.ranges, self.media = _spans(as_ranges(ranges), rescale), str(media or self.path.parent)
         # an index of the labels is bound to these options
         stated = (columns, classes, compound_classes, missing, ranges)
         self.stated_options = repr(stated + ((splits, votes) if splits or votes else ()))
@@ -244,7 +244,7 @@ _MEANING = 'as the table has it'
 
 def _valence_or_arousal(database, column)->np.ndarray:
     "Valence or arousal in [-1, 1]."
-    low, high = database._ranges[column.name]
+    low, high = database.ranges[column.name]
     label = Label(name=column.name, kind='continuous', meaning=_MEANING, range=(low, high))
     values = _number_labels(database, column, label)
     return (values - low)/(high - low)*2 - 1 if database.rescale else values
