@@ -21,9 +21,10 @@ from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE
 from .label_files import checked, is_empty_column, require_rows, without_repeats
 from .base import SPLITS, Clip, Database, label_table, register_database, split_side
 from .manifests import Label
-from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, as_names, as_ranges, as_separator,
-                                           find_table, header_of, is_number, number_cells, our_column, picture_column,
-                                           read_own_table, text_cells, vote_columns)
+from .own_table import (LABEL_COLUMNS, NOTHING, PLACE_COLUMNS, as_mapping, as_names, as_ranges,
+                                           as_separator, find_separator, find_table, header_of, is_number,
+                                           number_cells, our_column, picture_column, read_own_table, text_cells,
+                                           vote_columns)
 from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
@@ -171,7 +172,7 @@ class Own(Database):
         rescale:bool=False,    # True: stretch `ranges` to [-1, 1]; False: keep the values
         active_from:float=None,# least intensity of an active AU; None: AUs are 0 or 1
         first_frame:int=0,     # number of the first frame, 0 or 1
-        separator:str=',',     # of a CSV, one character or 'tab'
+        separator:str=None,    # of a CSV, one character or 'tab'; None: the one of , ; tab that the header has
         splits:dict=None,      # {what stands in the column split: 'train', 'validation' or 'test'; None: left out}
         votes=None,            # columns that count who chose which class, or {column: class}: see `Votes` below
         media:str|os.PathLike=None, # folder that the files are relative to; None: that of the table
@@ -179,9 +180,10 @@ class Own(Database):
         on_fault:str='raise',  # 'raise' or 'skip'
     ):
         _check_numbers(first_frame, active_from, media, crops=crops, rescale=rescale)
-        self.path, self.first_frame, self.separator = find_table(Path(root)), first_frame, as_separator(separator)
+        self.path, self.first_frame, separator = find_table(Path(root)), first_frame, as_separator(separator)
         self.active_from, self.rescale = active_from, rescale
         self._columns, self._classes = as_mapping(columns, 'columns'), _class_names(classes)
+        self.separator = separator or find_separator(self.path, self._columns)
         self._compound = _compound_names(compound_classes)
         self._missing = _sentinels(as_mapping(missing, 'missing'))
         self._splits = _split_names(as_mapping(splits, 'splits'))
@@ -249,17 +251,30 @@ def _valence_or_arousal(database, column)->np.ndarray:
     values = _number_labels(database, column, label)
     return (values - low)/(high - low)*2 - 1 if database.rescale else values
 
-def _au_activation(database, column)->np.ndarray:
-    "An AU as 0 or 1."
+def _au_numbers(database, column)->np.ndarray:
+    "An AU as 0 or 1, or its intensity where `active_from` says which is active."
     kind = dict(kind='binary') if database.active_from is None else dict(kind='intensity', range=(0, 5))
     label = Label(name='aus', meaning=_MEANING, aus=(int(column.name[2:]),), **kind)
-    try: values = _number_labels(database, column, label.model_copy(update=dict(name=column.name)))
+    try: return _number_labels(database, column, label.model_copy(update=dict(name=column.name)))
     except ValueError as error:
         intensity = 'are 0 or 1' in str(error)
         hint = "; intensities need active_from=, the least one that counts as active" if intensity else ""
         raise ValueError(f"{error}{hint}") from None
-    if database.active_from is None: return values
-    return np.where(np.isnan(values), np.nan, values >= database.active_from)
+
+def _au_activations(database, rows)->dict:
+    "All AUs as 0 or 1; a note names those that look as if they were so already."
+    least, columns, binary = database.active_from, {}, []
+    for name in (f'au{unit}' for unit in database.au_names):
+        values = columns[name] = _au_numbers(database, rows[name])
+        if least is None: continue
+        given = ~np.isnan(values)
+        if least > 1 and values[given].any() and np.isin(values[given], (0, 1)).all(): binary.append(name)
+        columns[name] = np.where(given, values >= least, np.nan)
+    if binary:
+        database.note(f"{database.path}: nothing but 0 and 1 is in {', '.join(binary)}, so active_from={least:g} makes "
+                      "these never active; where AUs are 0 or 1 already, leave active_from= out; beside intensities, "
+                      "columns={'theirs': None} leaves such a column aside")
+    return columns
 
 # %% ../../nbs/25_databases/23_own.ipynb #7f29e043
 _UNKNOWN = -2
@@ -279,10 +294,11 @@ def _refuse_numbers(path, words):
 
 def _class_ids(database, column, known, allowed)->np.ndarray:
     "(n,) the number of each cell's class in `known`, -1 where there is none; an unknown class is a fault."
-    nothing = {'', 'nan', 'na', *map(_class_word, database._missing.get(column.name, []))}
+    declared = {*map(_class_word, database._missing.get(column.name, []))}
+    meaning = dict.fromkeys(NOTHING, -1) | known | dict.fromkeys(declared, -1) # a class may be called 'none'
     codes, texts = pd.factorize(text_cells(column))
     words = [_class_word(text) for text in texts]
-    ids = np.array([-1 if word in nothing else known.get(word, _UNKNOWN) for word in words], np.int16)[codes]
+    ids = np.array([meaning.get(word, _UNKNOWN) for word in words], np.int16)[codes]
     wrong = np.flatnonzero(ids == _UNKNOWN)
     if known is _EXPRESSION: _refuse_numbers(database.path, zip(column.index[wrong], np.array(words)[codes[wrong]]))
     hint = _sentinel_hint(column.name, [texts[codes[place]] for place in wrong]) if len(wrong) else ""
@@ -386,7 +402,7 @@ def _label_columns(database, rows)->pd.DataFrame:
     if 'compound' in rows: columns['compound'] = _compounds(database, rows['compound'])
     units = [name for name in rows if name[:2] == 'au' and name[2:].isdigit()]
     database.au_names = tuple(sorted(int(name[2:]) for name in units))
-    columns |= {f'au{unit}': _au_activation(database, rows[f'au{unit}']) for unit in database.au_names}
+    columns |= _au_activations(database, rows)
     return label_table([columns], len(rows)).drop(columns='frame')
 
 def _va_columns(database, rows)->dict:
@@ -471,12 +487,17 @@ def _with_places(database, rows):
     "The rows with file, clip, frame, subject, split; what has no place is left out."
     rows, videos = _with_files(database, rows)
     rows = _with_splits(database, _with_frames(database, rows))
-    rows = rows.assign(subject=text_cells(rows['subject']) if 'subject' in rows else '')
+    rows = rows.assign(subject=_subjects(rows['subject']) if 'subject' in rows else '')
     named = 'clip' in rows
     rows = _numbered_sets(rows.assign(clip=_clip_names(database, rows, videos)), database.still)
     rows = _leave_out(database, rows, (rows['clip'] == '').to_numpy(), 'clip' if named else 'file', "is a name")
     if not named: return _without_repeats(database, rows.assign(media=rows['clip']))
     return _without_repeats(database, rows.assign(media=rows['clip'].map(_recordings(rows))))
+
+def _subjects(column)->pd.Series:
+    "Who is seen, '' where nobody is named; NA and None may be initials and a name."
+    names = text_cells(column)
+    return names.mask(names.str.lower().isin(NOTHING - {'na', 'none'}), '')
 
 def _no_rows(database, number)->list:
     "No clip, where faults say why; else a `ValueError`: there is no row, or none is left of them."
