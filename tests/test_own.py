@@ -1,4 +1,6 @@
 "Tables of one's own, and those of OpenFace and py-feat, typed here by hand; damaged ones never give a wrong label."
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
 from affect_nb.apps.cli import _settings
 from affect_nb.databases.base import database_options, list_databases, open_database
+from affect_nb.databases.check import check_database
 from affect_nb.databases.manifests import load_manifest
 from affect_nb.databases.own import Own
 from affect_nb.databases.peers import peer_labels, peer_stores, read_openface, read_peer, read_pyfeat
@@ -250,6 +253,31 @@ def test_a_decimal_comma(opened):
     with pytest.raises(ValueError, match="row 3: valence is '0,5', allowed is a number"): opened("file;valence\n1.jpg;0.5\n2.jpg;0,5\n")
     with pytest.raises(ValueError, match="frame is '1,234', allowed is a number|frame is '1,234'"): opened("file;frame;valence\na.mp4;1,234;0\n") # thousands
     with pytest.raises(ValueError, match="valence is '0,5'"): opened('file,valence\n1.jpg,"0,5"\n')
+
+
+@pytest.mark.parametrize("in_table, on_disk", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_an_accent_may_be_one_sign_or_two(tmp_path, in_table, on_disk):
+    def spelt(form, name): return unicodedata.normalize(form, name)
+    folder = tmp_path/spelt(on_disk, "\u00e9t\u00e9")
+    folder.mkdir()
+    for name in ("entretien_\u00e9.mp4", "a.mp4"): (folder/spelt(on_disk, name)).write_bytes(b"x")
+    (tmp_path/"labels.csv").write_text(spelt(in_table, "file,frame,valence\n\u00e9t\u00e9/entretien_\u00e9.mp4,0,.5\n\u00e9t\u00e9/a.mp4,0,0\n"))
+    own = open_database("own", tmp_path)
+    assert [clip.name for clip in own.clips] == ["a", "entretien_\u00e9"] and all(clip.video.is_file() and clip.stem == clip.name for clip in own.clips)
+    said = str(check_database("own", tmp_path))
+    assert "there is no video" not in said and "belong" not in said
+    for name in ("\u00fc.jpg", "b.jpg"): (folder/spelt(on_disk, name)).write_bytes(b"x")
+    (tmp_path/"labels.csv").write_text(spelt(in_table, "file,valence\n\u00e9t\u00e9/\u00fc.jpg,.5\n\u00e9t\u00e9/b.jpg,0\n"))
+    own = open_database("own", tmp_path)
+    assert all(file.is_file() for file in own.images(own.clips[0]).values()) and not any("files are not" in note for note in own.notes)
+
+
+def test_a_video_of_a_release_whose_name_has_an_accent(tmp_path):
+    for file in ("videos/train/caf\u0065\u0301.mp4", "annotations/train/valence/caf\u00e9.txt", "annotations/train/arousal/caf\u0065\u0301.txt"):
+        (tmp_path/file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/file).write_text("0.5\n")
+    clip, = open_database("aff-wild", tmp_path).clips
+    assert clip.name == clip.stem == "caf\u00e9" and clip.video.is_file() and len(clip.annotations) == 2
 
 
 @pytest.mark.parametrize("rows", [1, 3000])

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.labels import EXPRESSIONS
 from .label_files import checked, read_annotation, read_text
-from .base import (SPLITS, Clip, Database, find_texts, label_table, read_subjects,
+from .base import (SPLITS, Clip, Database, find_texts, label_table, one_form, read_subjects,
                                       register_database, split_side, subject_of, video_of)
 from ..preprocess.sources import VIDEO_SUFFIXES
 
@@ -102,7 +102,7 @@ def _find_films(root, names):
         if folder.name.startswith('cropped') or folder.name in names: continue
         for file in sorted(os.listdir(folder)):
             film = file.lower().endswith(VIDEO_SUFFIXES) and not file.startswith('.')
-            if film: videos.setdefault(Path(file).stem, folder/file)
+            if film: videos.setdefault(one_form(Path(file).stem), folder/file)
     return videos
 
 def _crop_folders(root):

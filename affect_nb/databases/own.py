@@ -19,7 +19,8 @@ from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE_COLUMNS
 from .label_files import checked, is_empty_column, require_rows, without_repeats
-from .base import SPLITS, Clip, Database, label_table, register_database, split_side
+from .base import (SPLITS, Clip, Database, label_table, one_form, register_database,
+                                      split_side)
 from .manifests import Label
 from .own_table import (LABEL_COLUMNS, NOTHING, PLACE_COLUMNS, as_mapping, as_names, as_ranges,
                                            as_separator, find_separator, find_table, header_of, is_number,
@@ -28,7 +29,7 @@ from .own_table import (LABEL_COLUMNS, NOTHING, PLACE_COLUMNS, as_mapping, as_na
 from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
-from ..preprocess.sources import VIDEO_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES, as_on_disk
 
 # %% ../../nbs/25_databases/23_own.ipynb #5b150903
 _SYNONYMS = dict(angry='anger', disgusted='disgust', fearful='fear', afraid='fear', happy='happiness', joy='happiness',
@@ -189,7 +190,8 @@ class Own(Database):
         self._splits = _split_names(as_mapping(splits, 'splits'))
         self._votes = None if votes is None else vote_columns(votes) # None: see `_votes_in`
         if crops: self.are_crops = True
-        self.ranges, self.media = _spans(as_ranges(ranges), rescale), str(media or self.path.parent)
+        self.ranges = _spans(as_ranges(ranges), rescale)
+        self.media = str(as_on_disk(Path(str(media))) if media else self.path.parent)
         # an index of the labels is bound to these options
         stated = (columns, classes, compound_classes, missing, ranges)
         self.stated_options = repr(stated + ((splits, votes) if splits or votes else ()))
@@ -198,7 +200,7 @@ class Own(Database):
     def _find_clips(self):
         if self._votes is None: self._votes = _votes_in(self)
         _refuse_near_misses('votes', self._votes.values())
-        self._pictures = _pictures_in(self.path, self._columns)
+        self._pictures, self._spelt = _pictures_in(self.path, self._columns), {} # _spelt: of `_path_of`
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
         if not len(rows): return _no_rows(self, len(table))
@@ -425,8 +427,8 @@ def _leave_out(database, rows, wrong, name, allowed):
     return rows[~wrong]
 
 def _plain_paths(column)->pd.Series:
-    "Paths with /, without . and .."
-    text = text_cells(column).str.replace('\\', '/', regex=False)
+    "Paths with /, without . and .., in one form of Unicode."
+    text = text_cells(column).str.replace('\\', '/', regex=False).str.normalize('NFC')
     detours = text.str.contains(r'//|(?:^|/)\.{1,2}/')
     text[detours] = text[detours].map(posixpath.normpath)
     return text
@@ -541,7 +543,7 @@ def _shortened(name):
 
 def _clip_names(database, rows, videos):
     "The clip of each row."
-    if 'clip' in rows: return _safe(text_cells(rows['clip']))
+    if 'clip' in rows: return _safe(text_cells(rows['clip']).str.normalize('NFC'))
     folder = _folder(rows['file'])
     if videos: return rows['file'].map(_video_names(database, rows['file'].drop_duplicates()))
     if not database.still: return _safe(folder).replace('', 'images')
@@ -583,14 +585,25 @@ def _require_same(database, rows, owner, name, why):
     raise ValueError(f"{database.path}, row {other}: {owner} {first_owner!r} has {name} {second!r}, "
                      f"but {first!r} in row {row}; allowed is one, {why}")
 
+def _files_in(folder)->dict:
+    "Name in one form of Unicode -> file, of what lies in a folder."
+    folder = as_on_disk(folder)
+    try: return {one_form(name): folder/name for name in os.listdir(folder)}
+    except OSError: return {}
+
+def _path_of(database, file)->Path:
+    "Where a file of the table lies, or should."
+    return database._spelt.get(file) or Path(database.media)/file
+
 def _absent_files(database, files):
     "Files -> bool, (n,); folders are listed, files are not opened."
-    folder, names = _folder(files), {}
-    for name in folder.unique():
-        try: names[name] = set(os.listdir(Path(database.media)/name))
-        except OSError: names[name] = set()
+    folder, names = _folder(files), _file_name(files)
     absent = pd.Series(False, files.index)
-    for name, part in _file_name(files).groupby(folder): absent[part.index] = ~part.isin(names[name])
+    for name, part in names.groupby(folder):
+        there = _files_in(Path(database.media)/name)
+        absent[part.index] = ~part.isin(there.keys())
+        plain = name.isascii() and all(map(str.isascii, part))
+        if not plain: database._spelt |= {posixpath.join(name, file): there[file] for file in part if file in there}
     if absent.any():
         first = f"{files[absent].iloc[0]!r} (row {files[absent].index[0]})"
         database.note(f"{database.path}: {absent.sum()} of {len(files)} files are not in {database.media}, "
@@ -629,7 +642,7 @@ def _make_clip(database, row, subject, has_video):
     "One clip from its first row."
     columns = dict(va='valence', expression='expression', compound='compound')
     tasks = [task for task, name in columns.items() if name in database._labels] + ['aus']*bool(database.au_names)
-    file, images = Path(database.media)/row.file, database._images is not None
+    file, images = _path_of(database, row.file), database._images is not None
     if database._pictures is not None: file = database.path/'picture' # the table is the folder
     return Clip(database.name, row.clip, subject, row.split, video=file if has_video else None,
                 annotations=dict.fromkeys(tasks, database.path), splits=dict.fromkeys(tasks, row.split),
@@ -639,6 +652,6 @@ def _make_clip(database, row, subject, has_video):
 def _pictures_of(database, start, stop)->dict:
     "Frame -> picture of some rows: a file, or a place in the table."
     numbers, names = database._numbers[start:stop].tolist(), database._images[start:stop]
-    if database._pictures is None: return {frame: Path(database.media)/file for frame, file in zip(numbers, names)}
+    if database._pictures is None: return {frame: _path_of(database, file) for frame, file in zip(numbers, names)}
     rows = (database._table_rows[start:stop] - 1).tolist()
     return {frame: database._pictures.picture(row, name) for frame, row, name in zip(numbers, rows, names)}
