@@ -13,6 +13,7 @@ from affect_nb.databases.manifests import load_manifest
 from affect_nb.databases.own import Own
 from affect_nb.databases.peers import peer_labels, peer_stores, read_openface, read_peer, read_pyfeat
 from affect_nb.data.sequences import SequenceDataset
+from affect_nb.data.store import preprocess_database
 from affect_nb.preprocess.frames import FRAME_COLUMNS, FRAME_SCHEMA, frames_dataframe, landmarks_array
 from affect_nb.preprocess.face_store import FaceStore
 from affect_nb.synth.twins import twin_truth, write_database
@@ -278,6 +279,21 @@ def test_a_video_of_a_release_whose_name_has_an_accent(tmp_path):
         (tmp_path/file).write_text("0.5\n")
     clip, = open_database("aff-wild", tmp_path).clips
     assert clip.name == clip.stem == "caf\u00e9" and clip.video.is_file() and len(clip.annotations) == 2
+
+
+@pytest.mark.parametrize("header, said", [("time", "'time' is not read: of seconds, frame is round(time * frames per second of the video)"), ("rater", "needs the column frame, numbers from 0")])
+def test_times_are_no_frames_and_that_is_said(opened, header, said):
+    text = f"video,{header},valence\na.mp4,0.0,.1\na.mp4,0.04,.2\nb.mp4,0,0\n"
+    with pytest.raises(ValueError) as error: opened(text)
+    assert said in str(error.value)
+    assert any(said in note for note in opened(text, on_fault="skip").notes)
+
+
+def test_a_part_without_a_clip_is_no_part_without_videos(opened, tmp_path):
+    own = opened("file,split,valence\na.mp4,train,0\nb.mp4,validation,0\n")
+    with pytest.raises(ValueError, match=r"no clip of own is in test; the parts of it are train \(1\), validation \(1\)"): preprocess_database(own, tmp_path/"faces", "test")
+    with pytest.raises(ValueError, match="no clip of own with labels of aus is there"): preprocess_database(own, tmp_path/"faces", task="aus")
+    with pytest.raises(ValueError, match="neither videos nor images of own for train, only annotations"): preprocess_database(own, tmp_path/"faces", "train")
 
 
 @pytest.mark.parametrize("rows", [1, 3000])

@@ -431,15 +431,16 @@ def _frequent_values(faults):
 
 def _add_opening_faults(database, statistics, faults):
     "Faults of lists that were read before any clip: they count for the list's split, or for all where it has several."
-    clips = {}
+    clips, by_row = {}, getattr(database, 'row_splits', None) # row -> split, of a table whose every row is counted
     for clip in database.clips:
         for file in set(clip.annotations.values()): clips.setdefault(str(file), {})[clip.split] = clip
     for fault in faults:
         splits = clips.get(fault.path)
         if not splits: continue
         split, clip = next(iter(splits.items()))
+        if by_row is not None and fault.row not in by_row: continue # it has no place, and so is no row without a label
         columns = _lost_columns(fault, clip.annotations, statistics.labels)
-        statistics.add_wrong(split if len(splits) == 1 else '', columns)
+        statistics.add_wrong(by_row[fault.row] if by_row is not None else split if len(splits) == 1 else '', columns)
 
 # %% ../../nbs/25_databases/60_check.ipynb #60020d1b
 _MANY = 100 # rows; fewer may well show nobody who is displeased

@@ -204,7 +204,7 @@ class Own(Database):
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
         if not len(rows): return _no_rows(self, len(table))
-        self._labels = _label_columns(self, rows)
+        self._labels, self.row_splits = _label_columns(self, rows), rows['split'] # by row of the file
         return _make_clips(self, rows)
 
     def _read(self, clip):
@@ -517,14 +517,25 @@ def _recordings(rows)->dict:
            if len(shared[split_side(name)[0]]) > 1 or posixpath.splitext(posixpath.basename(file))[0] == name}
     return {name: name if name in own else split_side(name)[0] for name in files}
 
+_TIMES = ('time', 'time_s', 'times', 'timestamp', 'second', 'seconds', 'sec', 'secs', 't')
+
+def _frames_hint(database)->str:
+    "What a table with several rows for a video lacks, and how times become it."
+    header = header_of(database.path, database.separator)
+    time = next((name for name in header if name.strip().lower() in _TIMES), None)
+    hint = "a video with a row for each frame needs the column frame, numbers from 0"
+    if time is None: return hint
+    return f"{hint}; {time!r} is not read: of seconds, frame is round({time.strip()} * frames per second of the video)"
+
 def _without_repeats(database, rows):
     "Each frame, or photograph, once: of rows that agree the first counts, of rows that contradict each other none."
     labels = [name for name in rows if name not in (*PLACE_COLUMNS, 'media')]
     whole = not database.still and (rows['frame'] == -1).all()
     keys = ['file'] if database.still else ['clip'] if whole else ['clip', 'frame']
+    hint = f"; {_frames_hint(database)}" if whole and rows.duplicated(keys).any() else ""
+    if hint: database.note(f"{database.path}: some videos have several rows{hint}")
     try: return without_repeats(rows, keys, labels, database.path, database.log)
     except ValueError as error:
-        hint = "; a video with a row for each frame needs the column frame" if whole else ""
         raise ValueError(f"{error}{hint}") from None
 
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c
