@@ -135,6 +135,7 @@ def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")-
                              "allowed are numbers, true, false, words, [a, b], {a: b}") from None
     return options
 
+# %% ../../nbs/70_apps/40_cli.ipynb #7ae8ac2a
 def _all_databases():
     from affect_nb.databases.base import list_databases
     return [*list_databases(), *list_databases(boxes=True)]

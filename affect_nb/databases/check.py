@@ -657,6 +657,7 @@ def check_database(
     if database.still and has_images: _note_copies(database, report, copies)
     return report
 
+# %% ../../nbs/25_databases/60_check.ipynb #2689fa8b
 def _check_whole(database, report, survey):
     "What can be checked only after all clips."
     synthetic = (database.root/'SYNTHETIC.txt').exists()

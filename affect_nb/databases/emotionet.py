@@ -55,6 +55,7 @@ def _chosen_units(aus)->tuple:
     units = aus.split(',') if isinstance(aus, str) else aus if isinstance(aus, Iterable) else [aus]
     return tuple(int(unit) if isinstance(unit, str) and unit.strip().isdecimal() else unit for unit in units)
 
+# %% ../../nbs/25_databases/15_emotionet.ipynb #2d3eaf43
 @register_database
 class EmotioNet(Database):
     "EmotioNet: dataFile_0001.txt ... (train), EmotioNet_FACS*.csv (validation), URLsWithEmotionCat*.csv (test)."

@@ -313,6 +313,7 @@ def column_names(
                          f"the header is {separator.join(names)[:200]!r}")
     return [name or f'column {number}' for number, name in enumerate(names, 1)]
 
+# %% ../../nbs/25_databases/05_label_files.ipynb #c23f20ef
 def _not_utf8(path)->ValueError:
     "The error for a table in another encoding, with the first row of it."
     with open(path, 'rb') as file:

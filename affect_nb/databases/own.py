@@ -517,6 +517,7 @@ def _recordings(rows)->dict:
            if len(shared[split_side(name)[0]]) > 1 or posixpath.splitext(posixpath.basename(file))[0] == name}
     return {name: name if name in own else split_side(name)[0] for name in files}
 
+# %% ../../nbs/25_databases/23_own.ipynb #83c16937
 _TIMES = ('time', 'time_s', 'times', 'timestamp', 'second', 'seconds', 'sec', 'secs', 't')
 
 def _frames_hint(database)->str:

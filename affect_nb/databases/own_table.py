@@ -151,6 +151,7 @@ def _typed_value(text):
         except ValueError: pass
     return text
 
+# %% ../../nbs/25_databases/20_own_table.ipynb #48f572bb
 def as_names(
     value,         # an iterable of names, or their text
     option:str,    # for the message
@@ -241,6 +242,16 @@ def header_of(
     require_text_file(path)
     return column_names(path, separator)
 
+def _labels_in(folder):
+    "labels.csv or labels.parquet; both, or neither, is an error."
+    present = [folder/name for name in ('labels.csv', 'labels.parquet') if (folder/name).is_file()]
+    if len(present) == 1: return present[0]
+    others = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in ('.csv', '.parquet'))
+    number = 'both labels.csv and labels.parquet' if present else 'neither labels.csv nor labels.parquet'
+    raise ValueError(f"{folder} holds {number}; allowed is one of them, or name the table itself "
+                     f"(there are: {', '.join(others[:5]) or 'no tables'})")
+
+# %% ../../nbs/25_databases/20_own_table.ipynb #32a5171f
 def find_separator(
     path:Path,         # of `find_table`
     columns:dict=None, # {theirs: ours}
@@ -259,15 +270,6 @@ def _names_files(header, columns)->bool:
     "Are there several columns, one of them of files?"
     ours = [our_column(columns.get(name, name) or '') for name in header]
     return len(header) > 1 and ('file' in ours or 'clip' in ours)
-
-def _labels_in(folder):
-    "labels.csv or labels.parquet; both, or neither, is an error."
-    present = [folder/name for name in ('labels.csv', 'labels.parquet') if (folder/name).is_file()]
-    if len(present) == 1: return present[0]
-    others = sorted(file.name for file in folder.iterdir() if file.suffix.lower() in ('.csv', '.parquet'))
-    number = 'both labels.csv and labels.parquet' if present else 'neither labels.csv nor labels.parquet'
-    raise ValueError(f"{folder} holds {number}; allowed is one of them, or name the table itself "
-                     f"(there are: {', '.join(others[:5]) or 'no tables'})")
 
 # %% ../../nbs/25_databases/20_own_table.ipynb #89ff0385
 def picture_column(
