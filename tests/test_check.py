@@ -131,7 +131,7 @@ def test_a_sentinel_that_nobody_declared(twins, tmp_path):
     has(report, "valence is -5, allowed are numbers in [-1.0, 1.0] (60 like this: rows 3, 4, 5 and 57 more)", level="error")
     assert any("valence is -5 in 60 rows" in text and "declared" in text for text in hints(report))
     rows = report.labels.set_index(["split", "label"])["wrong"]
-    assert rows["all", "valence"] == .75 and np.isnan(rows["train", "valence"]) and rows["train", "arousal"] == 0
+    assert rows["all", "valence"] == rows["train", "valence"] == rows["test", "valence"] == .75 and rows["train", "arousal"] == 0
     assert json.dumps(report.to_dict(), allow_nan=False)
     assert check_database("own", tmp_path, missing={"valence": -5}).ok
 
@@ -312,6 +312,24 @@ def test_the_help_names_what_there_is():
     for command, names in {"check": list_databases() + list_databases(boxes=True), "synth": list_synthetic() + list_synthetic(boxes=True)}.items():
         text = "".join(affect(command, "--help")[1].split())
         assert all(f"{name}," in text or f"{name}." in text for name in names), text
+
+
+@pytest.mark.parametrize("lowest, rows, options, noted", [(0, 120, {}, True), (0, 60, {}, False), (-.2, 120, {}, False), (0, 120, dict(ranges="valence:0:1"), False), (0, 120, dict(ranges="valence:0:1,arousal:0:1", rescale=True), False)])
+def test_valence_on_a_scale_of_0_to_1_is_noted(tmp_path, lowest, rows, options, noted):
+    va = [(lowest + (.9 - lowest)*row/rows, .8*row/rows) for row in range(rows)]
+    write(tmp_path/"own.csv", "file,split,valence,arousal", *(f"{row}.jpg,{('train', 'test')[row % 2]},{valence:.4f},{arousal:.4f}" for row, (valence, arousal) in enumerate(va)))
+    report = check_database("own", tmp_path/"own.csv", **options)
+    assert report.ok and any("no negative value" in text for text in hints(report)) == noted, hints(report)
+    if noted: has(report, "valence has no negative value in 120 rows (valence 0 to 0.89 and arousal 0 to 0.79)", "say ranges=valence:0:1,arousal:0:1 and rescale=true", level="note")
+
+
+def test_gaps_and_wrong_values_are_told_of_every_part(tmp_path):
+    rows = [(number, ("train", "test")[number % 2], 7 if number % 10 == 0 else .1 - number/100, "" if number % 4 else 1, number % 3 == 0) for number in range(60)]
+    write(tmp_path/"own.csv", "file,split,valence,au12,au4", *(f"{number}.jpg,{split},{valence},{au12},{int(au4)}" for number, split, valence, au12, au4 in rows), "60.doc,train,0,1,1")
+    report = check_database("own", tmp_path/"own.csv")
+    lines = {line.partition(":")[0]: line for line in str(report).splitlines() if "labelled" in line}
+    assert "0.0% missing, 20.0% wrong" in lines["train valence"] and "0.0% missing, 0.0% wrong" in lines["test valence"] and "10.0% wrong" in lines["all valence"]
+    assert lines["all aus"].endswith("; without a label: 12 75%") and lines["train aus"].endswith("; without a label: 12 50%") and "0.0% wrong" in lines["all aus"]
 
 
 def test_a_long_list_is_cut():

@@ -1,14 +1,19 @@
 "Tables of one's own, and those of OpenFace and py-feat, typed here by hand; damaged ones never give a wrong label."
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from affect_nb.core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS
-from affect_nb.databases.base import open_database
+from affect_nb.apps.cli import _settings
+from affect_nb.databases.base import database_options, list_databases, open_database
+from affect_nb.databases.check import check_database
 from affect_nb.databases.manifests import load_manifest
 from affect_nb.databases.own import Own
 from affect_nb.databases.peers import peer_labels, peer_stores, read_openface, read_peer, read_pyfeat
 from affect_nb.data.sequences import SequenceDataset
+from affect_nb.data.store import preprocess_database
 from affect_nb.preprocess.frames import FRAME_COLUMNS, FRAME_SCHEMA, frames_dataframe, landmarks_array
 from affect_nb.preprocess.face_store import FaceStore
 from affect_nb.synth.twins import twin_truth, write_database
@@ -97,8 +102,8 @@ def test_a_damaged_table_never_gives_a_wrong_label(tmp_path):
         for label in [name for name in LABELS if name in found]:
             given = found[label] >= 0 if label == "expression" else found[label].notna()
             assert (found[label] == truth[label].reindex(found.index))[given].all(), f"{name}: {label}"
-    assert all(outcomes[name] == "read" for name in ("bom", "crlf", "row 1 gone", "blank after 1", "columns 0 and 2 swapped", "columns 5 and 6 swapped"))
-    assert all(outcomes[name] == "refused" for name in outcomes if " in cell " in name or "twice" in name or name in ("utf16", "utf16le", "empty", "blank", "semicolons", "commas", "latin", "headless"))
+    assert all(outcomes[name] == "read" for name in ("bom", "crlf", "semicolons", "row 1 gone", "blank after 1", "columns 0 and 2 swapped", "columns 5 and 6 swapped"))
+    assert all(outcomes[name] == "refused" for name in outcomes if " in cell " in name or "twice" in name or name in ("utf16", "utf16le", "empty", "blank", "commas", "latin", "headless"))
 
 
 # columns
@@ -121,7 +126,8 @@ def test_names_of_columns(opened):
     ("file,mood\na.mp4,0\n", {}, "no column has labels"),
     ("file,valence\na.mp4,0\n", dict(columns=dict(mood="valence")), "there is no column 'mood' to rename, there are file, valence"),
     ("file,mood\na.mp4,0\n", dict(columns=dict(mood="happy")), "makes 'happy' of a column, allowed are file, clip"),
-    ("file;valence\na.mp4;0\n", {}, "no column names the files, the header is 'file;valence'"),
+    ("bild;valence\na.mp4;0\n", {}, "the header is one cell: if ; stands between its names, say separator=;"),
+    ("file\tvalence\na.mp4\t0\n", dict(separator=","), "say separator=tab"), ("file,valence\na.mp4,0\n", dict(separator=";"), "say separator=,"),
     ("file,valence\n", {}, "my.csv has no rows"),
 ])
 def test_headers_that_are_refused(opened, text, options, said):
@@ -138,6 +144,45 @@ def test_headers_that_are_refused(opened, text, options, said):
 def test_options_that_are_refused(opened, options, said):
     with pytest.raises(ValueError) as error: opened("file,valence,arousal\na.mp4,0,0\n", **options)
     assert said in str(error.value)
+
+
+WRONG = (7, -5, "x", "", "1,9", "a:b", "valence:x", [1], [None, 1], {}, {"a": ["x"]}, {1: 2}, {"valence": [1, "a"]}, {"valence": None}, {"valence": [[1]]}, True, 1.5, float("nan"))
+
+
+@pytest.mark.parametrize("option", [name for name in database_options("own") if name != "on_fault"])
+def test_a_wrong_kind_of_value_is_an_error_that_names_the_option(opened, option):
+    refused = []
+    for value in WRONG:
+        try: opened("file,frame,valence,arousal,au1\na.mp4,0,0,0,1\n", **{option: value})
+        except ValueError as error: refused.append((value, str(error)))
+    assert refused and all(option.rstrip("s") in text for _, text in refused), refused # whatever else is raised fails
+
+
+@pytest.mark.parametrize("name", list_databases())
+def test_no_reader_breaks_down_at_a_wrong_kind_of_value(tmp_path, name):
+    for option in database_options(name):
+        for value in WRONG:
+            with pytest.raises(ValueError): open_database(name, tmp_path, **{option: value}) # nothing is in the folder, too
+
+
+@pytest.mark.parametrize("option, said", [
+    (dict(ranges="1,9"), "typed as ranges=valence:1:9"), (dict(separator=7), "or tab (also as \\t)"), (dict(classes=7), "typed as classes=neutral,happy or classes=0:neutral,1:happy"),
+    (dict(active_from="x"), "active_from is 'x', allowed are intensities in (0, 5], such as active_from=2"), (dict(missing=-5), "{'valence': -5}, typed as missing=valence:-5,aus:9"),
+    (dict(missing="valence:x"), "missing= gives 'x' to valence, allowed is a number"), (dict(splits=1), "typed as splits=fold 1:train,fold 2:test"), (dict(compound_classes=7), "typed as compound_classes=happily surprised"),
+    (dict(votes=7), "typed as votes=votes_sad,votes_fear"), (dict(rescale="perhaps"), "rescale is 'perhaps', allowed are True and False"), (dict(media=["a"]), "typed as media="),
+])
+def test_what_is_said_of_a_wrong_option_shows_the_right_spelling(opened, option, said):
+    with pytest.raises(ValueError) as error: opened("file,valence,arousal\na.mp4,0,0\n", **option)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("ranges", ["valence:1:9", "valence:1..9", "valence:1-9", {"valence": [1, 9]}])
+def test_ranges_as_they_are_typed(opened, ranges):
+    assert opened("file,valence,arousal\n1.jpg,1,0\n2.jpg,9,0\n", ranges=ranges, rescale=True).frames().valence.tolist() == [-1, 1]
+
+
+def test_the_command_line_takes_a_separator_alone():
+    assert _settings([r"separator=\t", "separator2=\t", "separator3=,", "separator4=|", "separator5=;"]) == dict(separator=r"\t", separator2="\t", separator3=",", separator4="|", separator5=";")
 
 
 # labels
@@ -186,6 +231,88 @@ def test_different_wrong_values_are_no_sentinel(opened):
     assert "declare" not in str(error.value) and "2 like this: rows 2, 3" in str(error.value)
     with pytest.raises(ValueError) as error: opened("file,valence\n1.jpg,1.25\n")
     assert "declare" not in str(error.value)
+
+
+@pytest.mark.parametrize("cell", ["n/a", "N/A", "NA", "nan", "NaN", "-", "null", "None", "#N/A", "<NA>"])
+def test_spellings_of_nothing(opened, cell):
+    own = opened(f"file,subject,split,valence,arousal,expression,compound,au1\n1.jpg,ann,train,.1,.1,sad,sadly angry,1\n2.jpg,ann,train,{cell},{cell},{cell},{cell},{cell}\n", compound_classes="raf-db")
+    second = own.frames().iloc[1]
+    assert second[["valence", "arousal", "au1"]].isna().all() and second[["expression", "compound"]].tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_separator_is_found_in_the_header(opened, separator):
+    text = "Bild,valence,arousal,emotion\n1.jpg,.5,-.5,sad\n2.jpg,0,1,happy\n".replace(",", separator)
+    assert opened(text, columns="Bild:file").frames().valence.tolist() == [.5, 0]
+    assert opened(text.replace("Bild", "image")).frames().expression.tolist() == [5, 4]
+
+
+def test_a_decimal_comma(opened):
+    text = "file;frame;valence;arousal;AU12;emotion\na,b.mp4;0;0,5;-0,25;1,0;1,0\na,b.mp4;1;-1;,125;0,0;0,0\n"
+    frames = opened(text, classes="fear,sadness").frames()
+    assert (frames.valence.tolist(), frames.arousal.tolist(), frames.au12.tolist(), frames.expression.tolist()) == ([.5, -1], [-.25, .125], [1, 0], [5, 3])
+    with pytest.raises(ValueError, match="row 3: valence is '0,5', allowed is a number"): opened("file;valence\n1.jpg;0.5\n2.jpg;0,5\n")
+    with pytest.raises(ValueError, match="frame is '1,234', allowed is a number|frame is '1,234'"): opened("file;frame;valence\na.mp4;1,234;0\n") # thousands
+    with pytest.raises(ValueError, match="valence is '0,5'"): opened('file,valence\n1.jpg,"0,5"\n')
+
+
+@pytest.mark.parametrize("in_table, on_disk", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_an_accent_may_be_one_sign_or_two(tmp_path, in_table, on_disk):
+    def spelt(form, name): return unicodedata.normalize(form, name)
+    folder = tmp_path/spelt(on_disk, "\u00e9t\u00e9")
+    folder.mkdir()
+    for name in ("entretien_\u00e9.mp4", "a.mp4"): (folder/spelt(on_disk, name)).write_bytes(b"x")
+    (tmp_path/"labels.csv").write_text(spelt(in_table, "file,frame,valence\n\u00e9t\u00e9/entretien_\u00e9.mp4,0,.5\n\u00e9t\u00e9/a.mp4,0,0\n"))
+    own = open_database("own", tmp_path)
+    assert [clip.name for clip in own.clips] == ["a", "entretien_\u00e9"] and all(clip.video.is_file() and clip.stem == clip.name for clip in own.clips)
+    said = str(check_database("own", tmp_path))
+    assert "there is no video" not in said and "belong" not in said
+    for name in ("\u00fc.jpg", "b.jpg"): (folder/spelt(on_disk, name)).write_bytes(b"x")
+    (tmp_path/"labels.csv").write_text(spelt(in_table, "file,valence\n\u00e9t\u00e9/\u00fc.jpg,.5\n\u00e9t\u00e9/b.jpg,0\n"))
+    own = open_database("own", tmp_path)
+    assert all(file.is_file() for file in own.images(own.clips[0]).values()) and not any("files are not" in note for note in own.notes)
+
+
+def test_a_video_of_a_release_whose_name_has_an_accent(tmp_path):
+    for file in ("videos/train/caf\u0065\u0301.mp4", "annotations/train/valence/caf\u00e9.txt", "annotations/train/arousal/caf\u0065\u0301.txt"):
+        (tmp_path/file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/file).write_text("0.5\n")
+    clip, = open_database("aff-wild", tmp_path).clips
+    assert clip.name == clip.stem == "caf\u00e9" and clip.video.is_file() and len(clip.annotations) == 2
+
+
+@pytest.mark.parametrize("header, said", [("time", "'time' is not read: of seconds, frame is round(time * frames per second of the video)"), ("rater", "needs the column frame, numbers from 0")])
+def test_times_are_no_frames_and_that_is_said(opened, header, said):
+    text = f"video,{header},valence\na.mp4,0.0,.1\na.mp4,0.04,.2\nb.mp4,0,0\n"
+    with pytest.raises(ValueError) as error: opened(text)
+    assert said in str(error.value)
+    assert any(said in note for note in opened(text, on_fault="skip").notes)
+
+
+def test_a_part_without_a_clip_is_no_part_without_videos(opened, tmp_path):
+    own = opened("file,split,valence\na.mp4,train,0\nb.mp4,validation,0\n")
+    with pytest.raises(ValueError, match=r"no clip of own is in test; the parts of it are train \(1\), validation \(1\)"): preprocess_database(own, tmp_path/"faces", "test")
+    with pytest.raises(ValueError, match="no clip of own with labels of aus is there"): preprocess_database(own, tmp_path/"faces", task="aus")
+    with pytest.raises(ValueError, match="neither videos nor images of own for train, only annotations"): preprocess_database(own, tmp_path/"faces", "train")
+
+
+@pytest.mark.parametrize("rows", [1, 3000])
+def test_an_older_encoding_is_named_with_what_to_do(tmp_path, rows):
+    path = tmp_path/"old.csv"
+    path.write_bytes("file,valence\n".encode() + b"".join(b"%d.jpg,0\n" % row for row in range(rows)) + "m\xfcde.jpg,0\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"old.csv is not a text file in UTF-8 \(row {rows + 2} has the byte 0xfc.*save it as UTF-8"): open_database("own", path)
+
+
+def test_a_class_may_be_called_none_and_nobody_is_no_subject(opened):
+    assert opened("file,expression\n1.jpg,none\n2.jpg,sad\n3.jpg,-\n", classes=["None", "Sad"]).frames().category.tolist() == [0, 1, -1]
+    assert [clip.subject for clip in opened("file,subject,valence\na.mp4,n/a,0\nb.mp4,n/a,0\nc.mp4,NA,0\n").clips] == ["a", "b", "NA"]
+
+
+def test_binary_units_beside_intensities_are_noted(opened):
+    text = "file,AU1,AU2,AU4,AU5\n1.jpg,1,3,0,1\n2.jpg,0,1,0,.5\n3.jpg,,0,0,0\n"
+    notes = " ".join(opened(text, active_from=2).notes)
+    assert "nothing but 0 and 1 is in au1, so active_from=2 makes these never active" in notes # au4 never shows, au5 is weak
+    assert not any("active" in note for note in opened(text, active_from=1).notes)
 
 
 def test_declared_sentinels(opened):

@@ -118,8 +118,10 @@ def synth(
     print(write_database(database, folder, size=size, seed=seed, **options))
 
 # %% ../../nbs/70_apps/40_cli.ipynb #4a622567
+_LONE = (",", "|", "\t") # separators of a table, which alone are no YAML, or nothing
+
 def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")->dict:
-    "`['active_from=1']` as keyword arguments; values are read as YAML."
+    "`['active_from=1']` as keyword arguments; values are read as YAML, a separator alone as it is."
     import yaml
     from affect_nb.files.atomic import parse_yaml
     options = {}
@@ -127,12 +129,13 @@ def _settings(pairs:list[str], example:str="active_from=1", option:str="--set")-
         name, equals, value = pair.partition("=")
         if not name.strip() or not equals:
             raise ValueError(f"{option} is {pair!r}, allowed is option=value, such as {example}")
-        try: options[name.strip()] = parse_yaml(value)
+        try: options[name.strip()] = value if value in _LONE else parse_yaml(value)
         except yaml.YAMLError:
             raise ValueError(f"{option} {name}: {value!r} cannot be read; "
                              "allowed are numbers, true, false, words, [a, b], {a: b}") from None
     return options
 
+# %% ../../nbs/70_apps/40_cli.ipynb #7ae8ac2a
 def _all_databases():
     from affect_nb.databases.base import list_databases
     return [*list_databases(), *list_databases(boxes=True)]

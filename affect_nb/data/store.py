@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ..core.labels import FACE_SIZE
-from ..databases.base import WITHOUT_MEDIA, Database
+from ..databases.base import SPLITS, WITHOUT_MEDIA, Database
 from ..preprocess.frames import frame_row, frames_dataframe, frames_table
 from ..preprocess.packed import PackedPicture
 from ..preprocess.pipeline import Preprocessed, preprocess
@@ -171,7 +171,7 @@ def preprocess_database(
     **options,               # detector, transform, workers, ... of `preprocess`
 )->Preprocessed:
     "Find and align the faces of a database; of one whose pictures are crops of a face each, all are aligned."
-    clips = source.select(split, task)
+    if not (clips := source.select(split, task)): raise ValueError(_no_clip(source, split, task))
     media = {clip.stem: opened for clip in clips if (opened := source.source(clip)) is not None}
     if not media and any(clip.crops for clip in clips): return Preprocessed(Path(dest), [], [])
     if not media:
@@ -180,6 +180,14 @@ def preprocess_database(
     subjects = {clip.stem: clip.subject for clip in clips if not clip.side}
     options.setdefault("crops", source.are_crops)
     return preprocess([media[name] for name in sorted(media)], dest, database=source.name, subjects=subjects, **options)
+
+def _no_clip(source, split, task)->str:
+    "The message for a part without a clip: which parts there are."
+    sizes = {name: len(source.select(name, task)) for name in SPLITS}
+    there = ', '.join(f"{name} ({size})" for name, size in sizes.items() if size) or 'none'
+    of = f" with labels of {task}" if task else ''
+    where = f" is in {split}; the parts of it are {there}" if split else " is there"
+    return f"{source.root}: no clip of {source.name}{of}{where}"
 
 # %% ../../nbs/30_data/20_store.ipynb #9d88c7b5
 def release_crops(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.labels import EXPRESSIONS
 from .label_files import checked, read_annotation, read_text
-from .base import (SPLITS, Clip, Database, find_texts, label_table, read_subjects,
+from .base import (SPLITS, Clip, Database, find_texts, label_table, one_form, read_subjects,
                                       register_database, split_side, subject_of, video_of)
 from ..preprocess.sources import VIDEO_SUFFIXES
 
@@ -69,6 +69,8 @@ def _holds_tasks(folder):
 def _annotation_folder(root, wanted):
     "Where the folders of the tasks are; several such folders are an error, unless one is wanted."
     if wanted is not None:
+        if not isinstance(wanted, (str, os.PathLike)):
+            raise ValueError(f"annotations is {wanted!r}, allowed is a folder below {root}")
         if not _holds_tasks(root/wanted):
             raise ValueError(f"annotations is {wanted!r}, but {root/wanted} holds no folder of a task with a split in "
                              f"it, such as {_TASK_FOLDERS[-2]}/Train_Set")
@@ -100,7 +102,7 @@ def _find_films(root, names):
         if folder.name.startswith('cropped') or folder.name in names: continue
         for file in sorted(os.listdir(folder)):
             film = file.lower().endswith(VIDEO_SUFFIXES) and not file.startswith('.')
-            if film: videos.setdefault(Path(file).stem, folder/file)
+            if film: videos.setdefault(one_form(Path(file).stem), folder/file)
     return videos
 
 def _crop_folders(root):

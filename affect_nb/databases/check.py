@@ -431,15 +431,33 @@ def _frequent_values(faults):
 
 def _add_opening_faults(database, statistics, faults):
     "Faults of lists that were read before any clip: they count for the list's split, or for all where it has several."
-    clips = {}
+    clips, by_row = {}, getattr(database, 'row_splits', None) # row -> split, of a table whose every row is counted
     for clip in database.clips:
         for file in set(clip.annotations.values()): clips.setdefault(str(file), {})[clip.split] = clip
     for fault in faults:
         splits = clips.get(fault.path)
         if not splits: continue
         split, clip = next(iter(splits.items()))
+        if by_row is not None and fault.row not in by_row: continue # it has no place, and so is no row without a label
         columns = _lost_columns(fault, clip.annotations, statistics.labels)
-        statistics.add_wrong(split if len(splits) == 1 else '', columns)
+        statistics.add_wrong(by_row[fault.row] if by_row is not None else split if len(splits) == 1 else '', columns)
+
+# %% ../../nbs/25_databases/60_check.ipynb #60020d1b
+_MANY = 100 # rows; fewer may well show nobody who is displeased
+
+def _scale_doubts(database, labels):
+    "Is the scale of valence one of 0 to 1, where [-1, 1] is allowed?"
+    if database.name != 'own' or labels.empty: return # the scale of a release is documented
+    ends = {name: part.iloc[-1] for name, part in labels.groupby('label')} # over all splits
+    valence = ends.get('valence')
+    if valence is None or valence['labelled'] < _MANY or not 0 <= valence['min'] < valence['max']: return
+    if database.ranges['valence'] != (-1, 1): return # it is stated
+    both = [name for name in ('valence', 'arousal') if ends[name]['labelled'] and ends[name]['min'] >= 0]
+    spans = ' and '.join(f"{name} {ends[name]['min']:.2g} to {ends[name]['max']:.2g}" for name in both)
+    yield (f"valence has no negative value in {valence['labelled']} rows ({spans}), and 0 is neutral: if its scale is "
+           f"0 to 1, say ranges={','.join(f'{name}:0:1' for name in both)} and rescale=true, "
+           "which stretches it to [-1, 1]")
+
 
 # %% ../../nbs/25_databases/60_check.ipynb #1d718c5d
 _LISTS = '_test_set.txt' # ends the names of lists that an adapter reads for itself
@@ -639,6 +657,7 @@ def check_database(
     if database.still and has_images: _note_copies(database, report, copies)
     return report
 
+# %% ../../nbs/25_databases/60_check.ipynb #2689fa8b
 def _check_whole(database, report, survey):
     "What can be checked only after all clips."
     synthetic = (database.root/'SYNTHETIC.txt').exists()
@@ -650,6 +669,7 @@ def _check_whole(database, report, survey):
     _compare_counts(database, report, survey.statistics, synthetic)
     _note_subjects(database, report)
     for level, text in doubts(survey.statistics): report.add(level, 'labels', text, 'doubts')
-    for text in _fault_doubts(database, survey.statistics): report.add('note', 'labels', text, 'doubts')
+    for text in (*_fault_doubts(database, survey.statistics), *_scale_doubts(database, report.labels)):
+        report.add('note', 'labels', text, 'doubts')
     _note_surplus(database, report, survey.images)
     for note in database.notes: report.add('note', database.name, _in_copy(database, note), 'adapter')

@@ -113,7 +113,14 @@ def _au_line(split, part)->dict:
     "All action units of a split."
     active = ', '.join(f'{row.label[2:]} {row.mean:.0%}' for row in part.itertuples() if row.labelled)
     return dict(split=split, label='aus', labelled=part['labelled'].max(), missing=_percent(part['missing'].min()),
-                wrong=_percent(part['wrong'].max()), values=f'active: {active}')
+                wrong=_percent(part['wrong'].max()), values=f'active: {active}{_au_gaps(part)}')
+
+def _au_gaps(part)->str:
+    "The action units with fewer labels than the fullest one, and how much of each is missing."
+    lacking = 1 - part['labelled']/part['rows']
+    more = part[lacking > lacking.min() + .001]
+    shares = (f'{label[2:]} {share:.0%}' for label, share in zip(more['label'], lacking[more.index]))
+    return f"; without a label: {first_names(shares, 12)}" if len(more) else ""
 
 # %% ../../nbs/25_databases/55_check_report.ipynb #436a670c
 def _headline(report)->str:

@@ -8,6 +8,7 @@ __all__ = ['EmotioNet']
 # %% ../../nbs/25_databases/15_emotionet.ipynb #21e43ae3
 import os
 import re
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def _unread_workbooks(root)->list[str]:
 # %% ../../nbs/25_databases/15_emotionet.ipynb #128f5963
 _PER_CLIP = 2000
 
+def _chosen_units(aus)->tuple:
+    "FACS numbers as a list, as one number, or as they are typed: '1,2,12'; what is no number stays as it is."
+    units = aus.split(',') if isinstance(aus, str) else aus if isinstance(aus, Iterable) else [aus]
+    return tuple(int(unit) if isinstance(unit, str) and unit.strip().isdecimal() else unit for unit in units)
+
+# %% ../../nbs/25_databases/15_emotionet.ipynb #2d3eaf43
 @register_database
 class EmotioNet(Database):
     "EmotioNet: dataFile_0001.txt ... (train), EmotioNet_FACS*.csv (validation), URLsWithEmotionCat*.csv (test)."
@@ -61,11 +68,11 @@ class EmotioNet(Database):
         aus:tuple=None,   # FACS numbers of the columns; None: 1 to 60
     ):
         known = self.manifest.label('aus').aus
-        self.au_names = known if aus is None else tuple(aus)
-        unknown = [au for au in self.au_names if au not in known or self.au_names.count(au) > 1]
+        self.au_names = known if aus is None else _chosen_units(aus)
+        unknown = [au for au in self.au_names if isinstance(au, bool) or au not in known or self.au_names.count(au) > 1]
         if unknown or not self.au_names:
             raise ValueError(f"aus is {aus!r}, allowed are numbers {known[0]} to {known[-1]}, each once, "
-                             "or None for all")
+                             "or None for all; typed as aus=1,2,12")
         super().__init__(root, on_fault)
 
     def _find_clips(self):

@@ -310,8 +310,8 @@ def _check_rules(labels, more_than, **switches):
     "A `ValueError` for options that are out of range."
     if labels not in LABELS:
         raise ValueError(f"labels is {labels!r}, allowed are {', '.join(LABELS)}")
-    if not 0 <= more_than < 1:
-        raise ValueError(f"more_than is {more_than}, allowed are numbers from 0, below 1")
+    if isinstance(more_than, bool) or not isinstance(more_than, (int, float)) or not 0 <= more_than < 1:
+        raise ValueError(f"more_than is {more_than!r}, allowed are numbers from 0, below 1")
     check_switches(**switches)
 
 # %% ../../nbs/25_databases/25_ferplus.ipynb #03d0a287

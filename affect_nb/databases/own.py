@@ -19,14 +19,17 @@ from pandas.api.types import is_numeric_dtype
 
 from ..core.labels import COMPOUND_EMOTIONET, COMPOUND_RAFDB, EXPRESSIONS, SHARE_COLUMNS
 from .label_files import checked, is_empty_column, require_rows, without_repeats
-from .base import SPLITS, Clip, Database, label_table, register_database, split_side
+from .base import (SPLITS, Clip, Database, label_table, one_form, register_database,
+                                      split_side)
 from .manifests import Label
-from .own_table import (LABEL_COLUMNS, PLACE_COLUMNS, as_mapping, find_table, header_of, number_cells,
-                                           our_column, picture_column, read_own_table, text_cells, vote_columns)
+from .own_table import (LABEL_COLUMNS, NOTHING, PLACE_COLUMNS, as_mapping, as_names, as_ranges,
+                                           as_separator, find_separator, find_table, header_of, is_number,
+                                           number_cells, our_column, picture_column, read_own_table, text_cells,
+                                           vote_columns)
 from ..files.switches import check_switches
 from ..preprocess.packed import PictureColumn
 from ..preprocess.pictures import IMAGE_SUFFIXES
-from ..preprocess.sources import VIDEO_SUFFIXES
+from ..preprocess.sources import VIDEO_SUFFIXES, as_on_disk
 
 # %% ../../nbs/25_databases/23_own.ipynb #5b150903
 _SYNONYMS = dict(angry='anger', disgusted='disgust', fearful='fear', afraid='fear', happy='happiness', joy='happiness',
@@ -53,7 +56,7 @@ _COMPOUND = {'raf-db': COMPOUND_RAFDB, 'emotionet': COMPOUND_EMOTIONET}
 def _class_names(classes)->dict|None:
     "Number -> name, from a list that starts at 0 or from a mapping."
     if classes is None: return None
-    if isinstance(classes, str): classes = _typed_classes(classes)
+    if not isinstance(classes, dict): classes = _typed_classes(classes)
     pairs = list(classes.items() if isinstance(classes, dict) else enumerate(classes))
     wrong = [number for number, _ in pairs if not re.fullmatch(r'-?\d+', str(number).strip())]
     if wrong:
@@ -64,18 +67,20 @@ def _class_names(classes)->dict|None:
     _refuse_near_misses('classes', names.values())
     return names
 
-def _typed_classes(text):
-    "Classes as they are typed: 'neutral,happy', or '0:neutral,1:happy'."
-    if ':' in text: return as_mapping(text, 'classes')
-    names = [name.strip() for name in text.split(',')]
-    if len(names) > 1 and all(names): return names
-    raise ValueError(f"classes is {text!r}, allowed is a list of names in the order of their numbers from 0, or "
+def _typed_classes(value):
+    "Classes as a list, or as they are typed: 'neutral,happy', or '0:neutral,1:happy'."
+    if isinstance(value, str) and ':' in value: return as_mapping(value, 'classes')
+    names = as_names(value, 'classes', 'neutral,happy or classes=0:neutral,1:happy')
+    if not isinstance(value, str) or (len(names) > 1 and all(names)): return names
+    raise ValueError(f"classes is {value!r}, allowed is a list of names in the order of their numbers from 0, or "
                      "{number: name}; typed as classes=neutral,happy or classes=0:neutral,1:happy")
 
 def _compound_names(classes)->tuple|None:
     "The vocabulary of compound expressions by its name, or as it is."
-    if isinstance(classes, str) and ',' in classes: classes = classes.split(',')
-    if not isinstance(classes, str): return classes and tuple(str(name).strip().lower() for name in classes)
+    if classes is None: return None
+    if not isinstance(classes, str) or ',' in classes:
+        typed = f"happily surprised,sadly angry or as one of {', '.join(_COMPOUND)}"
+        return tuple(name.lower() for name in as_names(classes, 'compound_classes', typed))
     if classes not in _COMPOUND:
         raise ValueError(f"compound_classes is {classes!r}, allowed are {', '.join(_COMPOUND)}, or a list of names")
     return _COMPOUND[classes]
@@ -87,14 +92,29 @@ def _sentinels(missing)->dict:
         if name != 'aus' and our_column(name) in (None, *PLACE_COLUMNS):
             raise ValueError(f"missing= names {name!r}, allowed are aus, {LABEL_COLUMNS}")
     values = {our_column(name) or name: value for name, value in missing.items()}
-    return {name: list(value) if isinstance(value, (list, tuple, set)) else [value] for name, value in values.items()}
+    return {name: _values_of(name, value) for name, value in values.items()}
+
+def _values_of(name, value)->list:
+    "The values of a column that mean no annotation: numbers, or names of classes."
+    values = list(value) if isinstance(value, (list, tuple, set, np.ndarray)) else [value]
+    classes = name in ('expression', 'compound')
+    if not classes: values = [_as_number(entry) for entry in values]
+    if values and all(is_number(entry) or (classes and isinstance(entry, str)) for entry in values): return values
+    kind = "a number or a name" if classes else "a number"
+    raise ValueError(f"missing= gives {value!r} to {name}, allowed is {kind} that means no annotation, or a list; "
+                     f"typed as missing={name}:-5")
+
+def _as_number(text):
+    "The number that a text is; whatever else it is stays as it is."
+    try: return float(text) if isinstance(text, str) else text
+    except ValueError: return text
 
 def _spans(ranges, rescale)->dict:
     "Range of valence and of arousal in the table."
     for name, span in ranges.items():
         if name not in ('valence', 'arousal'):
             raise ValueError(f"ranges= names {name!r}, allowed are valence and arousal")
-        if len(span) != 2 or not span[0] < span[1]:
+        if not span[0] < span[1]:
             raise ValueError(f"the range of {name} is {span}, allowed is (lowest, highest)")
         if not rescale and (span[0] < -1 or span[1] > 1):
             raise ValueError(f"the range of {name} is {span}, and labels here are in [-1, 1]; "
@@ -105,13 +125,15 @@ def _spans(ranges, rescale)->dict:
 _SPLIT = {split: split for split in SPLITS} | dict(training='train', testing='test', privatetest='test')
 _SPLIT |= dict.fromkeys(('valid', 'val', 'dev', 'devel', 'development', 'publictest'), 'validation')
 
-def _check_numbers(first_frame, active_from, crops):
-    "A `ValueError` for options that are out of range."
-    if first_frame not in (0, 1):
+def _check_numbers(first_frame, active_from, media, **switches):
+    "A `ValueError` for options that are out of range, or of a wrong kind."
+    if isinstance(first_frame, bool) or first_frame not in (0, 1):
         raise ValueError(f"first_frame is {first_frame!r}, allowed are 0 and 1")
-    if active_from is not None and not 0 < active_from <= 5:
-        raise ValueError(f"active_from is {active_from}, allowed are intensities in (0, 5]")
-    check_switches(crops=crops)
+    if active_from is not None and not (is_number(active_from) and 0 < active_from <= 5):
+        raise ValueError(f"active_from is {active_from!r}, allowed are intensities in (0, 5], such as active_from=2")
+    if media is not None and (isinstance(media, bool) or not isinstance(media, (str, os.PathLike, int))):
+        raise ValueError(f"media is {media!r}, allowed is a folder, typed as media=folder/of/videos")
+    check_switches(**switches)
 
 def _split_word(text): return re.sub(r'[\W_]+', '', str(text).lower())
 
@@ -147,27 +169,29 @@ class Own(Database):
         classes=None,          # names of the numbered expressions, in order from 0, or {number: name}; or as text
         compound_classes=None, # 'raf-db', 'emotionet', or names in order
         missing:dict=None,     # {column: value or values that mean no annotation}; 'aus' for all AUs
-        ranges:dict=None,      # {'valence' or 'arousal': (lowest, highest)} where not [-1, 1]
+        ranges:dict=None,      # {'valence' or 'arousal': (lowest, highest)} where not [-1, 1]; or as 'valence:1:9'
         rescale:bool=False,    # True: stretch `ranges` to [-1, 1]; False: keep the values
         active_from:float=None,# least intensity of an active AU; None: AUs are 0 or 1
         first_frame:int=0,     # number of the first frame, 0 or 1
-        separator:str=',',     # of a CSV
+        separator:str=None,    # of a CSV, one character or 'tab'; None: the one of , ; tab that the header has
         splits:dict=None,      # {what stands in the column split: 'train', 'validation' or 'test'; None: left out}
         votes=None,            # columns that count who chose which class, or {column: class}: see `Votes` below
         media:str|os.PathLike=None, # folder that the files are relative to; None: that of the table
         crops:bool=False,      # True: its pictures are crops of one face each
         on_fault:str='raise',  # 'raise' or 'skip'
     ):
-        _check_numbers(first_frame, active_from, crops)
-        self.path, self.first_frame, self.separator = find_table(Path(root)), first_frame, separator
+        _check_numbers(first_frame, active_from, media, crops=crops, rescale=rescale)
+        self.path, self.first_frame, separator = find_table(Path(root)), first_frame, as_separator(separator)
         self.active_from, self.rescale = active_from, rescale
         self._columns, self._classes = as_mapping(columns, 'columns'), _class_names(classes)
+        self.separator = separator or find_separator(self.path, self._columns)
         self._compound = _compound_names(compound_classes)
         self._missing = _sentinels(as_mapping(missing, 'missing'))
         self._splits = _split_names(as_mapping(splits, 'splits'))
         self._votes = None if votes is None else vote_columns(votes) # None: see `_votes_in`
         if crops: self.are_crops = True
-        self._ranges, self.media = _spans(ranges or {}, rescale), str(media or self.path.parent)
+        self.ranges = _spans(as_ranges(ranges), rescale)
+        self.media = str(as_on_disk(Path(str(media))) if media else self.path.parent)
         # an index of the labels is bound to these options
         stated = (columns, classes, compound_classes, missing, ranges)
         self.stated_options = repr(stated + ((splits, votes) if splits or votes else ()))
@@ -176,11 +200,11 @@ class Own(Database):
     def _find_clips(self):
         if self._votes is None: self._votes = _votes_in(self)
         _refuse_near_misses('votes', self._votes.values())
-        self._pictures = _pictures_in(self.path, self._columns)
+        self._pictures, self._spelt = _pictures_in(self.path, self._columns), {} # _spelt: of `_path_of`
         table = read_own_table(self.path, self._columns, self.separator, self.log, self._votes)
         rows = _with_places(self, table)
         if not len(rows): return _no_rows(self, len(table))
-        self._labels = _label_columns(self, rows)
+        self._labels, self.row_splits = _label_columns(self, rows), rows['split'] # by row of the file
         return _make_clips(self, rows)
 
     def _read(self, clip):
@@ -224,22 +248,35 @@ _MEANING = 'as the table has it'
 
 def _valence_or_arousal(database, column)->np.ndarray:
     "Valence or arousal in [-1, 1]."
-    low, high = database._ranges[column.name]
+    low, high = database.ranges[column.name]
     label = Label(name=column.name, kind='continuous', meaning=_MEANING, range=(low, high))
     values = _number_labels(database, column, label)
     return (values - low)/(high - low)*2 - 1 if database.rescale else values
 
-def _au_activation(database, column)->np.ndarray:
-    "An AU as 0 or 1."
+def _au_numbers(database, column)->np.ndarray:
+    "An AU as 0 or 1, or its intensity where `active_from` says which is active."
     kind = dict(kind='binary') if database.active_from is None else dict(kind='intensity', range=(0, 5))
     label = Label(name='aus', meaning=_MEANING, aus=(int(column.name[2:]),), **kind)
-    try: values = _number_labels(database, column, label.model_copy(update=dict(name=column.name)))
+    try: return _number_labels(database, column, label.model_copy(update=dict(name=column.name)))
     except ValueError as error:
         intensity = 'are 0 or 1' in str(error)
         hint = "; intensities need active_from=, the least one that counts as active" if intensity else ""
         raise ValueError(f"{error}{hint}") from None
-    if database.active_from is None: return values
-    return np.where(np.isnan(values), np.nan, values >= database.active_from)
+
+def _au_activations(database, rows)->dict:
+    "All AUs as 0 or 1; a note names those that look as if they were so already."
+    least, columns, binary = database.active_from, {}, []
+    for name in (f'au{unit}' for unit in database.au_names):
+        values = columns[name] = _au_numbers(database, rows[name])
+        if least is None: continue
+        given = ~np.isnan(values)
+        if least > 1 and values[given].any() and np.isin(values[given], (0, 1)).all(): binary.append(name)
+        columns[name] = np.where(given, values >= least, np.nan)
+    if binary:
+        database.note(f"{database.path}: nothing but 0 and 1 is in {', '.join(binary)}, so active_from={least:g} makes "
+                      "these never active; where AUs are 0 or 1 already, leave active_from= out; beside intensities, "
+                      "columns={'theirs': None} leaves such a column aside")
+    return columns
 
 # %% ../../nbs/25_databases/23_own.ipynb #7f29e043
 _UNKNOWN = -2
@@ -259,10 +296,11 @@ def _refuse_numbers(path, words):
 
 def _class_ids(database, column, known, allowed)->np.ndarray:
     "(n,) the number of each cell's class in `known`, -1 where there is none; an unknown class is a fault."
-    nothing = {'', 'nan', 'na', *map(_class_word, database._missing.get(column.name, []))}
+    declared = {*map(_class_word, database._missing.get(column.name, []))}
+    meaning = dict.fromkeys(NOTHING, -1) | known | dict.fromkeys(declared, -1) # a class may be called 'none'
     codes, texts = pd.factorize(text_cells(column))
     words = [_class_word(text) for text in texts]
-    ids = np.array([-1 if word in nothing else known.get(word, _UNKNOWN) for word in words], np.int16)[codes]
+    ids = np.array([meaning.get(word, _UNKNOWN) for word in words], np.int16)[codes]
     wrong = np.flatnonzero(ids == _UNKNOWN)
     if known is _EXPRESSION: _refuse_numbers(database.path, zip(column.index[wrong], np.array(words)[codes[wrong]]))
     hint = _sentinel_hint(column.name, [texts[codes[place]] for place in wrong]) if len(wrong) else ""
@@ -366,7 +404,7 @@ def _label_columns(database, rows)->pd.DataFrame:
     if 'compound' in rows: columns['compound'] = _compounds(database, rows['compound'])
     units = [name for name in rows if name[:2] == 'au' and name[2:].isdigit()]
     database.au_names = tuple(sorted(int(name[2:]) for name in units))
-    columns |= {f'au{unit}': _au_activation(database, rows[f'au{unit}']) for unit in database.au_names}
+    columns |= _au_activations(database, rows)
     return label_table([columns], len(rows)).drop(columns='frame')
 
 def _va_columns(database, rows)->dict:
@@ -389,8 +427,8 @@ def _leave_out(database, rows, wrong, name, allowed):
     return rows[~wrong]
 
 def _plain_paths(column)->pd.Series:
-    "Paths with /, without . and .."
-    text = text_cells(column).str.replace('\\', '/', regex=False)
+    "Paths with /, without . and .., in one form of Unicode."
+    text = text_cells(column).str.replace('\\', '/', regex=False).str.normalize('NFC')
     detours = text.str.contains(r'//|(?:^|/)\.{1,2}/')
     text[detours] = text[detours].map(posixpath.normpath)
     return text
@@ -451,12 +489,17 @@ def _with_places(database, rows):
     "The rows with file, clip, frame, subject, split; what has no place is left out."
     rows, videos = _with_files(database, rows)
     rows = _with_splits(database, _with_frames(database, rows))
-    rows = rows.assign(subject=text_cells(rows['subject']) if 'subject' in rows else '')
+    rows = rows.assign(subject=_subjects(rows['subject']) if 'subject' in rows else '')
     named = 'clip' in rows
     rows = _numbered_sets(rows.assign(clip=_clip_names(database, rows, videos)), database.still)
     rows = _leave_out(database, rows, (rows['clip'] == '').to_numpy(), 'clip' if named else 'file', "is a name")
     if not named: return _without_repeats(database, rows.assign(media=rows['clip']))
     return _without_repeats(database, rows.assign(media=rows['clip'].map(_recordings(rows))))
+
+def _subjects(column)->pd.Series:
+    "Who is seen, '' where nobody is named; NA and None may be initials and a name."
+    names = text_cells(column)
+    return names.mask(names.str.lower().isin(NOTHING - {'na', 'none'}), '')
 
 def _no_rows(database, number)->list:
     "No clip, where faults say why; else a `ValueError`: there is no row, or none is left of them."
@@ -474,14 +517,26 @@ def _recordings(rows)->dict:
            if len(shared[split_side(name)[0]]) > 1 or posixpath.splitext(posixpath.basename(file))[0] == name}
     return {name: name if name in own else split_side(name)[0] for name in files}
 
+# %% ../../nbs/25_databases/23_own.ipynb #83c16937
+_TIMES = ('time', 'time_s', 'times', 'timestamp', 'second', 'seconds', 'sec', 'secs', 't')
+
+def _frames_hint(database)->str:
+    "What a table with several rows for a video lacks, and how times become it."
+    header = header_of(database.path, database.separator)
+    time = next((name for name in header if name.strip().lower() in _TIMES), None)
+    hint = "a video with a row for each frame needs the column frame, numbers from 0"
+    if time is None: return hint
+    return f"{hint}; {time!r} is not read: of seconds, frame is round({time.strip()} * frames per second of the video)"
+
 def _without_repeats(database, rows):
     "Each frame, or photograph, once: of rows that agree the first counts, of rows that contradict each other none."
     labels = [name for name in rows if name not in (*PLACE_COLUMNS, 'media')]
     whole = not database.still and (rows['frame'] == -1).all()
     keys = ['file'] if database.still else ['clip'] if whole else ['clip', 'frame']
+    hint = f"; {_frames_hint(database)}" if whole and rows.duplicated(keys).any() else ""
+    if hint: database.note(f"{database.path}: some videos have several rows{hint}")
     try: return without_repeats(rows, keys, labels, database.path, database.log)
     except ValueError as error:
-        hint = "; a video with a row for each frame needs the column frame" if whole else ""
         raise ValueError(f"{error}{hint}") from None
 
 # %% ../../nbs/25_databases/23_own.ipynb #68db347c
@@ -500,7 +555,7 @@ def _shortened(name):
 
 def _clip_names(database, rows, videos):
     "The clip of each row."
-    if 'clip' in rows: return _safe(text_cells(rows['clip']))
+    if 'clip' in rows: return _safe(text_cells(rows['clip']).str.normalize('NFC'))
     folder = _folder(rows['file'])
     if videos: return rows['file'].map(_video_names(database, rows['file'].drop_duplicates()))
     if not database.still: return _safe(folder).replace('', 'images')
@@ -542,14 +597,25 @@ def _require_same(database, rows, owner, name, why):
     raise ValueError(f"{database.path}, row {other}: {owner} {first_owner!r} has {name} {second!r}, "
                      f"but {first!r} in row {row}; allowed is one, {why}")
 
+def _files_in(folder)->dict:
+    "Name in one form of Unicode -> file, of what lies in a folder."
+    folder = as_on_disk(folder)
+    try: return {one_form(name): folder/name for name in os.listdir(folder)}
+    except OSError: return {}
+
+def _path_of(database, file)->Path:
+    "Where a file of the table lies, or should."
+    return database._spelt.get(file) or Path(database.media)/file
+
 def _absent_files(database, files):
     "Files -> bool, (n,); folders are listed, files are not opened."
-    folder, names = _folder(files), {}
-    for name in folder.unique():
-        try: names[name] = set(os.listdir(Path(database.media)/name))
-        except OSError: names[name] = set()
+    folder, names = _folder(files), _file_name(files)
     absent = pd.Series(False, files.index)
-    for name, part in _file_name(files).groupby(folder): absent[part.index] = ~part.isin(names[name])
+    for name, part in names.groupby(folder):
+        there = _files_in(Path(database.media)/name)
+        absent[part.index] = ~part.isin(there.keys())
+        plain = name.isascii() and all(map(str.isascii, part))
+        if not plain: database._spelt |= {posixpath.join(name, file): there[file] for file in part if file in there}
     if absent.any():
         first = f"{files[absent].iloc[0]!r} (row {files[absent].index[0]})"
         database.note(f"{database.path}: {absent.sum()} of {len(files)} files are not in {database.media}, "
@@ -588,7 +654,7 @@ def _make_clip(database, row, subject, has_video):
     "One clip from its first row."
     columns = dict(va='valence', expression='expression', compound='compound')
     tasks = [task for task, name in columns.items() if name in database._labels] + ['aus']*bool(database.au_names)
-    file, images = Path(database.media)/row.file, database._images is not None
+    file, images = _path_of(database, row.file), database._images is not None
     if database._pictures is not None: file = database.path/'picture' # the table is the folder
     return Clip(database.name, row.clip, subject, row.split, video=file if has_video else None,
                 annotations=dict.fromkeys(tasks, database.path), splits=dict.fromkeys(tasks, row.split),
@@ -598,6 +664,6 @@ def _make_clip(database, row, subject, has_video):
 def _pictures_of(database, start, stop)->dict:
     "Frame -> picture of some rows: a file, or a place in the table."
     numbers, names = database._numbers[start:stop].tolist(), database._images[start:stop]
-    if database._pictures is None: return {frame: Path(database.media)/file for frame, file in zip(numbers, names)}
+    if database._pictures is None: return {frame: _path_of(database, file) for frame, file in zip(numbers, names)}
     rows = (database._table_rows[start:stop] - 1).tolist()
     return {frame: database._pictures.picture(row, name) for frame, row, name in zip(numbers, rows, names)}
