@@ -52,12 +52,12 @@ def by_hand(tables, lost):
 def test_methods_are_measured_on_the_same_frames(rows, lost):
     good, bad = guess(.2, 0), only_easy(guess(.22, 1), rows)
     shuffled = bad.sample(frac=1, random_state=0)
-    wins = seed_scores({"A": [good], "B": [bad]}, lost="left out")["ccc_mean"]
+    wins = seed_scores({"A": [good], "B": [bad]}, compared="left out")["ccc_mean"]
     assert wins["B", 0] > wins["A", 0] # what it would look like
-    scores, expected = seed_scores({"A": [good], "B": [shuffled]}, lost=lost), by_hand({"A": good, "B": bad}, lost)
+    scores, expected = seed_scores({"A": [good], "B": [shuffled]}, compared=lost), by_hand({"A": good, "B": bad}, lost)
     for method in "AB": assert scores.loc[method].iloc[0].tolist() == pytest.approx(expected[method])
     assert scores.loc[("A", 0), "ccc_mean"] > scores.loc[("B", 0), "ccc_mean"]
-    compared = over_seeds({"A": [good], "B": [shuffled]}, lost=lost, draws=20)
+    compared = over_seeds({"A": [good], "B": [shuffled]}, compared=lost, draws=20)
     assert compared["value"].tolist() == pytest.approx([*expected["A"], *expected["B"]])
     hard = (good["frame"] % 3 == 0).sum()
     told = [(len(good) - hard, hard)]*2 if lost == "common" else [(len(good), 0), (len(good), hard)]
@@ -71,7 +71,7 @@ def test_what_is_left_out_is_said_where_some_table_had_it():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         seed_scores({"A": [only_easy(good, False)], "B": [bad]}) # both lost the same
-        seed_scores({"A": [good], "B": [bad]}, lost="neutral")
+        seed_scores({"A": [good], "B": [bad]}, compared="neutral")
 
 
 @pytest.mark.filterwarnings("ignore:.*annotated frames are left out")
@@ -84,7 +84,7 @@ def test_each_dimension_has_its_own_frames():
 def test_whole_tables_give_what_evaluate_gives():
     tables = {"A": {3: guess(.2, 0), 7: guess(.2, 1)}, "B": [guess(.22, 2)]}
     for lost in COMPARED:
-        compared = over_seeds(tables, lost=lost, draws=50)
+        compared = over_seeds(tables, compared=lost, draws=50)
         assert compared.loc[compared["method"] == "B", ["value", "low", "high"]].to_numpy() == pytest.approx(
             evaluate(tables["B"][0], draws=50).query("reduce == 'pooled'")[["value", "low", "high"]].to_numpy(), abs=1e-12)
         assert set(compared["n_frames"]) == {240} and set(compared["n_lost"]) == {0}
@@ -125,7 +125,7 @@ def test_tables_that_do_not_fit_together():
     with pytest.raises(ValueError, match=r"B seed 0: valence of c1 5 is annotated as 0.1235.*same labels"):
         over_seeds({"A": [good], "B": [moved]})
     seed_scores({"A": [good], "B": [good.round(4)]}) # rounded in a file
-    with pytest.raises(ValueError, match="lost is 'all', it must be one of .'common', 'left out', 'neutral'"): over_seeds({"A": good}, lost="all")
+    with pytest.raises(ValueError, match="compared is 'all', it must be one of .'common', 'left out', 'neutral'"): over_seeds({"A": good}, compared="all")
     with pytest.raises(ValueError, match="A has no table"): seed_scores({"A": []})
     with pytest.raises(ValueError, match="A seed 0 has no table of predictions"): seed_scores({"A": ["a.csv"]})
     with pytest.raises(ValueError, match="allowed is a dict"): seed_scores(good)

@@ -125,18 +125,18 @@ def _tell_of_lost(same):
                       f"{_named(fewest)} has {same.seen[fewest]}")
 
 # %% ../../nbs/60_analysis/18_compare.ipynb #128ed755
-def _measured(tables, lost, apart=False):
+def _measured(tables, compared, apart=False):
     "(method, seed) -> `Moments`, frames measured and lost; with `apart` seeds of other clips share no frames."
-    if lost not in COMPARED: raise ValueError(f"lost is {lost!r}, it must be one of {COMPARED}")
-    if lost == 'left out': return {key: _alone(table) for key, table in tables.items()}
+    if compared not in COMPARED: raise ValueError(f"compared is {compared!r}, it must be one of {COMPARED}")
+    if compared == 'left out': return {key: _alone(table) for key, table in tables.items()}
     clips = [set(table['clip']) for table in tables.values()] if apart else []
     seeds = dict.fromkeys(seed for _, seed in tables) if any(other != clips[0] for other in clips) else [None]
     found = {}
     for part in seeds:
         those = {key: table for key, table in tables.items() if part is None or key[1] == part}
         same = _same_frames(those)
-        if lost == 'common': _tell_of_lost(same)
-        found |= {key: same.moments(key, table, lost) for key, table in those.items()}
+        if compared == 'common': _tell_of_lost(same)
+        found |= {key: same.moments(key, table, compared) for key, table in those.items()}
     return {key: found[key] for key in tables}
 
 def _alone(table):
@@ -150,12 +150,12 @@ SCORES = tuple(f'{measure}_{dimension}' for measure in VA_MEASURES for dimension
 def seed_scores(
     tables:dict,        # method -> predictions (see `analysis.scores`), one table per seed: a list, or seed -> table
     reduce='pooled',    # 'pooled' over all frames, or 'clips': the mean over clips
-    lost='common',      # 'common': frames that all tables have; 'neutral': all, lost as 0, 0; 'left out': each its own
+    compared='common',  # 'common': frames that all tables have; 'neutral': all, lost as 0, 0; 'left out': each its own
 )->pd.DataFrame:        # index (method, seed), columns as Table II
     """The scores of each seed by itself; one table in the place of a list is one seed.
 
     Where the tables have different clips, as seeds with test data of their own, 'common' is meant seed by seed."""
-    measured = _measured(_by_method_and_seed(tables), lost, apart=True)
+    measured = _measured(_by_method_and_seed(tables), compared, apart=True)
     rows = {key: _scores_of(moments, reduce) for key, (moments, *_) in measured.items()}
     index = pd.MultiIndex.from_tuples(rows, names=['method', 'seed'])
     return pd.DataFrame(list(rows.values()), index, list(SCORES))
@@ -174,14 +174,14 @@ def over_seeds(
     draws=DRAWS,        # times that the clips are drawn again for the interval
     coverage=COVERAGE,  # of the interval
     seed=0,             # of the draws
-    lost='common',      # as in `seed_scores`, over all tables
+    compared='common',  # as in `seed_scores`, over all tables
 )->pd.DataFrame:        # tidy: method, score, value (mean over seeds), spread (standard deviation), low, high, n_...
     """Mean, spread and interval of each method: the same draws of clips for all of its seeds, and for all methods.
 
     `n_lost` counts annotated frames that are not measured, or with 'neutral' are without a prediction; where it
     differs between the seeds of a method, it is the largest, and `n_frames` the smallest."""
     by_key = _by_method_and_seed(tables)
-    clips, measured = _common_clips(by_key), _measured(by_key, lost)
+    clips, measured = _common_clips(by_key), _measured(by_key, compared)
     counts = clip_draws(clips, draws, seed)
     parts = []
     for method in tables:
@@ -290,7 +290,7 @@ def paired(
     draws=DRAWS,        # times that clips or people are drawn again
     coverage=COVERAGE,  # of the interval
     seed=0,             # of the draws
-    lost='common',      # as in `seed_scores`
+    compared='common',  # as in `seed_scores`
     unit='clip',        # 'clip', or 'subject': the clips of a person are drawn together
 )->pd.DataFrame:        # tidy: pair, one, other, score, value (the first less the second), low, high, n_frames, n_lost
     "Differences of these networks' scores, each with an interval; not of their methods, for which see `differences`."
@@ -300,7 +300,7 @@ def paired(
         raise ValueError("a network has several tables: paired takes one of each, and differences those of all seeds")
     _common_clips(by_key)
     counts = unit_draws(clip_units(next(iter(by_key.values())), unit), draws, seed)
-    found = {name: measured for (name, _), measured in _measured(by_key, lost).items()}
+    found = {name: measured for (name, _), measured in _measured(by_key, compared).items()}
     parts = []
     for words, (one, other) in pairs.items():
         value, drawn = (_scores_of(found[one][0], reduce, times) - _scores_of(found[other][0], reduce, times)

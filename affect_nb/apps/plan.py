@@ -118,6 +118,7 @@ def _measured_on(source:Database)->str:
     try: return f"; {study_division(source)[1].removeprefix(f'{source.name}: ')}"
     except ValueError as error: return f"; cannot be divided: {error}"
 
+# %% ../../nbs/70_apps/32_plan.ipynb #be16d0f3
 # networks that start from these weights; from others VGG-FACE
 _STARTED = {"imagenet_vgg": "vgg16", "imagenet_resnet": "resnet50", "resnet": "resnet50", "audio_cnn": "mt_vgg"}
 
