@@ -21,7 +21,7 @@ from .given_predictions import beside_labels, read_predictions, recording_parts
 from .predictor import Predictor
 from ..data.store import preprocess_database
 from ..databases.base import SPLITS, open_database
-from ..databases.own_table import find_table, our_column
+from ..databases.own_table import as_separator, find_table, our_column
 from ..databases.splits import split_hash
 from ..files.atomic import Skipped, whole, write_json
 from ..files.home import shipped_weights
@@ -35,7 +35,7 @@ def _read_people(path:Path, separator:str|None)->pd.DataFrame:
     if path.suffix.lower() == ".parquet": return pd.read_parquet(path)
     with open(path, encoding="utf-8-sig") as file: first = file.readline()
     likely = max((",", ";", "\t"), key=first.count)
-    return pd.read_csv(path, dtype=str, sep=separator or likely, encoding="utf-8-sig")
+    return pd.read_csv(path, dtype=str, sep=likely if separator is None else as_separator(separator), encoding="utf-8-sig")
 
 def _key_of(table:pd.DataFrame, renamed:Mapping)->tuple[str|None, str]: # its column; subject or clip
     "By what a table names people: their own names, else clips, else files."
