@@ -8,6 +8,7 @@ __all__ = ['read_predictions', 'recording_parts', 'beside_labels']
 # %% ../../nbs/70_apps/13_given_predictions.ipynb #f47d5fe2
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -102,8 +103,8 @@ def read_predictions(
 def recording_parts(
     name:str, # of a film, a picture or a clip, perhaps a path
 )->tuple:     # at least one
-    "The folders and the name of a recording, without the ending of a film or a picture."
-    path = PurePosixPath(str(name).replace("\\", "/"))
+    "The folders and the name of a recording, without the ending of a film or a picture; accents in one spelling."
+    path = PurePosixPath(unicodedata.normalize("NFC", str(name)).replace("\\", "/"))
     media = path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
     return (*path.parts[:-1], path.stem if media else path.name)
 
