@@ -8,7 +8,6 @@ __all__ = ['read_predictions', 'recording_parts', 'beside_labels']
 # %% ../../nbs/70_apps/13_given_predictions.ipynb #f47d5fe2
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +19,7 @@ from ..analysis.scores import PREDICTED_DIMENSIONS
 from .clip_tables import arranged, frame_labels
 from ..core.labels import EXPRESSIONS
 from ..data.index import clip_labels
-from ..databases.base import Clip, Database
+from ..databases.base import Clip, Database, one_form
 from ..files.atomic import Skipped
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import VIDEO_SUFFIXES
@@ -104,7 +103,7 @@ def recording_parts(
     name:str, # of a film, a picture or a clip, perhaps a path
 )->tuple:     # at least one
     "The folders and the name of a recording, without the ending of a film or a picture; accents in one spelling."
-    path = PurePosixPath(unicodedata.normalize("NFC", str(name)).replace("\\", "/"))
+    path = PurePosixPath(one_form(str(name)).replace("\\", "/"))
     media = path.suffix.lower() in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)
     return (*path.parts[:-1], path.stem if media else path.name)
 
