@@ -439,7 +439,7 @@ def _report_training(card, out:Path, skipped:list):
         print(f"{name}: {'not measured, as nobody held out has such labels' if value is None else f'{value:.3f}'}")
     print(f"measured on held-out people{_split_in_words(card)}")
     learning = card.notes.get("learning", {})
-    for sentence in [learning["words"], *learning["warnings"]]*bool(learning): print(f"training: {sentence}")
+    for sentence in filter(None, (learning.get("words"), *learning.get("warnings", ()))): print(f"training: {sentence}")
     print(out/"weights"/f"{checkpoint_name(card.architecture)}.json")
     _report_left_out(skipped, out)
 
