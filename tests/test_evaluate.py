@@ -109,12 +109,12 @@ def test_drawing_people_where_each_has_one_clip_is_drawing_clips(predictions):
     assert alone[["low", "high"]].isna().all(axis=None) and alone["value"].notna().all()
 
 
-def test_other_scales_are_refused(predictions):
+def test_other_scales_are_told_and_labels_on_them_refused(predictions):
     nine = predictions.assign(valence_pred=5 + 4*predictions["valence_pred"])
     for lost in ("left out", "neutral"):
-        with pytest.raises(ValueError, match=r"valence_pred goes from .* lie beyond 2; allowed is the scale of the annotations, \[-1, 1\]"): evaluate(nine, lost=lost)
+        with pytest.warns(UserWarning, match="valence_pred goes from .* is it another scale"): evaluate(nine, lost=lost)
     with pytest.raises(ValueError, match=r"arousal is annotated from 1.* to 9.*allowed is \[-1, 1\]"): evaluate(predictions.assign(arousal=5 + 4*predictions["arousal"].round()))
-    with pytest.raises(ValueError, match="valence_pred goes from"): per_clip(nine)
+    with pytest.warns(UserWarning, match="valence_pred goes from .* is it another scale"): per_clip(nine)
     wild = predictions.assign(valence_pred=predictions["valence_pred"].where(predictions.index > 5, 9.))
     assert evaluate(wild.assign(arousal_pred=1.4*wild["arousal"]), draws=5)["value"].notna().all() # six of 158 frames
 
