@@ -34,8 +34,8 @@ def _read_people(path:Path, separator:str|None)->pd.DataFrame:
     "A table of people as text; without a separator, the one that makes more than one column of its header."
     if path.suffix.lower() == ".parquet": return pd.read_parquet(path)
     with open(path, encoding="utf-8-sig") as file: first = file.readline()
-    likely = max((",", ";", "\t"), key=first.count)
-    return pd.read_csv(path, dtype=str, sep=likely if separator is None else as_separator(separator), encoding="utf-8-sig")
+    separator = as_separator(separator) or max((",", ";", "\t"), key=first.count)
+    return pd.read_csv(path, dtype=str, sep=separator, encoding="utf-8-sig")
 
 def _key_of(table:pd.DataFrame, renamed:Mapping)->tuple[str|None, str]: # its column; subject or clip
     "By what a table names people: their own names, else clips, else files."

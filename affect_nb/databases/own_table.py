@@ -361,8 +361,8 @@ def _read_csv(path, columns, separator, log, votes):
     require_text_file(path)
     ours, others = _recognised(column_names(path, separator), columns, path, votes)
     rows = read_table(path, (*ours.values(), *votes), separator=separator, log=log)
-    texts = [ours[name] for name in ('file', 'clip', 'subject', 'split') if name in ours]
     if separator == ',': return rows, ours, others
+    texts = [ours[name] for name in ('file', 'clip', 'subject', 'split') if name in ours]
     columns = {name: column if name in texts else _with_points(column) for name, column in rows.items()}
     return pd.DataFrame(columns), ours, others
 

@@ -77,14 +77,17 @@ def tensors_file(
 def _sha256(file):
     with open(file, 'rb') as stream: return hashlib.file_digest(stream, 'sha256').hexdigest()
 
+def _tensors_files(weights)->dict[str, Path]: # part -> its safetensors file
+    "The files of checkpoints; a `ValueError` where one is missing."
+    members = isinstance(weights, (list, tuple))
+    paths = {f'members.{number}': path for number, path in enumerate(weights)} if members else weights_by_part(weights)
+    return {part: tensors_file(path) for part, path in paths.items()}
+
 def weights_record(
     weights=None, # as `start_from` takes them
 )->list[dict]:    # part, file and sha256 of each checkpoint
     "The checkpoints that a training started from, for its card and for comparisons."
-    members = isinstance(weights, (list, tuple))
-    paths = {f'members.{number}': path for number, path in enumerate(weights)} if members else weights_by_part(weights)
-    files = {part: tensors_file(path) for part, path in paths.items()}
-    return [dict(part=part, file=file.name, sha256=_sha256(file)) for part, file in files.items()]
+    return [dict(part=part, file=file.name, sha256=_sha256(file)) for part, file in _tensors_files(weights).items()]
 
 # %% ../../nbs/40_models/80_starting.ipynb #e9dfa60d
 def check_start(
@@ -92,7 +95,7 @@ def check_start(
     weights=None,    # as `start_from` takes them
 ):
     "A `ValueError` where a network cannot start from these checkpoints: a missing file, another network, other sizes."
-    weights_record(weights)
+    _tensors_files(weights) # all are there
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='for .*: copying from a non-meta parameter')
         start_from(model, weights)
