@@ -195,6 +195,7 @@ def faces_of_two_groups(tmp_path_factory):
 
 def test_an_evaluation_by_group_from_the_files_on(faces_of_two_groups, tmp_path):
     "Scores of the whole part, of each group, in the files and, where asked for, in the card."
+    from affect_nb.analysis.columns import expression_ids
     from affect_nb.apps.by_group import evaluate_database
     from affect_nb.core.metrics import accuracy
     from affect_nb.models.weights import read_card
@@ -204,7 +205,8 @@ def test_an_evaluation_by_group_from_the_files_on(faces_of_two_groups, tmp_path)
     assert len(table) == 16 and set(table.sex) == {"f", "m"}
     found = done.scores.set_index(["measure", "dimension"]).value
     assert found["ccc", "valence"] == pytest.approx(ccc(table.valence_pred.to_numpy(), table.valence.to_numpy()), abs=1e-5)
-    mine = accuracy(table[list(EXPRESSION_COLUMNS)].to_numpy(), table.expression.to_numpy())
+    assert table.expression.tolist() == ["Sadness", "Happiness"]*8 # names in a file, ids in memory
+    mine = accuracy(table[list(EXPRESSION_COLUMNS)].to_numpy(), expression_ids(table.expression))
     assert found["accuracy", "expression"] == pytest.approx(mine, abs=1e-6)
     stored = json.loads((tmp_path/"groups.json").read_text())
     noted, = read_card(here/"mine").notes["evaluated"]

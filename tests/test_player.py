@@ -3,6 +3,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from affect_nb.analysis.columns import EXPRESSION_COLUMNS
 from affect_nb.apps.player import explore_clip
 from affect_nb.apps.player_data import open_clip_data, worst_disagreements
 from affect_nb.databases.base import open_database
@@ -70,6 +71,21 @@ def test_predictions_of_a_database_bring_their_labels(film):
     assert player.data.label_names == ["valence", "arousal"] # no expression is labelled
     assert worst_disagreements(player.data)[0][0] >= 40 and player.about["labelled"]
     with pytest.raises(ValueError, match="the rows of 2 clips"): explore_clip(both)
+
+
+@pytest.mark.parametrize("of_a_file", [True, False])
+def test_labelled_expressions_are_read_by_their_names(film, of_a_file):
+    "As `evaluate` writes them, and as a table of one's own may have them; a frame without one is empty."
+    prob = {name: 1.*(name == "prob_sadness") for name in EXPRESSION_COLUMNS}
+    table = predictions(50, film, **prob)
+    names = np.where(np.arange(50) < 40, "Sadness", np.where(np.arange(50) < 45, "happiness", ""))
+    if of_a_file:
+        table = table.rename(columns=dict(valence="valence_pred", arousal="arousal_pred")).assign(valence=.5, arousal=.1, expression=names)
+        table.to_csv(film.parent/"predictions.csv", index=False)
+        data = open_clip_data(film.parent/"predictions.csv")
+    else: data = open_clip_data(film, table, labels=pd.DataFrame(dict(frame=range(50), expression=names)))
+    assert data.labels.columns["expression"].tolist() == [5]*40 + [4]*5 + [-1]*5
+    assert worst_disagreements(data)[0][0] == 40 # where the label is another one
 
 
 def test_a_csv_beside_a_film_counts_only_if_it_is_about_it(film):

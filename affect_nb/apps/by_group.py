@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..analysis.columns import expression_names
 from ..analysis.groups import group_card, group_scores, group_test
 from ..analysis.scores import DIMENSIONS, DRAWS, PREDICTED_DIMENSIONS
 from ..analysis.tasks import task_scores
@@ -207,6 +208,10 @@ def _predicted_now(predictor:Predictor, source, clips:list, part:str, faces:Path
     if as_predict: table = table.assign(**{name: table[name].clip(-1, 1) for name in PREDICTED_DIMENSIONS})
     return table, [*found.skipped, *skipped]
 
+def _with_names(table:pd.DataFrame)->pd.DataFrame:
+    "Labels of expressions by their names: a file outlives the order of our ids."
+    return table.assign(expression=expression_names(table["expression"])) if "expression" in table else table
+
 def _way_of(predictor:Predictor, as_predict:bool)->str:
     "How a network was asked, where `predict` would ask it otherwise."
     if as_predict: return "predicted as affect_nb predict does: its windows, the card's steps over frames, its range"
@@ -247,7 +252,7 @@ def evaluate_database(
     scores, cards = task_scores(table, draws=draws, unit="subject"), by_group(table, groups or (), draws=draws)
     done = Evaluation(scores, cards, split_hash({part: clips}), skipped, part,
                       shares_lost(table, groups or ()), _way_of(predictor, as_predict) if predictor else "")
-    for name, frame in (("predictions", table), ("scores", done.scores.assign(split=done.split))):
+    for name, frame in (("predictions", _with_names(table)), ("scores", done.scores.assign(split=done.split))):
         with whole(out/f"{name}.csv") as aside: frame.to_csv(aside, index=False, float_format="%.6g")
     write_json(out/"groups.json", dict(split=done.split, part=part, way=done.way, groups=done.groups, lost=done.lost))
     if into_card: note_in_card(predictor.path, database, done)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..analysis.columns import EXPRESSION_COLUMNS, VA_COLUMNS, predicted_aus
+from ..analysis.columns import EXPRESSION_COLUMNS, VA_COLUMNS, expression_ids, predicted_aus
 from ..analysis.scores import numbered_aus
 from .clip_tables import frame_labels
 from ..core.labels import EXPRESSIONS
@@ -419,6 +419,7 @@ def _read_columns(path):
         whole = {name: "int32" for name in ("frame", "face_id")}
         kinds = {name: _TEXTS.get(name) or whole.get(name) or ("float64" if name in ("time", "time_s") else "float32")
                  for name in names if _wanted(name)}
+        if f"{VA_COLUMNS[0]}_pred" in names and "expression" in names: kinds["expression"] = "category" # a label
         return pd.read_csv(path, usecols=list(kinds), dtype=kinds)
 
 def _checked_table(table, what):
@@ -465,6 +466,7 @@ def _label_rows(labels, n, title):
     if labels is None or not len(labels): return None
     if "frame" not in labels:
         raise ValueError(f"the labels of {title} have no column 'frame'; they have {list(labels.columns)[:12]}")
+    if "expression" in labels: labels = labels.assign(expression=expression_ids(labels["expression"]))
     table = frame_labels(clip_labels(labels.drop_duplicates("frame"), title), n)
     table = table[table["frame"] < n]
     columns = {name: table[name].to_numpy() for name in table if name != "frame"}
