@@ -2,8 +2,9 @@
 
 Twins of the paper's databases in their official layouts, a tenth of the real films and photographs (films of the real
 length, with all their annotations). Of pictures a few hundred faces are drawn once: every clip gets a store of its own
-that is filled with them again and again, films repeat one of two seconds, photographs and frames are links to a few
-files. So the stores are written, not preprocessed; how fast preprocessing is, is measured on two drawn films.
+that is filled with them again and again, films repeat one of two seconds, frames of films are links to a few files.
+Photographs differ in a corner, since what is held out is not learned from under another name, pixel for pixel.
+So the stores are written, not preprocessed; how fast preprocessing is, is measured on two drawn films.
 
 Then, each in a process of its own: `affect_nb check` of each copy, `affect_nb run paper --check` of all, and for each
 experiment at an eighth of the width its loaders alone, its training step alone on a batch that is there already, and
@@ -169,7 +170,7 @@ class Pool:
     """The drawn files: stores and links are made of them."""
     def __init__(self, folder: Path):
         import pyarrow as pa
-        self.folder, self.n_links = folder, 0
+        self.folder, self.n_pictures, self.decoded = folder, 0, {}
         self.table = pa.ipc.open_file(pa.memory_map(str(folder/"pool.arrow"))).read_all().combine_chunks()
         self.pictures = {kind: sorted((folder/kind).glob("*.jpg")) for kind in ("photographs", "aligned")}
 
@@ -204,11 +205,20 @@ class Pool:
         if target.exists(): return
         with whole(target) as aside: loop_clip(self.folder/"film.mp4", aside, n)
 
-    def picture(self, target: Path) -> None:
-        """The next of the drawn photographs under another name."""
-        kind = "aligned" if target.stem.endswith("_aligned") else "photographs"
-        self.link(target, self.pictures[kind][self.n_links % POOL])
-        self.n_links += 1
+    def picture(self, target: Path, own: bool) -> None:
+        """The next of the drawn photographs under another name; `own`: with its number in black and white in a corner."""
+        kind, number = "aligned" if target.stem.endswith("_aligned") else "photographs", self.n_pictures
+        self.n_pictures += 1
+        source = self.pictures[kind][number % POOL]
+        if not own: return self.link(target, source)
+        if target.exists(): return
+        import cv2
+        import numpy as np
+        if source not in self.decoded: self.decoded[source] = cv2.imread(str(source))
+        image, bits = self.decoded[source].copy(), np.unpackbits(np.array([number], ">u4").view(np.uint8)).reshape(4, 8)
+        image[:32, :64] = 255*np.kron(bits, np.ones((8, 8), np.uint8))[..., None] # blocks of JPEG: they survive it
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
 
 
 # --- the copies ------------------------------------------------------------------------------------------------------
@@ -238,7 +248,7 @@ def media_of(name: str, twin, plan):
 
 
 def write_copy(name: str, root: Path, share: float, pool: Pool) -> None:
-    """The twin of a database: its annotations, and links in the place of its pictures."""
+    """The twin of a database: its annotations, and in the place of its pictures those of the pool."""
     from affect_nb.synth.twins import get_twin, plan_database, write_database, SyntheticSize
     register_own_twins()
     size = dict(twin_size(name, share), fps=RATE, width=SIDE, height=SIDE)
@@ -247,7 +257,7 @@ def write_copy(name: str, root: Path, share: float, pool: Pool) -> None:
     for plan in plan_database(twin_name(name), SyntheticSize(**size), seed=7):
         for file in map(root.__truediv__, media_of(name, twin, plan)):
             if file.suffix == ".mp4": pool.film(file, plan.n_frames)
-            else: pool.picture(file)
+            else: pool.picture(file, own=name in PHOTOGRAPHS)
 
 
 def write_stores(source, folder: Path, pool: Pool, sound: bool) -> dict:
@@ -900,6 +910,7 @@ def run(work: str = "runs/rehearsal", share: float = .1, width: float = .125, ba
     planned = kept(measured/"run_check.json", lambda: check_run(place))
     rates, adapted = (kept(measured/f"{kind}.json", lambda: in_own_process(kind, place.work, share))
                       for kind in ("preprocess", "count"))
+    if "failed" in adapted: adapted = {} # said above; its rows are then not there
     size = dict(width=width, batches=batches, seconds=seconds, epoch_limit=epoch_limit)
     options, mark = json.dumps(size), "-".join(f"{value:g}" for value in size.values())
     rows = []

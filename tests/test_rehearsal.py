@@ -12,6 +12,7 @@ import rehearsal  # noqa: E402
 from affect_nb.apps.plan import plan_run  # noqa: E402
 from affect_nb.apps.run import load_preset, override  # noqa: E402
 from affect_nb.databases.check import check_database  # noqa: E402
+from affect_nb.databases.copies import picture_digests  # noqa: E402
 from affect_nb.preprocess.face_store import FaceStore  # noqa: E402
 
 SHARE = .0005
@@ -54,6 +55,14 @@ def test_stores_are_files_of_their_own_with_faces_in_another_order(place):
     first, second = (FaceStore.open(path) for path in sorted(place.faces("aff-wild").glob("*.arrow"))[:2])
     assert first.path.stat().st_nlink == 1 and first.path.stat().st_ino != second.path.stat().st_ino
     assert (first.read(0, 1) != second.read(0, 1)).any() and first.read(0, 1).std() > 5
+
+
+@pytest.mark.parametrize("name", rehearsal.PHOTOGRAPHS)
+def test_photographs_differ_pixel_for_pixel(place, name):
+    "Else none could be learned from beside those that are held out."
+    source = place.source(name)
+    digests = picture_digests(source, source.clips).digests
+    assert len(digests) > 5 and len({*digests.tolist()}) == len(digests)
 
 
 def test_writing_again_changes_nothing(place):

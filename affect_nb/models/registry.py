@@ -9,6 +9,7 @@ __all__ = ['register_model', 'list_models', 'model_arguments', 'create_model', '
 import inspect
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from functools import cache
 from torch import nn
 
 # %% ../../nbs/40_models/00_registry.ipynb #d1f0da26
@@ -34,9 +35,12 @@ def list_models(
     "Names of the registered models, sorted; families such as `timm:<name>` have too many members to be listed."
     return sorted(name for name in _models if name not in _families() and fnmatchcase(name, pattern))
 
+@cache
+def _parameters_of(build): return inspect.signature(build).parameters # asked for all models by each that is built
+
 def _parameters(name):
     "The parameters of a model's function, by name."
-    return inspect.signature(_models[name]).parameters
+    return _parameters_of(_models[name])
 
 def _families():
     "Models that are called `family:variant`: their function takes `variant`."
