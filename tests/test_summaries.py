@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr
 
-from affect_nb.analysis.onsets import active_runs, find_events, predicted_frames
+from affect_nb.analysis.onsets import active_runs, find_events, frame_period, predicted_frames
 from affect_nb.analysis.summaries import mixed_model, successive_difference, summarise, wide_summary
 from affect_nb.analysis.synchrony import (circular_shifts, intersubject_correlation, lagged_correlation, output_traces, shift_p, synchrony,
                                           windowed_synchrony)
@@ -106,6 +106,20 @@ def test_planted_onsets_are_found_at_any_rate():
         table = pd.DataFrame(dict(clip="x", frame=frame, time=np.round(frame/fps, 4), face_id=0, prob_au12=.2 + .5*active))
         event, = find_events(table).itertuples()
         assert abs(event.onset - 3) <= 1/fps and abs(event.offset - 4.5) <= 1/fps
+
+
+@pytest.mark.parametrize("fps", [23.976, 25, 29.97, 30, 50, 59.94, 60, 120])
+def test_where_an_event_begins_does_not_decide_whether_it_counts(fps):
+    "Just as long as asked for, at every place, with the four digits that a CSV has; a gap that is just as long is bridged."
+    n = round(.2*fps)
+    times, shortest = np.round(np.arange(400)/fps, 4), n/fps
+    table = pd.DataFrame(dict(clip="x", frame=range(400), time=times, face_id=0, prob_au4=.1))
+    assert frame_period(table) == pytest.approx(1/fps, rel=1e-5)
+    for first in range(3, 200):
+        here = table.assign(prob_au4=np.where((table.frame >= first) & (table.frame < first + n), .9, .1))
+        assert len(find_events(here, shortest=shortest)) == 1 and len(find_events(here, shortest=shortest + .5/fps)) == 0
+        gap = here.assign(prob_au4=np.where(here.prob_au4 > .5, np.nan, .9))
+        assert [len(find_events(gap, bridge=shortest - less, shortest=0)) for less in (0, .5/fps)] == [1, 2]
 
 
 def test_missing_frames_are_bridged_by_hand():
@@ -259,6 +273,15 @@ def test_traces_of_predictions_side_by_side():
     found = synchrony(traces["talk 0"], traces["other 0"], traces.attrs["rate"], draws=99)
     assert found.lag == 0 and found.ccc == pytest.approx(1)
     with pytest.raises(ValueError, match="more than one table"): output_traces([table, table], "valence")
+
+
+def test_traces_that_drift_apart_are_refused():
+    "30 and 29.97 Hz are a frame apart after 33 s; rates come out of the four digits of a CSV."
+    def film(fps, n): return pd.DataFrame(dict(clip=f"{fps} Hz", frame=range(n), time=np.round(np.arange(n)/fps, 4), face_id=0, valence=.1))
+    for fps in (23.976, 29.97, 30, 60): assert output_traces(film(fps, 500), "valence").attrs["rate"] == pytest.approx(fps, rel=1e-5)
+    assert output_traces([film(30, 900), film(29.97, 900)], "valence").shape == (900, 2)
+    with pytest.raises(ValueError, match="'29.97 Hz' has a frame every 0.03337 s.*drift apart by 0.06 s"):
+        output_traces([film(30, 1800), film(29.97, 1800)], "valence")
 
 
 # mixed models

@@ -85,10 +85,11 @@ def predicted_frames(
 def frame_period(
     table:pd.DataFrame, # frame and time of one clip
 )->float:               # s; 0 for a clip of one frame
-    "How long a frame lasts: the median over the steps between frames."
+    "How long a frame lasts: by the steps between frames, without gaps; what a CSV rounds cancels in their mean."
     frames = table.drop_duplicates("frame").sort_values("frame")
     steps = np.diff(frames["time"])/np.diff(frames["frame"])
-    return float(np.median(steps)) if len(steps) else 0.
+    usual = np.median(steps) if len(steps) else 0.
+    return float(steps[(steps > .5*usual) & (steps < 1.5*usual)].mean()) if usual > 0 else 0.
 
 # %% ../../nbs/60_analysis/06_onsets.ipynb #1c240e3e
 def active_runs(
@@ -105,6 +106,8 @@ def active_runs(
 # %% ../../nbs/60_analysis/06_onsets.ipynb #1ddd580f
 EVENT_COLUMNS = ("clip", "face_id", "output", "direction", "onset", "offset", "peak", "peak_time")
 
+_ROUNDED = 2e-4 # s by which the length of an event may be off: a CSV has times of four digits
+
 def _activity(output:str, values:np.ndarray, threshold:float, rise:float)->dict[str, np.ndarray]:
     "Direction -> where the output is active; NaN never is."
     if output not in VA_COLUMNS: return dict(high=values >= threshold)
@@ -114,7 +117,7 @@ def _activity(output:str, values:np.ndarray, threshold:float, rise:float)->dict[
 def _bridged(runs:list, values:np.ndarray, times:np.ndarray, period:float, bridge:float)->list[tuple[int, int]]:
     "Runs as `active_runs` gives them; those with nothing but missing frames between are one, up to `bridge` s of them."
     def is_bridged(before, first): # frames without a row are missing too
-        near = times[first] - times[before] - period <= bridge + 1e-6
+        near = times[first] - times[before] - period <= bridge + _ROUNDED
         return near and np.isnan(values[before + 1:first]).all()
     if not bridge: return runs
     joined = []
@@ -131,7 +134,7 @@ def _face_events(face:pd.DataFrame, output:str, period:float, threshold:float, r
     for direction, active in _activity(output, values, threshold, rise).items():
         for first, last in _bridged(active_runs(active, frames), values, times, period, bridge):
             offset = times[last] + period
-            if offset - times[first] < shortest - 1e-6: continue
+            if offset - times[first] < shortest - _ROUNDED: continue
             run = values[first:last + 1]
             place = first + int(np.nanargmin(run) if direction == "low" else np.nanargmax(run))
             events.append((direction, times[first], offset, values[place], times[place]))

@@ -20,21 +20,21 @@ def output_traces(
     output:str,   # 'valence', 'prob_au12', ...
 )->pd.DataFrame:  # frame x person: a column 'clip face', NaN where missing; attrs['rate']: Hz
     "One output of every face of every clip, side by side by the number of the frame; all clips need one rate."
-    frames, columns, periods = [], {}, {}
+    frames, columns, periods, lengths = [], {}, {}, {}
     for source in sources if isinstance(sources, (list, tuple)) else [sources]:
         table = predicted_frames(source)
         if output not in predicted_outputs(table):
             raise ValueError(f"output is {output!r}, the predictions have {', '.join(predicted_outputs(table))}")
         for clip, rows in table.groupby("clip", sort=False):
             if clip in periods: raise ValueError(f"clip {clip!r} stands in more than one table, allowed is one")
-            periods[clip] = frame_period(rows)
+            periods[clip], lengths[clip] = frame_period(rows), rows["frame"].nunique()
             frames.append(rows["frame"].to_numpy())
             for face_id, face in rows[rows["face_id"] >= 0].groupby("face_id"):
                 columns[f"{clip} {face_id}"] = face.set_index("frame")[output]
     slowest, fastest = max(periods, key=periods.get), min(periods, key=periods.get)
-    if periods[slowest] > 1.01*periods[fastest]:
-        raise ValueError(f"{slowest!r} has a frame every {periods[slowest]:.4f} s, {fastest!r} every "
-                         f"{periods[fastest]:.4f} s; traces side by side need one rate")
+    if (drift := (periods[slowest] - periods[fastest])*min(lengths.values())) > periods[slowest]:
+        raise ValueError(f"{slowest!r} has a frame every {periods[slowest]:.5f} s, {fastest!r} every "
+                         f"{periods[fastest]:.5f} s: they drift apart by {drift:.2g} s; traces side by side need one rate")
     every = pd.RangeIndex(max(map(np.max, frames)) + 1, name="frame")
     traces = pd.DataFrame(columns).reindex(every)
     traces.attrs["rate"] = 1/periods[slowest] if periods[slowest] > 0 else float("nan")

@@ -34,6 +34,7 @@ from ..preprocess.face_store import FaceStore
 from ..preprocess.frames import points_of_column
 from ..preprocess.pictures import IMAGE_SUFFIXES
 from ..preprocess.sources import open_clip
+from ..preprocess.video import steady_rate
 
 # %% ../../nbs/70_apps/07_player_data.ipynb #bd7bad66
 class Columns(NamedTuple):
@@ -221,7 +222,7 @@ class ClipData:
     def n_frames(self)->int: return len(self.times)
     @property
     def period(self)->float: # s, of a frame
-        return float(np.median(np.diff(self.times))) if len(self.times) > 1 else 1/30
+        return 1/(steady_rate(self.times) or 30)
     @property
     def duration(self)->float: return float(self.times[-1]) + self.period if len(self.times) else 0. # s
 
