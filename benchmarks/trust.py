@@ -4,7 +4,7 @@
 
 - `valence`, `arousal`: share of unseen people's frames inside intervals that are to hold 90 % (`train.calibration`), a mean over
   `seeds` draws of the people that the intervals come from, and of 40 others each time; `width`: of the intervals.
-- `alarms`: share of `tables` drawn tables in which `analysis.groups.group_test` finds a difference in any of six measures, where the
+- `alarms`: share of `tables` drawn tables in which `analysis.groups.group_test` finds a difference in any of eight measures, where the
   errors of half of the people are 1 + bias times as large; without a bias every alarm is a false one, and 5 % are allowed.
 
 Nothing here is a score of a network: people, errors and biases are drawn.

@@ -232,6 +232,20 @@ def slurm(tmp_path, monkeypatch):
 
 
 @pytest.mark.full
+def test_jobs_that_leave_the_queue_without_a_worker_are_an_end(slurm, tmp_path, monkeypatch, capsys):
+    "A job that ends at once: the wait is told, and is over when Slurm lists none of the jobs any more."
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("sbatch", "echo Submitted batch job 12"), ("squeue", f"test -e {tmp_path}/queued && echo 12 && rm {tmp_path}/queued; true"), ("scancel", "true")):
+        (slurm/name).write_text(f"#!/bin/sh\n{text}\n")
+        (slurm/name).chmod(0o755)
+    (tmp_path/"queued").touch() # at the first look it is still there
+    monkeypatch.setattr("affect_nb.files.batches._QUEUE", 1)
+    with pytest.raises(RuntimeError, match=r"the jobs 12 of Slurm have left the queue, and no worker has come: .*slurm-<job>.out"):
+        list(Cluster(1, slurm=True, job=dict(memory="2GB")).run(double, [1]))
+    assert "waiting for Slurm: 1 jobs were sent, none has come yet" in capsys.readouterr().err
+
+
+@pytest.mark.full
 def test_jobs_of_slurm_do_the_work_and_end(slurm, films, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     affect("preprocess", films, "faces", "--recursive", "--slurm", "--workers", 2, "--job", "queue=long", "--job", "walltime=12:00:00", "--job", "memory=2GB").does("clips: 6 asked for: 6 done")

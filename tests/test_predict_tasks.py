@@ -20,7 +20,7 @@ from affect_nb.data.sequences import SequenceDataset
 from affect_nb.data.store import release_crops
 from affect_nb.files.film import FilmWriter, write_film
 from affect_nb.models.registry import create_model
-from affect_nb.models.weights import Card, save_checkpoint
+from affect_nb.models.weights import Card, load_checkpoint, save_checkpoint
 from affect_nb.preprocess.audio import read_audio
 from affect_nb.preprocess.sound import sound_beside, sound_path, write_sound
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
@@ -104,6 +104,16 @@ def test_all_tasks_in_one_row(cards, stores, name, carry):
     hears = "audio" in name or name.startswith("av")
     assert ("sound" in table) == ("scored_with" in table) == hears
     if hears: assert set(table.sound) == {"ok"} and set(table.scored_with[seen]) == {"faces and sound" if name.startswith("av") else "sound"} and set(table.scored_with[~seen]) == {""}
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_a_network_that_gives_no_number_is_an_error(cards, stores, tmp_path, carry):
+    "Empty cells mean that nobody was found: a network whose weights hold NaN may not pass for that."
+    model = load_checkpoint(cards/"mt_vgg_gru")[0]
+    next(iter(model.parameters())).data[:] = np.nan
+    save_checkpoint(tmp_path/"broken", model, {"notes": {"recipe": {"length": 10}}})
+    broken = Predictor.load(tmp_path/"broken", "cpu", carry=carry, precision="float32")
+    with pytest.raises(ValueError, match="one: the network gave no number for 48 of 48 faces: its weights hold NaN"): broken.predict_store(stores["one"])
 
 
 @pytest.mark.parametrize("tasks", [("va",), ("expression",), ("aus",), ("va", "aus"), ("expression", "aus")])

@@ -19,7 +19,7 @@ from affect_nb.preprocess.audio import read_audio
 from affect_nb.preprocess.detect import box_overlap, create_detector, list_detectors
 from affect_nb.preprocess.frames import FRAME_COLUMNS, SOUND, STATUS, landmarks_array
 from affect_nb.preprocess.landmarks import landmark_error
-from affect_nb.preprocess.pipeline import preprocess, preprocess_clip
+from affect_nb.preprocess.pipeline import _is_unchanged, fingerprint, preprocess, preprocess_clip
 from affect_nb.preprocess.sound import sound_beside
 from affect_nb.preprocess.face_store import FaceStore, FaceStoreWriter
 from affect_nb.preprocess.track import FaceTracker
@@ -266,6 +266,24 @@ def test_changed_source_or_setting_is_done_again(tmp_path, clip):
 
 
 # stores
+
+def test_a_folder_under_another_spelling_is_not_done_again(tmp_path, clip, monkeypatch):
+    "Relative, absolute, from another folder; a store of before, that did not note where its source lies, is its own too."
+    (tmp_path/"films").mkdir()
+    (tmp_path/"elsewhere").mkdir()
+    (tmp_path/"films"/"talk.mp4").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    store = preprocess("films", tmp_path/"out").stores[0].path
+    before = store.stat().st_mtime_ns
+    assert preprocess(tmp_path/"films", tmp_path/"out").account.kept == 1
+    monkeypatch.chdir(tmp_path/"elsewhere")
+    assert preprocess("../films", tmp_path/"out").account.kept == 1 and store.stat().st_mtime_ns == before
+    monkeypatch.chdir(tmp_path)
+    made_from = dict(FaceStore.open(store).about["source"])
+    now = fingerprint(tmp_path/"films"/"talk.mp4")
+    assert _is_unchanged(made_from, now) and _is_unchanged({name: fact for name, fact in made_from.items() if name != "at"}, now)
+    assert not _is_unchanged(made_from | dict(bytes=1), now) and not _is_unchanged(made_from, now | dict(at="/other/talk.mp4"))
+
 
 def test_store_keeps_order_with_many_faces(tmp_path):
     rng = np.random.default_rng(0)

@@ -21,7 +21,8 @@ from .scores import (COVERAGE, DIMENSIONS, DRAWS, PREDICTED_DIMENSIONS, clip_dra
                                        stacked_moments, va_values)
 from .tasks import shared_aus, tasks_in
 from ..core.labels import EXPRESSIONS
-from ..core.metrics import Moments, accuracy, au_accuracy, au_counts, au_f1, ccc, concordance, confusion, macro_f1
+from ..core.metrics import (Moments, accuracy, au_accuracy, au_counts, au_f1, ccc, concordance, confusion,
+                                    macro_f1, mse, squared_error)
 from ..synth.episodes import draw_va_path, emotion_probabilities
 
 # %% ../../nbs/60_analysis/48_groups.ipynb #63052b92
@@ -56,10 +57,13 @@ def _with_errors(va, noise, rng):
     return columns
 
 # %% ../../nbs/60_analysis/48_groups.ipynb #f051bf06
-GROUP_MEASURES = ('ccc_valence', 'ccc_arousal', 'accuracy', 'macro_f1', 'au_f1', 'au_accuracy')
-"""Of `core.metrics`: concordance (eq. 1); accuracy and macro F1 of the expressions; mean F1 and accuracy of the AUs."""
+GROUP_MEASURES = ('ccc_valence', 'ccc_arousal', 'mse_valence', 'mse_arousal', 'accuracy', 'macro_f1', 'au_f1',
+                  'au_accuracy')
+"""Of `core.metrics`: concordance (eq. 1) and mean squared error, which is the better the lower it is; accuracy and
+macro F1 of the expressions; mean F1 and accuracy of the AUs."""
 EVERYBODY = '(all)'
-_TASK = dict(zip(GROUP_MEASURES, ('va', 'va', 'expression', 'expression', 'aus', 'aus')))
+_TASK = dict(zip(GROUP_MEASURES, (*['va']*4, 'expression', 'expression', 'aus', 'aus')))
+_PLACE = dict(zip(GROUP_MEASURES, (0, 1, 0, 1))) # of the dimension that it is about
 
 def _known_sides(predictions):
     "task -> predictions and annotations, (n, ...); what a prediction lacks has no annotation."
@@ -79,7 +83,7 @@ def _annotated_rows(sides, measure):
     "(n,) bool: does the row count for this measure?"
     targ = sides[_TASK[measure]][1]
     if _TASK[measure] == 'expression': return targ >= 0
-    return ~np.isnan(targ[:, GROUP_MEASURES.index(measure)]) if _TASK[measure] == 'va' else (~np.isnan(targ)).any(1)
+    return ~np.isnan(targ[:, _PLACE[measure]]) if _TASK[measure] == 'va' else (~np.isnan(targ)).any(1)
 
 def _chosen_measures(sides, measures):
     "Those that the table can be measured by; a `ValueError` for another one."
@@ -117,9 +121,10 @@ def _fairlearn():
 
 def _measure_of_rows(sides, name):
     "A measure of `core.metrics` as fairlearn calls it: its labels and predictions are row numbers."
-    (pred, targ), place = sides[_TASK[name]], GROUP_MEASURES.index(name)
+    (pred, targ), place = sides[_TASK[name]], _PLACE.get(name)
     measure = dict(accuracy=accuracy, macro_f1=macro_f1, au_f1=au_f1, au_accuracy=au_accuracy).get(name)
-    if measure is None: return lambda rows, _: ccc(pred[np.asarray(rows), place], targ[np.asarray(rows), place])
+    of_trace = dict(ccc=ccc, mse=mse).get(name.partition('_')[0])
+    if of_trace: return lambda rows, _: of_trace(pred[np.asarray(rows), place], targ[np.asarray(rows), place])
     return lambda rows, _: measure(pred[np.asarray(rows)], targ[np.asarray(rows)])
 
 def group_frame(
@@ -151,8 +156,9 @@ def _drawn_values(
     counts:Tensor, # (draws, cells) float64: how often each draw has each cell
 )->np.ndarray:     # (draws,) NaN where nothing of a draw is annotated
     "A measure of each draw."
-    if measure.startswith('ccc'):
-        return concordance(drawn_moments(sums, counts))[:, GROUP_MEASURES.index(measure)].numpy()
+    if measure in _PLACE:
+        of_moments = concordance if measure.startswith('ccc') else squared_error
+        return of_moments(drawn_moments(sums, counts))[:, _PLACE[measure]].numpy()
     drawn = torch.einsum('dc,cij->dij', counts, sums)
     if measure == 'accuracy': return (drawn.diagonal(dim1=1, dim2=2).sum(1)/drawn.sum((1, 2))).numpy()
     if measure == 'macro_f1':
@@ -298,12 +304,14 @@ def _sentences(scores, tested):
     "What a reader must know, a sentence each."
     column, found = scores['column'].iloc[0], []
     if tested is not None:
-        worse = tested['difference'] < 0
+        worse = (tested['difference'] < 0) != tested['measure'].str.startswith('mse') # of errors more is worse
         mirrored = tested['group'].nunique() == 2 # what one of two has less the other has more
         for row in tested[tested['differs'] & (worse if mirrored else True)].itertuples():
             found.append(f"{row.measure} of {column} {row.group} is {row.value:.3f}, of all others {row.others:.3f} "
                          f"(p {row.p_adjusted:.3f}, corrected over measures and groups).")
-        if not found: found = [f"No measure differs by {column} more than people do; that is no proof that none does."]
+        tried = ', '.join(dict.fromkeys(tested['measure']))
+        if not found: found = [f"None of {tried} differs by {column} more than people do; "
+                               "that is no proof that none does."]
     groups = scores[scores['group'] != EVERYBODY]
     few = groups[groups['people'] < FEW_PEOPLE].groupby('group', sort=False)['people'].min()
     found += [f"{column} {name} has {n} {'person' if n == 1 else 'people'}: its intervals are too narrow, or missing."

@@ -101,6 +101,10 @@ class AnnotationPad(anywidget.AnyWidget):
         elif kind == "hello": self.turn_to(self.film["number"]) # a page that was loaded anew
 
 # %% ../../nbs/70_apps/16_annotate.ipynb #18e7dbe2
+def _may_uncover(entry:dict, columns)->bool:
+    "Is something undone, done again, replaced by a span, or taken away?"
+    return "take" not in entry or entry.get("span") or any(None in entry.get(name, ()) for name in columns)
+
 def take_in(
     pad:AnnotationPad,
     message:dict,      # of the browser: view, seq, clip, entries
@@ -118,8 +122,8 @@ def take_in(
         if late: raise ValueError(f"a time is {late[0]:.2f} s, clip {log.film.clip} ends at {end - 1:.2f} s")
         log.append(entries)
     except (ValueError, OSError) as error: return answer | dict(type="refused", reason=str(error))
-    if any("take" not in entry for entry in entries): answer["covered"] = covered_spans(log, pad.columns)
-    return answer | dict(until=max((entry["at"][-1] for entry in entries if "at" in entry), default=0.))
+    if any(_may_uncover(entry, pad.columns) for entry in entries): answer["covered"] = covered_spans(log, pad.columns)
+    return answer | dict(until=max((entry["at"][-1] for entry in entries if "at" in entry), default=None))
 
 # %% ../../nbs/70_apps/16_annotate.ipynb #5e1fb1c8
 def annotate(
@@ -131,12 +135,15 @@ def annotate(
     aus=AUS8,             # FACS numbers, for 'aus'
 )->AnnotationPad:         # shows itself as the last value of a cell
     "A pad on which somebody annotates films in the notebook."
+    if os.path.lexists(root) and not os.path.isdir(root):
+        raise ValueError(f"root is {os.fspath(root)!r}, a file; allowed is a folder, made where there is none")
     films = _films_of(clips)
     if not films: raise ValueError(f"{clips!r:.80} has no film; a film, a folder or a list of them is expected")
     return AnnotationPad(films, root, annotator, task, aus)
 
 def _films_of(clips)->dict: # name -> path
     "The films behind `clips`; pictures have no time and are left out, with a warning."
+    if clips is None: raise ValueError("clips is None, allowed are a film, a folder, a pattern, or a list of them")
     listed = [*clips] if isinstance(clips, (list, tuple)) else [clips]
     given = [clip for clip in listed if isinstance(clip, Clip)]
     if given and len(given) < len(listed):
@@ -149,5 +156,6 @@ def _films_of(clips)->dict: # name -> path
     missing = [source.path for source in sources if not Path(source.path).exists()]
     if missing: raise ValueError(f"{missing[0]}: no such file; a film, a folder or a list of them is expected")
     still = [source.name for source in sources if source.still or source.frames]
-    if still: warnings.warn(f"{len(still)} pictures are left out, which have no time: {', '.join(still[:3])}")
+    if still: warnings.warn(f"pictures and folders of pictures have no time and are left out: {', '.join(still[:3])}"
+                            + f" and {len(still) - 3} more"*(len(still) > 3))
     return {source.name: source.path for source in sources if source.name not in still}

@@ -33,13 +33,13 @@ def task_columns(
     aus=AUS8,      # FACS numbers, for 'aus'
 )->tuple[str, ...]:
     "The columns that are filled by a task."
-    if task not in ANNOTATION_TASKS:
+    if not isinstance(task, str) or task not in ANNOTATION_TASKS:
         raise ValueError(f"task is {task!r}, allowed are {', '.join(ANNOTATION_TASKS)}")
     if task != "aus": return ANNOTATION_TASKS[task]
-    numbers = [*aus]
+    numbers = [] if isinstance(aus, str) or not hasattr(aus, "__iter__") else [*aus] # "12" is not 1 and 2
     are_numbers = all(str(au).isdigit() and 0 < int(au) < 100 for au in numbers)
     if not numbers or len(set(numbers)) < len(numbers) or not are_numbers:
-        raise ValueError(f"aus is {aus!r}, allowed are FACS numbers from 1 to 99, each once, one or more")
+        raise ValueError(f"aus is {aus!r}, allowed is a list of FACS numbers from 1 to 99, each once, one or more")
     return tuple(f"au{int(au)}" for au in numbers)
 
 # %% ../../nbs/70_apps/14_annotation_log.ipynb #31b99bda
@@ -338,4 +338,4 @@ def covered_spans(
     table["expression"] = table["expression"].where(table["expression"] >= 0)
     done = table.reindex(columns=[*columns]).notna().all(axis=1).to_numpy()
     edges = np.flatnonzero(np.diff(done, prepend=False, append=False)).reshape(-1, 2)
-    return [[float(log.film.times[first]), float(log.film.times[last - 1])] for first, last in edges]
+    return [[float(log.film.times[first]), float(log.film.times[last - 1] + 1/log.film.fps)] for first, last in edges]

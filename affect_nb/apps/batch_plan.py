@@ -133,7 +133,7 @@ def _next_limit(plan:BatchPlan)->str:
     "What the batch waits for when there are more processors, and from how many on."
     what, hours = max(((what, hours) for what, hours in plan.limits(1).items() if what != "processors"),
                       key=lambda pair: pair[1])
-    most = max(1, int(plan.core_hours/hours))
+    most = max(1, -int(-plan.core_hours//hours)) # rounded up: with fewer the processors still take longer
     return f"next bottleneck: {what}, {_time(hours)} by itself: more than {counted(most, 'worker')} gain nothing"
 
 def _time(hours:float)->str: return f"{hours:.2f} h" if hours >= .1 else f"{3600*hours:.1f} s"
@@ -190,6 +190,7 @@ def plan_preprocess(
 )->BatchPlan:
     "What preprocessing would cost, from a sample; nothing is kept. A ValueError where none of it can be read."
     clips = [(clip, _bytes_of(clip)) for clip in find_sources(source, recursive, film_fps)[0]]
+    if len(clips) == 1 and not os.path.lexists(clips[0][0].path): raise ValueError(f"{source}: no such file")
     frames, unreadable = _count_frames(clips)
     deque(get_ready(), maxlen=0) # models are loaded once, not for each clip
     costs, done = [], []

@@ -8,6 +8,7 @@ __all__ = ['app', 'synth', 'check', 'preprocess', 'plan', 'check_media', 'import
            'main']
 
 # %% ../../nbs/70_apps/40_cli.ipynb #3f63ed36
+import errno
 import mimetypes
 import os
 import re
@@ -648,6 +649,16 @@ def _confidence_in_words(model:Path)->str:
     from affect_nb.models.onnx_network import open_onnx
     return confidence_of(open_onnx(model).card).words
 
+def _report_predicted(written:list[Path], skipped:list, out:Path, crops:bool):
+    "What was written; of several clips, how many have a table now, and how many have none."
+    from affect_nb.files.atomic import read_json
+    for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
+    tables = {path.stem for path in written if path.suffix == ".csv"}
+    names = {path: name for name, path in read_json(out/"faces"/"sources.json", {}).items()}
+    lost = {entry.source for entry in skipped if entry.failed and names.get(os.path.abspath(entry.source)) not in tables}
+    if len(tables) + len(lost) < 2: return
+    print(f"clips: {len(tables) + len(lost)} asked for: {len(tables)} with a table, {len(lost)} failed", file=sys.stderr)
+
 def _report_trust(written:list[Path], out:Path):
     "A line for each clip that was written: what was left out for its low trust."
     from affect_nb.apps.predict import TRUST_FILE
@@ -709,7 +720,7 @@ def predict(
             reidentify=reidentify, runtime=runtime, calibrated=calibrated, trust_at_least=trust_at_least,
             workers=workers, cluster=_cluster(workers, scheduler, slurm, job))
     _print_notes(notes)
-    for line in [*written, *(_aligned_in(written) if crops else ())]: print(line)
+    _report_predicted(written, skipped, out, crops)
     if trust_at_least is not None: _report_trust(written, out)
     _report_skipped(skipped, out/"skipped.json")
     raise typer.Exit(_exit_code(skipped, written))
@@ -1025,11 +1036,15 @@ def main(arguments:list[str]|None=None):
         processes = sys.modules.get("affect_nb.train.processes")
         if processes: processes.leave_processes()
 
+# %% ../../nbs/70_apps/40_cli.ipynb #c79704fb
 def _sentence(error:Exception)->str:
     "What went wrong; of the operating system's errors, the file first; without what fastai puts before a callback's."
     if isinstance(error, MemoryError):
         return (f"the memory is full ({error or 'no more of it is given'}); "
                 "fewer --workers, smaller files or a larger machine help")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (f"{error.filename or 'the disk'}: {error.strerror}; free some of it and give the same command again, "
+                "what was finished is kept")
     if isinstance(error, ValueError):
         return re.sub(r"^Exception occured in `\w+` when calling event `\w+`:\s*", "", str(error))
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)

@@ -28,7 +28,7 @@ from .windows import EarlyWindows
 from ..files.atomic import Skipped, read_json, whole, write_json, write_skipped
 from ..files.batches import Cluster, has_dask, in_batches
 from ..files.switches import check_switches
-from ..files.workers import Helper
+from ..files.workers import Helper, bar_options
 from ..models.outputs import tasks_of
 from ..preprocess.face_store import FaceStore
 from ..preprocess.detect import create_detector
@@ -320,7 +320,7 @@ def _in_processes(predictor, options, source, products, sources, workers, cluste
         tasks = [_task_of(store, predictor, options, products, sources, how) for store in done.stores]
         kept = {task.store: files for task in tasks if (files := task.is_done())}
         undone = [task for task in tasks if task.store not in kept]
-        bar = tqdm(total=len(undone), desc="predictions", unit="clip", disable=not faces["progress"])
+        bar = tqdm(total=len(undone), desc="predictions", unit="clip", **bar_options(faces["progress"], batch=True))
         with bar, closing(in_batches(_PredictTask.run, undone, workers, cluster)) as results:
             for task, result in results:
                 kept[task.store] = result

@@ -28,6 +28,7 @@ from ..databases.base import Database
 from ..files.atomic import Skipped
 from ..files.home import default_network, named_network
 from ..files.switches import check_switches
+from ..files.workers import bar_options
 from ..models.inputs import sees
 from ..models.outputs import tasks_of
 from ..models.weights import Card, load_checkpoint
@@ -315,7 +316,7 @@ def predict_clips(
     predictor = replace(predictor, postprocess=postprocess, stills=max(predictor.stills, FRAMES_A_PASS))
     if predictor.windows is None and not predictor.carry: predictor = replace(predictor, windows="paper")
     stores, tables, skipped = stores_by_clip(faces), [], []
-    for clip in tqdm(clips, "clips", leave=False, disable=not progress):
+    for clip in tqdm(clips, "clips", leave=False, **bar_options(progress, batch=True)):
         try:
             clip = source.clip(clip) if isinstance(clip, str) else clip
             tables.append(labelled_predictions(predictor, source, clip, stores, foreign))

@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ..analysis.columns import prediction_columns
 from ..core.labels import FACE_SIZE, SEQUENCE_LENGTH, AffectOutput
 from ..data.sequences import normalise_faces, scale_landmarks
+from ..files.workers import bar_options
 from ..models.inputs import has_landmarks, hears, reads_landmarks
 from ..models.outputs import aus_of, tasks_of
 from ..preprocess.face_store import FaceStore, decode_crop
@@ -480,6 +481,14 @@ def predict_rows(
     rows = RowPredictions(np.full((n, len(network.columns)), np.nan, np.float32), np.zeros(n, bool), np.zeros(n, bool))
     predict = _predict_overlapping if network.needed_windows == "overlap" else _predict_in_turn
     total = sum(map(len, map(store.rows, faces)))
-    with tqdm(total=total, desc=f"{store.clip}, network", leave=False, disable=not progress) as bar:
+    with tqdm(total=total, desc=f"{store.clip}, network", leave=False, **bar_options(progress)) as bar:
         for done in predict(network, store, faces, sound, rows): bar.update(done)
-    return rows.only(store.present(0, n))
+    present = store.present(0, n)
+    _check_numbers(rows.values, [place for face in faces for place in store.rows(face) if present[place]], store.clip)
+    return rows.only(present)
+
+def _check_numbers(values:np.ndarray, places:list, clip:str):
+    "A `ValueError` where a network gave a face no number: no empty cell may pass for a face that was not found."
+    lost = int((~np.isfinite(values[places])).any(1).sum()) if places else 0
+    if lost: raise ValueError(f"{clip}: the network gave no number for {lost} of {len(places)} faces: its weights hold "
+                              "NaN, as after a training that went wrong, or its values grew beyond all numbers")

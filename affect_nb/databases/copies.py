@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .base import Clip, Database
 from ..files.atomic import Skipped, whole
+from ..files.workers import bar_options
 from ..preprocess.pictures import read_stored
 
 # %% ../../nbs/25_databases/26_copies.ipynb #df491236
@@ -81,7 +82,7 @@ def picture_digests(
     marks = {name: _mark(files.values()) for name, files in sets.items()}
     new = {name: files for name, files in sets.items() if known.get(name, (None,))[0] != marks[name]}
     total = sum(map(len, new.values()))
-    with tqdm(total=total, desc='digests', unit='picture', disable=total < _MANY) as bar:
+    with tqdm(total=total, desc='digests', unit='picture', **bar_options(total >= _MANY, batch=True)) as bar:
         read = {name: (marks[name], *_digests_of(name, files, skipped, bar)) for name, files in new.items()}
     if read and keep is not None: _keep(keep, known | read)
     return _joined({name: (known | read)[name] for name in sets})

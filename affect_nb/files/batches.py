@@ -9,6 +9,8 @@ __all__ = ['Account', 'has_dask', 'Cluster', 'in_batches']
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -76,6 +78,7 @@ def _look_around(folder:str)->tuple[str, bool]: # version of this package, is th
 _DEATHS = 1 # of a process with the same item, after which it is put aside; it is tried once more at the end, alone
 _RETURN = 3600 # s; a process that takes longer to start again is given up, which is 15 s otherwise: too few when busy
 _CONNECT, _FIRST = 30, 120 # s, for a scheduler to answer, and for the first worker of it
+_QUEUE, _LOOKS = 60, 3 # s between looks at Slurm's queue; so many without a job there are an end
 
 def _local_cluster(workers:int, opened:ExitStack):
     "A scheduler in this process, and workers beside it."
@@ -140,7 +143,8 @@ class Cluster:
             else: place = opened.enter_context(_started_here(self.workers, opened))
             self.client = _client_of(place)
             opened.callback(_close_quietly, self.client)
-            _wait_for_worker(self.client, self._where, patient=self.slurm)
+            if self.slurm: _wait_for_jobs(self.client, place)
+            _wait_for_worker(self.client, self._where)
             self._opened = opened.pop_all()
 
     @property
@@ -158,6 +162,28 @@ class Cluster:
             batch = _Batch(self.client, work, items, start, self.account, self._where, self.slurm)
             try: yield from batch.results()
             finally: batch.stop()
+
+# %% ../../nbs/05_files/16_batches.ipynb #9ceadfa8
+def _wait_for_jobs(client, cluster):
+    "Wait for the first job of Slurm, and say so; a `RuntimeError` where none is left in the queue."
+    gone = 0
+    while not client.nthreads():
+        with suppress(TimeoutError): client.wait_for_workers(1, timeout=_QUEUE)
+        if client.nthreads(): return
+        jobs = [str(job.job_id) for job in cluster.workers.values() if getattr(job, "job_id", None)]
+        gone = 0 if _are_queued(jobs) else gone + 1
+        if gone >= _LOOKS:
+            raise RuntimeError(f"the jobs {', '.join(jobs[:5])} of Slurm have left the queue, and no worker has come: "
+                               "their logs (slurm-<job>.out) say why; --job job_script_prologue=... prepares a node")
+        print(f"waiting for Slurm: {len(jobs)} jobs were sent, none has come yet (squeue lists them)", file=sys.stderr)
+
+def _are_queued(jobs:list)->bool:
+    "Does Slurm list any of these jobs? Where it cannot be asked, they may be there."
+    if not jobs: return True # not sent yet
+    try: asked = subprocess.run(["squeue", "--noheader", "--format=%A", "--jobs", ",".join(jobs)],
+                                capture_output=True, text=True, timeout=_QUEUE)
+    except (OSError, subprocess.TimeoutExpired): return True
+    return asked.returncode == 0 and bool(asked.stdout.split()) # it fails for jobs that it knows no more
 
 # %% ../../nbs/05_files/16_batches.ipynb #ac61591e
 def _started_here(workers:int, opened:ExitStack):
@@ -181,9 +207,9 @@ def _close_quietly(client):
     "Leave a scheduler, which may be gone."
     with suppress(Exception, CancelledError): client.close(timeout=2)
 
-def _wait_for_worker(client, where:str, patient:bool):
+def _wait_for_worker(client, where:str):
     "Wait until a worker is there, and see that all of those that are can do the work."
-    try: client.wait_for_workers(1, timeout=None if patient else _FIRST)
+    try: client.wait_for_workers(1, timeout=_FIRST)
     except TimeoutError: raise RuntimeError(_no_worker(where)) from None
     threads = client.nthreads()
     if max(threads.values()) > 1:

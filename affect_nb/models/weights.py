@@ -229,7 +229,7 @@ def _rebuild(card, weights):
     "The card's network on the meta device: shapes only, no time for first weights."
     try:
         with torch.device('meta'): return create_model(card.architecture, card.width, **card.arguments)
-    except ValueError as error:
+    except (ValueError, TypeError) as error: # an argument of another kind than the network takes
         writer = card.version or 'of an older version'
         raise ValueError(f"{weights}: {error} (written by affect_nb {writer}, this is {__version__})") from None
 

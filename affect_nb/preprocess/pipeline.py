@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from ..files.atomic import Skipped, path_part, read_json, skipped_table, sweep, whole, write_json, write_skipped
 from ..files.batches import Account, Cluster, in_batches
 from ..files.switches import check_switches
-from ..files.workers import Helper
+from ..files.workers import Helper, bar_options
 from .align import CROP_PLACE, TRANSFORMS, align_frame, check_place
 from .crops import CropAligner
 from .detect import DEFAULT_DETECTOR, EARLIER_DEFAULTS, create_detector
@@ -279,16 +279,22 @@ def preprocessed_rows(
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #52242a69
 def fingerprint(
     source:str|os.PathLike, # a file, a folder or a `Source`
-)->dict:                    # path, files, bytes, time of the last change
+)->dict:                    # path as it was given, where it lies, files, bytes, time of the last change
     "What tells whether a source has changed."
     path, frames = Path(source), getattr(source, "frames", ())
     facts = [file.stat() for file in _files_of(path, frames)]
-    about = dict(path=str(path), files=len(facts), bytes=sum(fact.st_size for fact in facts),
+    about = dict(path=str(path), at=os.path.abspath(path), files=len(facts), bytes=sum(fact.st_size for fact in facts),
                  changed=max((fact.st_mtime_ns for fact in facts), default=0))
     known = _known_facts(source)
     if not frames: return about | known
     numbered = repr([(number, str(file)) for number, file in frames]) # the same files may get other numbers
     return dict(about, frames=zlib.crc32(numbered.encode()), **known)
+
+def _is_unchanged(made_from:dict, now:dict)->bool:
+    "Are two fingerprints of one source, however its path was written? Stores of before did not note where it lies."
+    at = made_from.get("at") or os.path.abspath(made_from.get("path", ""))
+    known = {name: fact for name, fact in made_from.items() if name not in ("path", "at")}
+    return at == now["at"] and known == {name: fact for name, fact in now.items() if name not in ("path", "at")}
 
 def _known_facts(source)->dict:
     "What is known of a source beside its files, where anything is."
@@ -359,7 +365,8 @@ class _ClipTask:
         if about["settings"].get("detector") in self.or_by: about["settings"]["detector"] = self.settings.detector
         # photographs of databases were stills before it was noted
         about.setdefault("stills", self.source.still and bool(self.source.frames))
-        wanted = dict(source=made_from, settings=asdict(self.settings), stills=self.source.still)
+        if not _is_unchanged(about.get("source", {}), json.loads(json.dumps(made_from))): return False
+        wanted = dict(settings=asdict(self.settings), stills=self.source.still)
         return {name: about.get(name) for name in wanted} == json.loads(json.dumps(wanted))
 
     def run(self,
@@ -409,14 +416,14 @@ def _run_beside(task:"_ClipTask", helper:Helper, watch:Callable|None, arguments:
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #e7902fb4
 def _run_all(tasks:list[_ClipTask], workers:int, progress:bool, cluster:Cluster|None, **beside)->dict[Source, str]:
     "Run tasks, here or in other processes; gives the reason for each that failed."
-    bar = tqdm(total=len(tasks), desc="clips", unit="clip", disable=not progress or len(tasks) < 2)
+    bar = tqdm(total=len(tasks), desc="clips", unit="clip", **bar_options(progress and len(tasks) > 1, batch=True))
     here, failed = workers <= 1 and cluster is None, {}
     results = _in_turn(tasks, **beside) if here else _in_processes(tasks, workers, cluster)
     with bar, closing(results):
         for task, reason in results:
             if reason: failed[task.source] = reason
             bar.update()
-    return failed
+    return {task.source: failed[task.source] for task in tasks if task.source in failed} # whoever ended first
 
 def _in_turn(tasks:list[_ClipTask], **beside)->Iterator[tuple[_ClipTask, str|None]]:
     for task in tasks: yield task, task.run(**beside)

@@ -24,6 +24,7 @@ from ..files.containers import (PacketDecoder, declared_frames, declared_packets
                                         is_without_order, open_media, picture_stream, shared_clock, stream_duration,
                                         streams_read)
 from ..files.upright import UPRIGHT, Orientation, matrix_angle
+from ..files.workers import bar_options
 
 # %% ../../nbs/20_preprocess/00_video.ipynb #c86285af
 class VideoFrame:
@@ -464,8 +465,8 @@ def bar_of_frames(
     progress:bool=True, # show the bar
 )->dict:                # arguments of tqdm
     "A progress bar whose total is an estimate, and is shown as one."
-    return dict(desc=title, total=n_frames or None, leave=False, unit="frame", disable=not progress,
-                bar_format=_ABOUT if n_frames else None)
+    return dict(desc=title, total=n_frames or None, leave=False, unit="frame",
+                bar_format=_ABOUT if n_frames else None, **bar_options(progress))
 
 def counted(
     frames:Iterable,    # of a reader

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 
 from ..files.atomic import sweep, write_json, write_text
 from ..files.batches import Cluster, in_batches
+from ..files.workers import bar_options
 from .faces import DEFAULT_DIFFICULTY
 from .films import Person, VideoPlan, episode_of, plan_seed, present
 
@@ -288,7 +289,7 @@ def write_database(
     for folder in {root, *(path for path in root.rglob("*") if path.is_dir())}: sweep(folder)
     write = partial(write_piece, name, root, face_files, media)
     with closing(_each_written(write, plans, workers, cluster)) as written:
-        for _ in tqdm(written, f"{name}, drawn", len(plans), disable=not progress, unit="piece"): pass
+        for _ in tqdm(written, f"{name}, drawn", len(plans), unit="piece", **bar_options(progress, batch=True)): pass
     get_twin(name).finish(root, plans)
     return root
 

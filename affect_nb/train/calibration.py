@@ -324,6 +324,9 @@ def interval_coverage(
 )->pd.DataFrame: # index subject: valence, arousal (share inside, 0-1), width_valence, width_arousal, frames
     "How much of each person lies inside, and how wide the intervals are; the mean over people is what was asked for."
     low, high, targ = map(_double_array, (low, high, targ))
+    for name, values in dict(low=low, high=high, targ=targ).items():
+        if values.ndim != 2 or values.shape[1] != 2 or len(values) != len(subjects):
+            raise ValueError(f"{name} has shape {values.shape}, it must be ({len(subjects)}, 2): valence and arousal")
     known = ~np.isnan(low + high + targ)
     inside = np.where(known, (low <= targ) & (targ <= high), np.nan)
     names = (*_SIDES, *(f'width_{name}' for name in _SIDES))

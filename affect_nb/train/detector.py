@@ -28,7 +28,7 @@ from ..preprocess.ssh import ANCHORS, SSH
 from ..preprocess.ssh_detector import raw_faces, suppressed
 from .callbacks import ResumeCallback, RunPrecision, SaveCheckpointCallback
 from .detector_loss import SSHLoss
-from .learner import affect_adam
+from .learner import affect_adam, bars_or_lines
 from .precision import choose_precision
 
 # %% ../../nbs/50_train/38_detector.ipynb #9ae1e72a
@@ -186,6 +186,7 @@ def fit_detector(
     facts = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out))
     learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision'),
                    ResumeCallback(out/'state', recipe.seed, facts)])
-    try: learn.fit_one_cycle(recipe.epochs, recipe.lr)
+    try:
+        with bars_or_lines(learn): learn.fit_one_cycle(recipe.epochs, recipe.lr)
     finally: close_workers(learn.dls)
     return learn

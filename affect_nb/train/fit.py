@@ -28,7 +28,7 @@ from .curves import TrainingCurves
 from .fastai_losses import coupled_loss
 from .gates import GateSaturation
 from .held_out import calibrate
-from .learner import affect_learner
+from .learner import affect_learner, bars_or_lines
 from .learning import EpochLog
 from .pace import Pace, pace_key
 from .processes import first_alone, is_first, n_processes, over_processes, wait_for_all
@@ -135,7 +135,7 @@ def _fit_once(recipe, dls, out, card, weights, device, cbs):
     split = getattr(dls, 'split_hash', '')
     learn.add_cbs(_saving_callbacks(recipe, learn, out, card=card, weights=weights, split=split))
     try:
-        with over_processes(learn):
+        with over_processes(learn), bars_or_lines(learn):
             (learn.fit if recipe.schedule == 'decay' else learn.fit_one_cycle)(recipe.epochs, recipe.lr)
     finally: close_workers(dls) # also where it was interrupted
     with first_alone():

@@ -35,7 +35,7 @@ from ..models.inputs import scale_pixels
 from ..models.registry import model_arguments
 from ..models.weights import Card, read_card, write_tensors
 from .callbacks import ResumeCallback, RunPrecision
-from .learner import affect_adam
+from .learner import affect_adam, bars_or_lines
 from .precision import PRECISIONS, choose_device, choose_precision
 
 # %% ../../nbs/50_train/25_jobs_identity.ipynb #90a6ef35
@@ -204,7 +204,7 @@ def pretrain_on_identities(
     same = {name: value for name, value in facts.items() if name not in ('seed', 'epochs')} # `ResumeCallback` has these
     dls, cbs = _person_loaders(train, held_out, recipe, device), [ResumeCallback(state, recipe.seed, same), *L(cbs)]
     learn = _person_learner(dls, recipe, people=len(train.people), cbs=cbs, path=file.parent)
-    learn.fit_one_cycle(recipe.epochs, recipe.lr)
+    with bars_or_lines(learn): learn.fit_one_cycle(recipe.epochs, recipe.lr)
     seen = seen_people(sequences.people, file.stem, data, facts['split_hash'])
     cnn = {f'cnn.{name}': tensor for name, tensor in learn.model.cnn.state_dict().items()}
     write_tensors(file, cnn, _identity_card(recipe, learn, held_out, facts, data, licence, seen))

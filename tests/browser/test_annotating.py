@@ -105,6 +105,59 @@ def test_expressions_by_key_per_frame_and_span(lab, film, open_notebook):
     notebook.check()
 
 
+def test_a_button_that_was_clicked_leaves_space_to_the_film(lab, film, open_notebook):
+    "Space plays after a click, presses a button that Tab has reached, and arrows move the value, not a slider that was dragged."
+    notebook, pad = pad_of(open_notebook, "space.ipynb", "A6")
+    paused = "() => document.querySelector('.affect-annotate video').paused"
+    def took(): return len([entry for entry in entries_of(lab, film, "A6") if "undo" in entry])
+    for begun in (0, 1): # two takes
+        pad.get_by_role("button", name="Record").click()
+        wait_until(notebook, begun + 1)
+        notebook.page.keyboard.press("Space")
+        notebook.page.wait_for_function(paused)
+        notebook.page.keyboard.press("r")
+    pad.get_by_role("button", name="Undo").click()
+    notebook.page.keyboard.press("Space")
+    notebook.page.wait_for_function(paused.replace("=> ", "=> !"))
+    notebook.page.keyboard.press("Space")
+    notebook.page.wait_for_function(paused)
+    notebook.page.wait_for_timeout(700)
+    assert took() == 1
+    slider = pad.locator("input[type=range]").first.bounding_box()
+    notebook.page.mouse.click(slider["x"] + .5*slider["width"], slider["y"] + slider["height"]/2)
+    at = film_time(notebook)
+    notebook.page.keyboard.press("ArrowRight")
+    notebook.page.wait_for_function("() => document.querySelector('.affect-annotate').innerText.includes('valence +')")
+    assert film_time(notebook) == at
+    pad.get_by_role("button", name="Undo").focus()
+    notebook.page.keyboard.press("Shift+Tab")
+    notebook.page.keyboard.press("Tab")
+    notebook.page.keyboard.press("Space") # by Tab: the button's own
+    notebook.page.wait_for_timeout(700)
+    assert took() == 2
+    notebook.check()
+
+
+def test_what_is_taken_away_is_annotated_no_more(lab, film, open_notebook):
+    notebook, pad = pad_of(open_notebook, "away.ipynb", "A7", "expressions")
+    pad.focus()
+    pad.press("5")
+    pad.press("r")
+    wait_until(notebook, 2)
+    pad.press("x")
+    wait_until(notebook, 3)
+    pad.press("j") # back, over what was noted, without a label
+    wait_until(notebook, 1)
+    pad.press("Space")
+    notebook.page.wait_for_timeout(700)
+    table = annotation_table(lab.folder/"notes", "talk", "A7")
+    share = round(100*(table.expression >= 0).mean())
+    shown = int(pad.inner_text().split(" % annotated")[0].split()[-1])
+    print(f"{share} % of the frames have a label, {shown} % are shown")
+    assert 0 < share < 12 and abs(shown - share) <= 1
+    notebook.check()
+
+
 def test_a_kernel_that_is_busy_loses_nothing(lab, film, open_notebook):
     notebook, pad = pad_of(open_notebook, "busy.ipynb", "A3", "aus", ", aus=(4, 12)")
     pad.focus()

@@ -116,6 +116,42 @@ def test_keys_move_the_player_and_not_the_notebook(opened):
 
 
 @pytest.mark.full
+def test_what_was_clicked_leaves_the_keys_to_the_film(opened):
+    "Space plays after a click on a button, a box or a face; letters go into no field."
+    notebook = opened("keys.ipynb")
+    page = notebook.page
+    def space_plays_and_halts():
+        for paused in ("false", "true"):
+            page.keyboard.press("Space")
+            page.wait_for_function(f"() => document.querySelector('.affect-player video').paused == {paused}")
+    whole = player_of(notebook).get_attribute("data-traces")
+    page.get_by_role("button", name="Zoom in").click()
+    wait_for(notebook, f"node.dataset.traces != '{whole}'")
+    before = player_of(notebook).get_attribute("data-traces")
+    space_plays_and_halts()
+    page.wait_for_timeout(300)
+    assert player_of(notebook).get_attribute("data-traces") == before # and did not zoom again
+    box = page.get_by_label("landmarks")
+    box.click()
+    checked = box.is_checked()
+    space_plays_and_halts()
+    assert box.is_checked() == checked
+    page.locator(".affect-player .who select").select_option("0")
+    page.keyboard.press("Home")
+    wait_for(notebook, "node.dataset.boxes > 0")
+    place = page.evaluate("""() => { const node = document.querySelector('.affect-player'), edge = node.querySelector('canvas').getBoundingClientRect(); return [edge.x, edge.y, edge.width, edge.height] }""")
+    for across in range(2, 18): # a face lies somewhere on the middle line
+        page.mouse.click(place[0] + place[2]*across/20, place[1] + place[3]/2)
+        if page.locator(".affect-player details[open]", has_text="Faces: name, merge").count(): break
+    else: raise AssertionError("no face was hit")
+    page.evaluate("() => document.querySelector('.affect-player video').pause()")
+    page.keyboard.type("+")
+    assert page.get_by_label("Name of this face").input_value() != "+"
+    space_plays_and_halts()
+    notebook.check()
+
+
+@pytest.mark.full
 def test_every_control_is_reached_by_tab_and_has_a_name(opened):
     notebook = opened("tab.ipynb")
     page = notebook.page

@@ -158,9 +158,15 @@ class Pad {
     document.addEventListener("visibilitychange", this.hidden);
     window.addEventListener("pagehide", this.hidden);
     window.addEventListener("beforeunload", this.leave);
-    this.root.addEventListener("keydown", (event) => this.key(event));
+    this.root.addEventListener("keydown", (event) => { this.pointed = false; this.key(event); });
     this.root.addEventListener("pointerdown", (event) => {
+      this.pointed = true;
       if (!event.target.closest("button, input, select, summary")) this.root.focus({preventScroll: true});
+    });
+    // what a pointer has used gives the keys back: Space then plays and presses no button again, arrows move no slider
+    for (const name of ["click", "change", "pointerup"]) this.root.addEventListener(name, (event) => {
+      const chosen = name === "click" ? "button, summary" : name === "change" ? "select, input" : "input[type=range]";
+      if (this.pointed && event.target.closest(chosen)) this.root.focus({preventScroll: true});
     });
     for (const name of ["play", "pause", "ended", "seeking", "seeked"]) video.addEventListener(name, () => this.turned(name));
     video.addEventListener("loadedmetadata", () => this.loaded());
@@ -236,6 +242,7 @@ class Pad {
   turned(name) {
     if (name !== "play" && name !== "seeked") this.endTake();
     if (name === "play") { this.mark = null; this.showMark(); }
+    if (name === "ended" && this.recording) this.record();
     this.playButton.textContent = this.video.paused ? "Play" : "Halt";
     this.draw();
   }
@@ -345,7 +352,8 @@ class Pad {
     const values = Object.fromEntries(this.task.columns.map((name) => [name, [this.values[name] ?? null, this.values[name] ?? null]]));
     this.takes.push(take);
     this.undone = [];
-    this.cover(from, to);
+    if (Object.values(values).every(([value]) => value == null)) this.uncover(from, to + this.model.get("film").step);
+    else this.cover(from, to + this.model.get("film").step);
     this.post([{take, at: [from, to], span: true, ...values}]);
   }
 
@@ -362,7 +370,9 @@ class Pad {
     this.samples.push(one);
     this.trace.push(one);
     while (this.trace[0] && Math.abs(this.trace[0].time - time) > TRACE) this.trace.shift();
-    if (last && time - last.time < .5) this.cover(last.time, time);
+    if (last && time - last.time < .5) {
+      if (Object.values(this.values).every((value) => value == null)) this.uncover(last.time, time); else this.cover(last.time, time);
+    }
   }
 
   endTake() {
@@ -414,7 +424,7 @@ class Pad {
     if (message.view !== this.view) return;
     this.queue = this.queue.filter((piece) => piece.message.seq !== message.seq);
     if (message.type === "saved") {
-      this.saved.textContent = `saved up to ${clock(message.until)}`;
+      this.saved.textContent = message.until == null ? "saved" : `saved up to ${clock(message.until)}`;
       if (message.covered && message.clip === this.clip) this.spans = message.covered;
       if (this.late && !this.queue.length) { this.late = false; this.warn(""); }
     } else if (message.type === "refused") {
@@ -428,6 +438,10 @@ class Pad {
     const last = this.spans.at(-1);
     if (last && from >= last[0] && from <= last[1] + .5) last[1] = Math.max(last[1], to);
     else this.spans.push([from, to]);
+  }
+
+  uncover(from, to) {
+    this.spans = this.spans.flatMap(([first, last]) => last <= from || first >= to ? [[first, last]] : [[first, from], [to, last]].filter(([a, b]) => a < b));
   }
 
   warn(text) { if (this.alert.textContent !== text) this.alert.textContent = text; }

@@ -395,8 +395,8 @@ function render({model, el}) {
     })
     if (hit === undefined) return toggle()
     choose(moment.arrays.face[hit])
-    facesPart.open = true
-    name.focus()
+    facesPart.open = true // where it can be named
+    timeline.focus({preventScroll: true})
   })
 
   // ---- the timeline
@@ -701,7 +701,14 @@ function render({model, el}) {
     ' ': toggle, ArrowLeft: event => event.shiftKey ? second(-1) : step(-1), ArrowRight: event => event.shiftKey ? second(1) : step(1),
     Home: () => seek(0), End: () => seek(times.duration), '+': () => zoom(.5), '=': () => zoom(.5), '-': () => zoom(2), 0: () => view(0, times.duration),
     e: () => mark('event'), x: () => mark('exclude'), w: worst, l: lost}
+  let byPointer = false // what a pointer has used gives the keys back: Space then plays and presses no button again
+  root.addEventListener('pointerdown', () => { byPointer = true })
+  for (const kind of ['click', 'change', 'pointerup']) root.addEventListener(kind, event => {
+    const used = {click: 'button, summary, input[type=checkbox]', change: 'select, input[type=range]', pointerup: 'input[type=range]'}[kind]
+    if (byPointer && event.target.closest(used)) timeline.focus({preventScroll: true})
+  })
   root.addEventListener('keydown', event => {
+    byPointer = false
     event.stopPropagation() // the notebook has other uses for these keys
     const {target} = event, kind = target.tagName
     if (event.ctrlKey || event.metaKey || event.altKey || (kind === 'INPUT' && target.type !== 'checkbox' && target.type !== 'range') || kind === 'SELECT') return
