@@ -16,15 +16,22 @@ path, picture, *numbers = sys.argv[1:]
 session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 about = session.get_modelmeta().custom_metadata_map # what the file says about itself
 alignment = json.loads(about["alignment"])
-
-image = cv2.cvtColor(cv2.imread(picture), cv2.COLOR_BGR2RGB)
-size = (alignment["size"], alignment["size"])
+image, side = cv2.cvtColor(cv2.imread(picture), cv2.COLOR_BGR2RGB), alignment["size"]
 if numbers: # the least-squares affine transform of the five points to those of a frontal face
     points = np.column_stack([np.array(numbers, float).reshape(5, 2), np.ones(5)])
     matrix = np.linalg.lstsq(points, np.array(alignment["template"]), rcond=None)[0].T
-    face = cv2.warpAffine(image, matrix, size)
-else: face = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
+    factor = int(1/np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if factor > 1: # a face larger than the crop is first made so many times smaller, or its details would alias
+        square = side*np.array([[(0., 0.), (1, 0), (0, 1), (1, 1)]])
+        corners = cv2.transform(square, cv2.invertAffineTransform(matrix))[0]
+        left, top = np.maximum(0, corners.min(0).astype(int) - factor)
+        wide, high = (np.minimum(corners.max(0).astype(int) + factor, image.shape[1::-1]) - (left, top))//factor
+        part = image[top:top + high*factor, left:left + wide*factor]
+        image = cv2.resize(part, (int(wide), int(high)), interpolation=cv2.INTER_AREA)
+        middle = (factor - 1)/2 # of a pixel's square
+        matrix = matrix @ np.array([(factor, 0, left + middle), (0, factor, top + middle), (0, 0, 1)])
+    face = cv2.warpAffine(image, matrix, (side, side))
+else: face = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
 faces = (face.transpose(2, 0, 1)[None, None].astype(np.float32) - 127.5)/127.5 # (batch, time, 3, height, width)
 values = session.run(None, {"faces": faces})
 for output, (row,) in zip(json.loads(about["outputs"]), (value[0] for value in values)):

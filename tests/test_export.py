@@ -135,8 +135,10 @@ def test_the_example_has_40_lines_and_needs_neither_torch_nor_this_package(shipp
     for name, value in expected.items(): assert said[name] == pytest.approx(value, abs=1e-4)
 
 
-def test_the_example_aligns_a_photograph(shipped, tmp_path):
-    drawn = draw_face(3, difficulty=.1, size=140)
+@pytest.mark.parametrize("size", [140, 500, 900])
+def test_the_example_aligns_a_photograph(shipped, tmp_path, size):
+    "A face that is much larger than the crop is reduced as the library reduces it."
+    drawn = draw_face(3, difficulty=.1, size=size)
     cv2.imwrite(str(tmp_path/"photo.png"), drawn.image[..., ::-1])
     said = said_by_the_example(shipped, tmp_path/"photo.png", *five_points(drawn.landmarks).ravel())
     expected = predicted_by_torch(align_face(drawn.image, drawn.landmarks)[0])

@@ -649,6 +649,18 @@ def _confidence_in_words(model:Path)->str:
     from affect_nb.models.onnx_network import open_onnx
     return confidence_of(open_onnx(model).card).words
 
+_Calibrated = Annotated[bool, typer.Option(
+    "--calibrated", help="Probabilities by the temperatures in the card, which mean what they say; without, those of "
+                         "the network. The column confidence is calibrated in any case.")]
+_TrustAtLeast = Annotated[Optional[float], typer.Option(
+    min=0, max=1, help="Of frames whose trust is lower the predictions are left out: their rows stay, empty. The share "
+                       "is printed, and stands in trust.json.")]
+_Clips = Annotated[int, typer.Option(
+    min=1, help="Clips at a time; with more than one, finished clips are not predicted again.")]
+_Precision = Annotated[str, typer.Option(
+    help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
+
+# %% ../../nbs/70_apps/40_cli.ipynb #5b044c96
 def _report_predicted(written:list[Path], skipped:list, out:Path, crops:bool):
     "What was written; of several clips, how many have a table now, and how many have none."
     from affect_nb.files.atomic import read_json
@@ -671,17 +683,6 @@ def _report_trust(written:list[Path], out:Path):
         share = "none has a face" if found["share"] is None else f"{found['share']:.1%}"
         low = f"trust below {found['least_trust']:g} in {found['left_out']} of {found['faces']} faces"
         print(f"{clip}: {low}, left out ({share}){f': {parts}' if parts else ''}")
-
-_Calibrated = Annotated[bool, typer.Option(
-    "--calibrated", help="Probabilities by the temperatures in the card, which mean what they say; without, those of "
-                         "the network. The column confidence is calibrated in any case.")]
-_TrustAtLeast = Annotated[Optional[float], typer.Option(
-    min=0, max=1, help="Of frames whose trust is lower the predictions are left out: their rows stay, empty. The share "
-                       "is printed, and stands in trust.json.")]
-_Clips = Annotated[int, typer.Option(
-    min=1, help="Clips at a time; with more than one, finished clips are not predicted again.")]
-_Precision = Annotated[str, typer.Option(
-    help="auto: bfloat16 where the processor has it in hardware, else float32; or one of the two.")]
 
 # %% ../../nbs/70_apps/40_cli.ipynb #7f12d846
 @app.command()

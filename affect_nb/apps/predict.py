@@ -320,7 +320,7 @@ def _in_processes(predictor, options, source, products, sources, workers, cluste
         tasks = [_task_of(store, predictor, options, products, sources, how) for store in done.stores]
         kept = {task.store: files for task in tasks if (files := task.is_done())}
         undone = [task for task in tasks if task.store not in kept]
-        bar = tqdm(total=len(undone), desc="predictions", unit="clip", **bar_options(faces["progress"], batch=True))
+        bar = tqdm(total=len(undone), desc="predictions", unit="clip", **bar_options(faces["progress"], of_many=True))
         with bar, closing(in_batches(_PredictTask.run, undone, workers, cluster)) as results:
             for task, result in results:
                 kept[task.store] = result

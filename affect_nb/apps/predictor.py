@@ -316,7 +316,7 @@ def predict_clips(
     predictor = replace(predictor, postprocess=postprocess, stills=max(predictor.stills, FRAMES_A_PASS))
     if predictor.windows is None and not predictor.carry: predictor = replace(predictor, windows="paper")
     stores, tables, skipped = stores_by_clip(faces), [], []
-    for clip in tqdm(clips, "clips", leave=False, **bar_options(progress, batch=True)):
+    for clip in tqdm(clips, "clips", leave=False, **bar_options(progress, of_many=True)):
         try:
             clip = source.clip(clip) if isinstance(clip, str) else clip
             tables.append(labelled_predictions(predictor, source, clip, stores, foreign))

@@ -82,7 +82,7 @@ def picture_digests(
     marks = {name: _mark(files.values()) for name, files in sets.items()}
     new = {name: files for name, files in sets.items() if known.get(name, (None,))[0] != marks[name]}
     total = sum(map(len, new.values()))
-    with tqdm(total=total, desc='digests', unit='picture', **bar_options(total >= _MANY, batch=True)) as bar:
+    with tqdm(total=total, desc='digests', unit='picture', **bar_options(total >= _MANY, of_many=True)) as bar:
         read = {name: (marks[name], *_digests_of(name, files, skipped, bar)) for name, files in new.items()}
     if read and keep is not None: _keep(keep, known | read)
     return _joined({name: (known | read)[name] for name in sets})

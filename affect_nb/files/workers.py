@@ -82,12 +82,12 @@ def in_notebook()->bool:
 
 def bar_options(
     progress:bool=True, # is a bar wanted?
-    batch:bool=False,   # of many clips, which may take hours
+    of_many:bool=False, # of a batch of clips, which may take hours
 )->dict:                # arguments of tqdm
     "How a bar is shown here: in a terminal and a notebook as ever, in a log once a minute, or not at all."
     shown = sys.stderr.isatty() or in_notebook()
     if shown or not progress: return dict(disable=not progress)
-    return dict(disable=not batch, mininterval=_SELDOM, maxinterval=2*_SELDOM, ascii=True, position=0, ncols=79)
+    return dict(disable=not of_many, mininterval=_SELDOM, maxinterval=2*_SELDOM, ascii=True, position=0, ncols=79)
 
 # %% ../../nbs/05_files/15_workers.ipynb #9f6db65e
 _IMPORTED_AGAIN = 90 # the exit code of a worker that was asked for workers while it imported the script

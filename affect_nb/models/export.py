@@ -107,6 +107,7 @@ def _alignment(card):
     points = ['left eye (mean of landmarks 36-41)', 'right eye (42-47)', 'nose tip (30)', 'left mouth corner (48)',
               'right mouth corner (54)'] # as seen in the picture
     return dict(transform=card.preprocessing.transform, size=size, fit='least squares', points=points,
+                reduced='first, by area, int(1/scale) times, where the face is more than twice as large as the crop',
                 template=(FRONTAL*size/96).round(4).tolist())
 
 def _described_inputs(network):

@@ -416,7 +416,7 @@ def _run_beside(task:"_ClipTask", helper:Helper, watch:Callable|None, arguments:
 # %% ../../nbs/20_preprocess/70_pipeline.ipynb #e7902fb4
 def _run_all(tasks:list[_ClipTask], workers:int, progress:bool, cluster:Cluster|None, **beside)->dict[Source, str]:
     "Run tasks, here or in other processes; gives the reason for each that failed."
-    bar = tqdm(total=len(tasks), desc="clips", unit="clip", **bar_options(progress and len(tasks) > 1, batch=True))
+    bar = tqdm(total=len(tasks), desc="clips", unit="clip", **bar_options(progress and len(tasks) > 1, of_many=True))
     here, failed = workers <= 1 and cluster is None, {}
     results = _in_turn(tasks, **beside) if here else _in_processes(tasks, workers, cluster)
     with bar, closing(results):

@@ -289,7 +289,7 @@ def write_database(
     for folder in {root, *(path for path in root.rglob("*") if path.is_dir())}: sweep(folder)
     write = partial(write_piece, name, root, face_files, media)
     with closing(_each_written(write, plans, workers, cluster)) as written:
-        for _ in tqdm(written, f"{name}, drawn", len(plans), unit="piece", **bar_options(progress, batch=True)): pass
+        for _ in tqdm(written, f"{name}, drawn", len(plans), unit="piece", **bar_options(progress, of_many=True)): pass
     get_twin(name).finish(root, plans)
     return root
 
