@@ -22,7 +22,10 @@ from ..core.metrics import accuracy, au_counts, ccc, confusion
 # %% ../../nbs/60_analysis/10_agreement.ipynb #78aea9c5
 def _by_name(ratings):
     "name -> array, two annotators or more, all over the same frames."
-    named = {str(name): np.asarray(ratings[name]) for name in ratings}
+    if not hasattr(ratings, "keys"):
+        raise ValueError(f"the ratings are a {type(ratings).__name__}, allowed is a table or a dictionary: the name of "
+                         "each annotator, and a value for each frame")
+    named = {str(name): np.asarray(ratings[name]) for name in ratings.keys()}
     if len(named) < 2:
         raise ValueError(f"there are ratings of {list(named)}: agreement needs two annotators or more")
     shapes = {name: values.shape for name, values in named.items()}
@@ -40,6 +43,9 @@ def _pairwise(ratings, measure):
 
 def _common(first, second):
     "Two arrays of floats, NaN wherever one of them has NaN."
+    for values in (first, second):
+        if values.dtype.kind not in "fiub":
+            raise ValueError(f"the ratings hold {values.ravel()[:1].tolist()[0]!r}, allowed are numbers; NaN is missing")
     lost = np.isnan(first) | np.isnan(second)
     return np.where(lost, np.nan, first), np.where(lost, np.nan, second)
 

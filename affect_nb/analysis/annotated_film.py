@@ -220,7 +220,7 @@ class _Strip:
     def __init__(self, reader, face:int, seconds:float): # `reader`: of the film
         self.width, self.height, self.face = reader.width, strip_height(reader.height), face
         self.seconds = max(2/reader.fps, min(seconds, reader.n_frames/reader.fps or seconds))
-        self.title = f"face {face}, {self.seconds:.0f} s" if face >= 0 else "no face"
+        self.title = f"face {face}, last {self.seconds:.2g} s" if face >= 0 else "no face"
         self.history, self.times = deque(), deque()
 
     def draw(self, rows:list[dict], time:float)->np.ndarray:

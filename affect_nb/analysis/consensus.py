@@ -9,6 +9,7 @@ __all__ = ['METHODS', 'lagged_correlation', 'reaction_lags', 'align', 'agreement
 # %% ../../nbs/60_analysis/13_consensus.ipynb #4d9784a5
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import cycle, product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -324,6 +325,8 @@ def consensus(
     return Consensus(labels=merge(kept, method, **kwargs), lags=lags, outliers=table, report=report)
 
 # %% ../../nbs/60_analysis/13_consensus.ipynb #06f8268a
+_SHADES, _DASHES = ('#888888', '#bbbbbb'), ('-', '--', ':', '-.', (0, (6, 1, 1, 1, 1, 1))) # one after the other
+
 def plot_tracks(
     annotations:Annotations, # of kind 'va'
     what:str='valence',      # or 'arousal'
@@ -331,16 +334,17 @@ def plot_tracks(
     truth=None,              # (n, 2) valence, arousal, where it is known: black
     ax=None,                 # axes; new wide ones if not given
 ):                           # the axes, [-1, 1] upwards
-    "One trace of all annotators over time, grey; the merged label in the colour of valence or arousal."
+    "A trace of each annotator over time, grey, with its own dashes; the merged label in the colour of its dimension."
     if annotations.kind != 'va' or what not in VA_COLOURS:
         raise ValueError(f"{what!r} of {annotations.kind} has no trace, allowed are valence and arousal of kind 'va'")
     if ax is None: ax = plt.subplots(figsize=(7, 2.2), dpi=60)[1]
     times, column = np.arange(len(annotations))/annotations.fps, annotations.columns.index(what)
-    for values in annotations.tracks.values(): ax.plot(times, values[:, column], color='#bbbbbb', lw=.8)
+    for (name, values), (shade, dashes) in zip(annotations.tracks.items(), cycle(product(_SHADES, _DASHES))):
+        ax.plot(times, values[:, column], color=shade, ls=dashes, lw=1, label=name)
     if truth is not None: ax.plot(times, np.asarray(truth)[:, column], color='black', lw=1.2, label='truth')
     if labels is not None: ax.plot(times, labels[what], color=VA_COLOURS[what], lw=1.8, label='merged')
     ax.set(ylim=(-1, 1), xlim=(0, times[-1]), xlabel='s', ylabel=what)
-    if truth is not None or labels is not None: ax.legend(fontsize=7, frameon=False, ncols=2, loc='upper right')
+    ax.legend(fontsize=7, frameon=False, ncols=6, loc='lower right', bbox_to_anchor=(1, 1), borderpad=0)
     return ax
 
 # %% ../../nbs/60_analysis/13_consensus.ipynb #32be2c0e

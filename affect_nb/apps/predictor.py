@@ -25,7 +25,7 @@ from ..core.labels import EXPRESSIONS, SEQUENCE_LENGTH
 from ..data.sequences import choose_face, stores_by_clip
 from ..data.store import overview
 from ..databases.base import Database
-from ..files.atomic import Skipped
+from ..files.atomic import Skipped, read_json
 from ..files.home import default_network, named_network
 from ..files.switches import check_switches
 from ..files.workers import bar_options
@@ -154,8 +154,20 @@ def runs_onnx(
         raise ValueError(f"runtime is {runtime!r}, allowed are {', '.join(RUNTIMES)}")
     return runtime == "onnx" or Path(path).suffix == ".onnx"
 
+def _check_is_network(path:str|os.PathLike):
+    "A `ValueError` for what is neither there nor a network of affect."
+    path = Path(path)
+    stem = path.with_suffix("") if path.suffix in (".json", ".safetensors") else path
+    if not any(stem.with_name(stem.name + ending).is_file() for ending in ("", ".json", ".safetensors", ".onnx")):
+        raise ValueError(f"{path}: no such network; allowed are a card (.json), weights (.safetensors), an .onnx, or one "
+                         f"that is installed: {default_network().stem}")
+    card = read_json(stem.with_name(stem.name + ".json"), {})
+    if isinstance(card, dict) and card.get("architecture") == "ssh":
+        raise ValueError(f"{path} is a face detector, not a network of affect; create_detector takes it")
+
 def _load_network(path, device, precision, runtime)->tuple:
     "A network, its card, its device and its `Precision`."
+    _check_is_network(path)
     if not runs_onnx(path, runtime):
         (model, card), device = load_checkpoint(path), choose_device(device)
         return model.to(device).eval(), card, device, choose_precision(device, precision)

@@ -22,7 +22,8 @@ def as_tensor(values):
     if isinstance(values, Tensor): return values.detach()
     array = np.asarray(values)
     if array.dtype == object or array.dtype.kind not in 'fiub':
-        raise ValueError(f"measures take numbers, not {array.dtype} (first value {array.ravel()[:1]})")
+        wrong = next((value for value in array.ravel().tolist() if not isinstance(value, (int, float))), array.dtype)
+        raise ValueError(f"measures take numbers, NaN where one is missing; {wrong!r} is among the values")
     if any(stride < 0 for stride in array.strides): array = array.copy()
     with warnings.catch_warnings():  # pandas and memory maps hand out read-only arrays; we only read them
         warnings.simplefilter('ignore', UserWarning)
