@@ -182,6 +182,7 @@ def outliers(
 
     An annotator who shares no frame with others is no outlier, nor is anybody where the others do not agree either.
     The worst is removed first. An outlier's numbers are those before its removal, all others' are without outliers."""
+    if not 0 <= share <= 1: raise ValueError(f"share is {share!r}, allowed are 0 (nobody is left out) to 1")
     names, removed = annotations.annotators, []
     pairs = agreement_matrix(annotations) if len(names) > 1 else pd.DataFrame(1., names, names)
     while len(pairs) > 2:

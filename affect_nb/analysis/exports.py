@@ -94,6 +94,7 @@ def export_predictions(
     if to not in FORMATS: raise ValueError(f"to is {to!r}, it must be one of {', '.join(FORMATS)}")
     if rate is not None and to != "bids": raise ValueError(f"rate is {rate!r}; only bids has a rate, {to} has none")
     table, out = _one_clip(source), Path(out)
+    if to == "bids": out = out.with_name(out.name.removesuffix(".tsv").removesuffix("_events")) # made below
     spans = events_as_spans(find_events(table, **rule), "outputs" if to == "elan" else "faces")
     target = _target(to, out)
     numbers = sorted(set(table["face_id"]) - {-1}) if traces else []

@@ -449,7 +449,8 @@ def _rows_of_clip(table, what, title):
         wanted = [name for name in names if title and title in (name, Path(str(name)).name, Path(str(name)).stem)]
         if len(wanted) != 1:
             some = ", ".join(map(str, names[:5]))
-            raise ValueError(f"{what} has the rows of {len(names)} clips: name one of {some}, ...")
+            raise ValueError(f"{what} has the rows of {len(names)} clips, {some}, ...: give the film of one, and this "
+                             "table after it")
         table = table[table[column] == wanted[0]]
     return table
 

@@ -125,6 +125,7 @@ def matched_au_distribution(
     au_names:tuple=None,     # the columns wanted; None: those of the table
 )->Tensor:                   # (..., A) in [0, 1]
     "q(au|x): AUs as a mixture over the predicted emotions (eq. 8)."
+    if not torch.is_tensor(expression_prob): expression_prob = torch.as_tensor(expression_prob, dtype=torch.float32)
     if expression_prob.shape[-1] != len(EXPRESSIONS):
         raise ValueError(f"expression_prob has shape {tuple(expression_prob.shape)}, "
                          f"its last axis must be {len(EXPRESSIONS)}: {', '.join(EXPRESSIONS)}")
@@ -221,7 +222,7 @@ def soft_co_annotation(
     au_names:tuple=None,     # of the columns of `aus`; None: those of the table
     temperature:float=SOFT_TEMPERATURE, # of the softmax; 1 is the printed one
 )->Tensor:                   # (..., 7) in the order of `EXPRESSIONS`, sums to 1; NaN where no tied AU is annotated
-    "A distribution over emotions for each image with AUs (Section VI.B.3)."
+    "A distribution over emotions for each image with AUs (Section VI.B.3); 0 for one none of whose AUs is annotated."
     if classes not in (6, 7):
         raise ValueError(f"classes is {classes}, it must be 6 (without Neutral) or 7")
     if not temperature > 0:
@@ -232,6 +233,8 @@ def soft_co_annotation(
     if aus.shape[-1] != ties.shape[1]:
         raise ValueError(f"aus has shape {tuple(aus.shape)}, "
                          f"its last axis must be {ties.shape[1]}: {tuple(au_names or relatedness.aus)}")
+    if aus.device.type == 'cpu' and len(wrong := aus[(aus < 0) | (aus > 1)]): # a GPU would be waited for
+        raise ValueError(f"aus holds {wrong[0]:g}, allowed are 0 to 1 and NaN; intensities need a threshold first")
     known = (~aus.isnan()).to(aus.dtype)
     total = known@ties.T
     score = (aus.nan_to_num(0)@ties.T/total.masked_fill(total == 0, 1)).masked_fill(total == 0, -torch.inf)
