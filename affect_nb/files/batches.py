@@ -167,9 +167,8 @@ class Cluster:
 def _wait_for_jobs(client, cluster):
     "Wait for the first job of Slurm, and say so; a `RuntimeError` where none is left in the queue."
     gone = 0
-    while not client.nthreads():
-        with suppress(TimeoutError): client.wait_for_workers(1, timeout=_QUEUE)
-        if client.nthreads(): return
+    while True:
+        with suppress(TimeoutError): return client.wait_for_workers(1, timeout=_QUEUE)
         jobs = [str(job.job_id) for job in cluster.workers.values() if getattr(job, "job_id", None)]
         gone = 0 if _are_queued(jobs) else gone + 1
         if gone >= _LOOKS:
