@@ -220,7 +220,7 @@ class ClipData:
 
     @property
     def n_frames(self)->int: return len(self.times)
-    @property
+    @cached_property
     def period(self)->float: # s, of a frame
         return 1/(steady_rate(self.times) or 30)
     @property
