@@ -789,7 +789,7 @@ def test_predict_knows_its_devices(media, model, tmp_path):
 # run and bench
 
 def test_run_refuses(tmp_path):
-    affect("run", "dmeo", "--out", tmp_path/"run").refuses("'dmeo'", "demo, detector, paper, real_faces, smoke")
+    affect("run", "dmeo", "--out", tmp_path/"run").refuses("'dmeo'", "demo, detector, paper, real_faces, smoke, visibility")
     affect("run", tmp_path/"mine.yaml").refuses("mine.yaml: no such preset file")
     (tmp_path/"mine.yaml").write_text("title: mine\nnotebook: {}\n")
     affect("run", tmp_path/"mine.yaml").refuses("mine.yaml", "notebook: Extra inputs", "allowed keys are title, notebooks")

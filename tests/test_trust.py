@@ -33,18 +33,20 @@ def test_a_good_frame_is_trusted_and_every_part_can_take_it_away():
         row = with_trust(table(**{name: value}), detector="dlib_hog").iloc[0]
         assert row.trust < .01 and row.weakest == {"status": "fit", "score": "detection"}.get(name, name)
     assert with_trust(table(), distance=np.array([5.])).weakest[0] == "distance"
+    assert with_trust(table(), visible=np.array([.4])).weakest[0] == "visible" and with_trust(table(), visible=np.array([.97])).trust[0] == 1
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.fixed_dictionaries(NUMBERS), st.floats(-3, 3), st.sampled_from(STATUS), st.floats(0, 4), st.sampled_from([*WORSE, "score", "distance"]), st.floats(0, 100))
-def test_trust_never_grows_where_something_gets_worse(values, score, status, distance, name, change):
-    worse, far = dict(values, score=score), distance
+@given(st.fixed_dictionaries(NUMBERS), st.floats(-3, 3), st.sampled_from(STATUS), st.floats(0, 4), st.floats(0, 1), st.sampled_from([*WORSE, "score", "distance", "visible"]), st.floats(0, 100))
+def test_trust_never_grows_where_something_gets_worse(values, score, status, distance, visible, name, change):
+    worse, far, hidden = dict(values, score=score), distance, visible
     if name == "score": worse["score"] -= change
     elif name == "distance": far += change
+    elif name == "visible": hidden = max(hidden - change, 0)
     elif WORSE[name] > 0: worse[name] += np.sign(worse[name] or 1)*change
     else: worse[name] = max(worse[name] - change, 0)
-    before, after = (with_trust(table(status=status, **row), detector="dlib_hog", distance=np.array([d])).iloc[0]
-                     for row, d in ((dict(values, score=score), distance), (worse, far)))
+    before, after = (with_trust(table(status=status, **row), detector="dlib_hog", distance=np.array([d]), visible=np.array([v])).iloc[0]
+                     for row, d, v in ((dict(values, score=score), distance, visible), (worse, far, hidden)))
     assert 0 <= after.trust <= before.trust <= 1
     assert after.weakest in ("", *TRUST_PARTS) and (after.weakest == "") == (after.trust == 1)
 

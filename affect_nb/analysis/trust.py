@@ -25,6 +25,7 @@ TRUST_RAMPS = MappingProxyType(dict( # part -> (trusted fully, not at all); betw
     sharpness=(.7, 0.),    # 0-1
     light=(.14, 0.),       # 0-1; too bright is not looked for
     detection=(.99, .01),  # probability that the find is a face
+    visible=(.95, .65),    # share of the face that nothing lies in front of
     distance=(1., 2.),     # from training data, times what 95 % of training frames have
 ))
 STATUS_TRUST = MappingProxyType(dict(ok=1., poor_fit=.25, lost=0., degenerate=0., no_face=0.))
@@ -44,6 +45,7 @@ def trust_parts(
     frames:pd.DataFrame, # a frame table, or any part of its columns
     *,
     detector=None,       # whose scores they are, or its name; None: scores do not count
+    visible=None,        # (n,) of `visible_shares`; None: it does not count
     distance=None,       # (n,) of `FeatureDistance`; None: it does not count
     ramps:Mapping|None=None, # part -> (trusted fully, not at all) in place of TRUST_RAMPS'; part -> None: left out
     count_unknown:bool=False,# what is not known is not trusted
@@ -52,7 +54,7 @@ def trust_parts(
     check_switches(count_unknown=count_unknown)
     ends, parts = _checked_ramps(ramps), {}
     if 'status' in frames: parts['fit'] = _fit_part(frames)
-    for name, values in _part_values(frames, detector, distance).items():
+    for name, values in _part_values(frames, detector, dict(visible=visible, distance=distance)).items():
         if ends[name] is not None: parts[name] = _ramp(values, ends[name])
     if not parts:
         raise ValueError(f"the table has no column that tells of trust: status, or one of {', '.join(TRUST_RAMPS)}; "
@@ -60,17 +62,18 @@ def trust_parts(
     table = pd.DataFrame(parts, index=frames.index)
     return table.fillna(0.) if count_unknown else table
 
-def _part_values(frames, detector, distance):
+def _part_values(frames, detector, given):
     "part -> (n,) what its ramp is about."
     values = {name: frames[name].to_numpy(np.float64) for name in QUALITY_COLUMNS if name in frames}
     values |= {name: np.abs(values[name]) for name in ('yaw', 'pitch', 'roll') if name in values}
     if detector is not None:
         detector = create_detector(detector) if isinstance(detector, str) else detector
         values['detection'] = face_prob(detector, frames['score'])
-    if distance is not None:
-        if np.shape(distance) != (len(frames),):
-            raise ValueError(f"distance has shape {np.shape(distance)}, it must be ({len(frames)},): one for each row")
-        values['distance'] = np.asarray(distance, np.float64)
+    for name, numbers in given.items():
+        if numbers is None: continue
+        if np.shape(numbers) != (len(frames),):
+            raise ValueError(f"{name} has shape {np.shape(numbers)}, it must be ({len(frames)},): one for each row")
+        values[name] = np.asarray(numbers, np.float64)
     return values
 
 # %% ../../nbs/60_analysis/16_trust.ipynb #47decc10
@@ -98,7 +101,7 @@ def _checked_ramps(ramps):
 # %% ../../nbs/60_analysis/16_trust.ipynb #e66a4266
 def with_trust(
     frames:pd.DataFrame, # a frame table
-    **options,           # of `trust_parts`: detector, distance, ramps, count_unknown
+    **options,           # of `trust_parts`: detector, visible, distance, ramps, count_unknown
 )->pd.DataFrame:         # the same with trust (0-1; NaN: unknown) and weakest (a part; '' at a trust of 1 or NaN)
     "A frame table with how far each row may be trusted, and what is weakest about it."
     parts = trust_parts(frames, **options)

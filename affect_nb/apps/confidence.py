@@ -15,6 +15,7 @@ from scipy.special import expit, logit, log_softmax
 
 from ..analysis.columns import EXPRESSION_COLUMNS, VA_COLUMNS, predicted_aus, prediction_columns
 from ..analysis.trust import trusted_frames, with_trust
+from ..models.visibility import visible_shares
 from ..models.weights import Card
 from ..preprocess.detect import create_detector, face_prob
 from ..preprocess.face_store import FaceStore
@@ -84,19 +85,23 @@ def _frames_of(store, table, distance):
     "What a store knows of the quality of the table's rows, in their order; with a distance from training data."
     frames = store.table.to_pandas() if isinstance(store, FaceStore) else store.frames
     known = [name for name in _SEEN_OF_A_FRAME if name in frames]
-    if distance is not None: frames, known = frames.assign(distance=_distances(store, distance)), [*known, "distance"]
+    measures = dict(visible=visible_shares) | ({} if distance is None else dict(distance=_as_read(distance)))
+    of_crops = _of_crops(store, measures)
+    frames, known = frames.assign(**of_crops), [*known, *of_crops]
     return table[["frame", "face_id"]].merge(frames[["frame", "face_id", *known]], "left", ["frame", "face_id"])
 
 _AT_A_TIME = 256 # crops
 
-def _distances(store, distance):
-    "(n,) of each row of a store from training data, NaN without a crop."
-    found = np.full(len(store), np.nan)
+def _as_read(distance): return lambda crops: distance(crop_features(crops.transpose(0, 3, 1, 2)))
+
+def _of_crops(store, measures):
+    "name -> (n,) of each row of a store, NaN without a crop; `measures`: name -> what reads crops (m, H, W, 3)."
+    found = {name: np.full(len(store), np.nan) for name in measures}
     for start in range(0, len(store), _AT_A_TIME):
         crops = list(store.crops(start, min(start + _AT_A_TIME, len(store))))
         if not crops: continue
         rows, faces = zip(*crops)
-        found[list(rows)] = distance(crop_features(np.stack(faces).transpose(0, 3, 1, 2)))
+        for name, measure in measures.items(): found[name][list(rows)] = measure(np.stack(faces))
     return found
 
 # %% ../../nbs/70_apps/03_confidence.ipynb #72ace7ec
@@ -108,8 +113,9 @@ def with_confidence(
 )->pd.DataFrame:        # with those of CONFIDENCE_COLUMNS that are known, behind all others
     "A table of predictions, and how sure they are."
     frames = _frames_of(store, table, confidence.distance)
-    found = with_trust(frames, detector=_scored_by(getattr(store, "detector", "")) if "score" in frames else None,
-                       distance=frames["distance"].to_numpy() if "distance" in frames else None)
+    given = {name: frames[name].to_numpy() for name in ("visible", "distance") if name in frames}
+    detector = _scored_by(getattr(store, "detector", "")) if "score" in frames else None
+    found = with_trust(frames, detector=detector, **given)
     sure = calibrated_table(table, confidence.temperatures) if calibrated else table
     if confidence.intervals is not None and set(VA_COLUMNS) <= {*table}:
         sure = with_intervals(sure, confidence.intervals)

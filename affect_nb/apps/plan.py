@@ -58,12 +58,16 @@ def copies_of(
         pictures = {"own": parameters["pictures"]} if parameters["pictures"] else {}
         return {"fer-plus": parameters["ferplus"]} | pictures
     if notebook == "92_detector": return {"wider-face": parameters["wider"]}
+    if notebook == "94_visibility":
+        measured = {"wider-face": parameters["wider"]} if parameters["wider"] else {}
+        return {"fer-plus": parameters["ferplus"]} | measured
     names = {"40_table4_multitask": ["aff-wild", "aff-wild2", *(parameters.get("databases") or study_databases())],
              "50_table5_relatedness": ["aff-wild2", "gft", parameters.get("annotate", "aff-wild2")],
              "60_table6_facebehaviornet": parameters.get("databases") or study_databases("VI"),
              "70_compound": ["raf-db", "emotionet"]}.get(notebook, [])
     return {name: roots.get(name, "") for name in names if name in roots or name != prepared}
 
+# %% ../../nbs/70_apps/32_plan.ipynb #0b46510b
 def reader_options(
     parameters:dict, # of a notebook
     name:str,        # of a database that it reads

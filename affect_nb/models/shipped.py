@@ -13,6 +13,7 @@ from torch import nn
 from ..files.home import shipped_weights
 from .backbones import VGG16
 from .inputs import LUMA
+from .visibility import FaceVisibility, load_visibility
 from .weights import load_checkpoint, read_card
 
 # %% ../../nbs/40_models/85_shipped.ipynb #9cd11f7e
@@ -31,11 +32,12 @@ def weights_path(
 def load_pretrained(
     name:str='facebehaviornet-small', # one of `list_weights()`
 )->nn.Module:                         # ready to predict, with its `Card` as `.card`
-    "A network that has seen real faces; one that finds faces is a `preprocess.ssh.SSH`."
+    "A network that has seen real faces; one that finds them is an `SSH`, one that says what is covered a `FaceVisibility`."
     from affect_nb.preprocess.ssh_detector import SSH, load_ssh # here, as OpenCV and dlib come with it
     path = weights_path(name)
     card = read_card(path)
-    model = load_ssh(path) if card.architecture == SSH.architecture else load_checkpoint(path)[0]
+    readers = {SSH.architecture: load_ssh, FaceVisibility.architecture: load_visibility}
+    model = readers[card.architecture](path) if card.architecture in readers else load_checkpoint(path)[0]
     model.card = card
     return model.eval()
 

@@ -7,6 +7,7 @@ __all__ = ['HEAD_POINTS', 'MEAN_HEAD', 'QUALITY_COLUMNS', 'head_rotation', 'head
            'face_quality', 'quality_faults', 'poor_quality']
 
 # %% ../../nbs/20_preprocess/52_pose.ipynb #3af38536
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import cv2
@@ -153,6 +154,9 @@ def quality_faults(
     "What is poor about each row; the defaults are where landmarks of drawn faces are half as wrong again."
     check_switches(count_unknown=count_unknown)
     limits = dict(yaw=max_yaw, face_size=min_size, sharpness=min_sharpness, light=min_light)
+    for name, limit in limits.items():
+        if limit is not None and not (isinstance(limit, Real) and limit == limit):
+            raise ValueError(f"the threshold of {name} is {limit!r}: a number is needed, or None: any value will do")
     lacking = [name for name, limit in limits.items() if limit is not None and name not in frames]
     if lacking:
         raise ValueError(f"the frame table has no column {lacking[0]!r}: it was made before there was one, "

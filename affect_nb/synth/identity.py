@@ -83,6 +83,8 @@ class Identity:
     @classmethod
     def draw(cls, seed:int): # >= 0; the same seed is the same person
         "The person of `seed`."
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ValueError(f"the seed of a person is {seed!r}, it must be a whole number from 0 on")
         rng = np.random.default_rng([seed, 11])
         tone = rng.uniform(0, len(_SKINS) - 1)
         skin = _blend(_SKINS, tone) + rng.normal(0, 4, 3)
