@@ -267,3 +267,16 @@ def test_a_store_that_cannot_be_finished_does_not_appear(tmp_path, monkeypatch, 
             else: monkeypatch.setattr(writer._rows, "close", full)
     with pytest.raises(OSError, match="No space left"): write()
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_damaged_store_that_was_made_anew_is_no_longer_listed(films, tmp_path):
+    first, second = sorted(films.glob("*.mp4"))[:2]
+    out = tmp_path/"out"
+    out.mkdir()
+    (out/f"{first.stem}.arrow").write_bytes(b"cut off")
+    code, said = command(["preprocess", second, out], tmp_path)
+    listed = json.loads((out/"skipped.json").read_text())
+    assert code == 1 and [Path(entry["source"]).name for entry in listed] == [f"{first.stem}.arrow"], said
+    (out/f"{first.stem}.arrow").unlink() # what is no store of ours is not overwritten
+    code, said = command(["preprocess", first, out], tmp_path)
+    assert code == 0 and json.loads((out/"skipped.json").read_text()) == [], said

@@ -548,7 +548,8 @@ def _collect(dest:Path, tasks:list[_ClipTask], failed:dict, left_out:list[Skippe
                 for store in stores for note in store.about.get("notes") or ()]
     in_folder, damaged = _all_stores(dest)
     skipped += damaged
-    write_skipped(dest/"skipped.json", skipped, [task.source for task in tasks])
+    # a store that an earlier batch could not read, and that can be read now, is no longer listed
+    write_skipped(dest/"skipped.json", skipped, [*(task.source for task in tasks), *in_folder])
     made = {store.path.stem: os.path.abspath(store.about["source"]["path"]) for store in stores}
     _settle_names(dest, tasks, failed, made)
     _write_frames(dest/"frames.parquet", in_folder)
