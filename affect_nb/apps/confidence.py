@@ -101,7 +101,8 @@ def _of_crops(store, measures):
         crops = list(store.crops(start, min(start + _AT_A_TIME, len(store))))
         if not crops: continue
         rows, faces = zip(*crops)
-        for name, measure in measures.items(): found[name][list(rows)] = measure(np.stack(faces))
+        faces = np.stack(faces)
+        for name, measure in measures.items(): found[name][list(rows)] = measure(faces)
     return found
 
 # %% ../../nbs/70_apps/03_confidence.ipynb #72ace7ec

@@ -282,7 +282,8 @@ def divergence_sums(
     "Jensen-Shannon divergences (bits) over the frames that have a share above 0, in float64."
     pred, targ = (as_tensor(values).cpu().double() for values in (pred, targ))
     check_same_shape(pred, targ)
-    if (targ < 0).any(): raise ValueError(f"targ holds {targ[targ < 0][0]:g}: the share of a rater is 0 or more, or NaN")
+    if (targ < 0).any():
+        raise ValueError(f"targ holds {targ[targ < 0][0]:g}: the share of a rater is 0 or more, or NaN")
     total = targ.sum(-1, keepdim=True)
     annotated = (total > 0)[..., 0] # NaN is not
     pred, targ = pred[annotated], (targ/total)[annotated]

@@ -32,7 +32,7 @@ def weights_path(
 def load_pretrained(
     name:str='facebehaviornet-small', # one of `list_weights()`
 )->nn.Module:                         # ready to predict, with its `Card` as `.card`
-    "A network that has seen real faces; one that finds them is an `SSH`, one that says what is covered a `FaceVisibility`."
+    "A network that has seen real faces; one that finds them is an `SSH`, one that sees covers a `FaceVisibility`."
     from affect_nb.preprocess.ssh_detector import SSH, load_ssh # here, as OpenCV and dlib come with it
     path = weights_path(name)
     card = read_card(path)

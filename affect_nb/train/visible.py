@@ -18,7 +18,7 @@ from fastai.data.load import DataLoader
 from fastai.learner import Learner
 from fastai.metrics import AccumMetric
 from fastai.torch_core import set_seed
-from scipy.stats import rankdata
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 
 from ..models.visibility import FaceVisibility, visibility_input
@@ -32,8 +32,7 @@ def told_apart(
     "Area under the ROC curve: the chance that a clear face has the larger share."
     shares, clear = np.asarray(shares, np.float64), np.asarray(clear, bool)
     if clear.all() or not clear.any(): return float('nan')
-    ranks, n = rankdata(shares), int(clear.sum())
-    return float((ranks[clear].sum() - n*(n + 1)/2)/(n*(len(clear) - n)))
+    return float(roc_auc_score(clear, shares))
 
 def share_error(
     logits:torch.Tensor, # (n,)
