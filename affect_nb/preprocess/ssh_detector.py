@@ -169,7 +169,7 @@ def raw_faces(
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #048e6b07
 _FROM_REDUCED = 60 # px as seen: what is smaller in a reduced picture is seen better in the full one
-_FILLED = 400 # px, longest side of a picture that even a face which fills it is not too large in
+_TALLEST, _SLENDER = 400, 1.4 # px of a face that is not too large in the full picture; its height in its widths
 
 def _at_least(height:float, boxes:np.ndarray, scores:np.ndarray)->tuple[np.ndarray, np.ndarray]:
     "The boxes of at least a height, px."
@@ -209,10 +209,11 @@ class SSHDetector(Detector):
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         image, boxes, scores = three_channels(image), [], []
-        side = max(image.shape[:2])
+        height, width = image.shape[:2]
+        small = min(height, _SLENDER*width) <= _TALLEST # no face of it is too large
         for factor in self.pyramid:
             least = _FROM_REDUCED if factor < min(1, max(self.pyramid)) else 0
-            if least and (side <= _FILLED or side*factor < least): continue
+            if least and (small or max(height, width)*factor < least): continue
             how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
             seen = image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
             modules = 2 if factor > 1 and factor == max(self.pyramid) and len(self.pyramid) > 1 else 3
