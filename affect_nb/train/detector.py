@@ -7,6 +7,7 @@ __all__ = ['PUBLISHED', 'FIRST_GUESS', 'DetectorRecipe', 'found_faces', 'Detecti
            'detector_learner', 'fit_detector']
 
 # %% ../../nbs/50_train/38_detector.ipynb #9506a82b
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..data.scenes import ScenePicture, ScenePictures, ScenesDL
 from ..preprocess.detect import Detections
 from ..preprocess.detection import wider_precision
 from ..preprocess.ssh import ANCHORS, SSH
-from ..preprocess.ssh_detector import raw_faces, suppressed
+from ..preprocess.ssh_detector import load_ssh, raw_faces, suppressed
 from .callbacks import ResumeCallback, RunPrecision, SaveCheckpointCallback
 from .detector_loss import SSHLoss
 from .learner import affect_adam, bars_or_lines
@@ -137,6 +138,13 @@ def first_guess(
         face.zero_()
     return network
 
+def _go_on_from(network:SSH, start:str|os.PathLike):
+    "Give a network the weights of another training."
+    before = load_ssh(start)
+    if before.arguments != network.arguments:
+        raise ValueError(f"{start}: a network of {before.arguments}, the recipe's has {network.arguments}")
+    network.load_state_dict(before.state_dict())
+
 def detector_learner(
     recipe:DetectorRecipe,
     pictures:Sequence, # to learn from: of `databases.wider`, or `ScenePicture`s
@@ -146,8 +154,9 @@ def detector_learner(
     num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
     cbs:Sequence=(),   # further callbacks
     path:str|os.PathLike='.',
+    start:str|os.PathLike|None=None, # weights of such a network; None: drawn from the recipe's seed
 )->Learner:
-    "The learner of a recipe, its first weights drawn from the recipe's seed."
+    "The learner of a recipe."
     device = choose_device(device)
     sides = [[scene_of(picture) for picture in side] for side in (pictures, held_out)]
     scenes = [ScenePictures(side, recipe.size, recipe.seed + number, recipe.turn, recipe.changed,
@@ -158,7 +167,8 @@ def detector_learner(
     set_seed(recipe.seed)
     precision = choose_precision(device, recipe.precision)
     network = precision.lay_out(SSH(**recipe.network))
-    if recipe.focal: first_guess(network)
+    if start is not None: _go_on_from(network, start)
+    elif recipe.focal: first_guess(network)
     learn = Learner(DataLoaders(train, valid, device=device), network, loss_func=SSHLoss(network, **recipe.loss),
                     opt_func=affect_adam, lr=recipe.lr, wd=recipe.weight_decay, metrics=[DetectionPrecision(held_out)],
                     cbs=[RunPrecision(precision), _NextPart(), *cbs], path=Path(path))
@@ -166,6 +176,10 @@ def detector_learner(
     return learn
 
 # %% ../../nbs/50_train/38_detector.ipynb #eba73a7b
+def _digest(network:SSH)->str: # of its weights
+    weights = b''.join(tensor.cpu().numpy().tobytes() for tensor in network.state_dict().values())
+    return hashlib.sha256(weights).hexdigest()
+
 def fit_detector(
     recipe:DetectorRecipe,
     pictures:Sequence, # to learn from
@@ -175,15 +189,17 @@ def fit_detector(
     *,
     device=None,       # None: the best there is
     num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
+    start:str|os.PathLike|None=None, # weights of such a network; None: drawn from the recipe's seed
 )->Learner:            # with the best epoch's weights
     "Train a detector; the same call after a kill goes on after the last finished epoch."
     out, card = Path(out), card or {}
     out.mkdir(parents=True, exist_ok=True)
-    learn = detector_learner(recipe, pictures, held_out, device=device, num_workers=num_workers, path=out)
+    learn = detector_learner(recipe, pictures, held_out, device=device, num_workers=num_workers, path=out, start=start)
     notes = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out),
                  precision=learn.precision.name, threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out))
+    if start is not None: facts['start'] = _digest(learn.model)
     learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision'),
                    ResumeCallback(out/'state', recipe.seed, facts)])
     try:
