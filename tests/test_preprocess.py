@@ -46,8 +46,9 @@ def clip(tmp_path_factory):
 # real images
 
 @pytest.mark.parametrize("name, faces", [("obama.jpg", 1), ("biden.jpg", 1), ("two_people.jpg", 2), ("pyfeat_single_face.jpg", 1),
-                                         ("einstein.jpg", 1), ("no_face_grass.jpg", 0), ("no_face_mountain.jpg", 0)])
+                                         ("einstein.jpg", 2), ("no_face_grass.jpg", 0), ("no_face_mountain.jpg", 0)])
 def test_faces_of_images(real, tmp_path, name, faces):
+    "Beside Einstein a man of 37 px sits in the dark."
     result = preprocess(real/"images"/name, tmp_path, progress=False)
     found = result.frames.query("status == 'ok'")
     assert len(found) == faces
@@ -111,9 +112,8 @@ def test_clip_without_faces(real, tmp_path):
     assert len(result.frames) == n_frames
     assert set(result.frames.status) == {"no_face"} and set(result.frames.face_id) == {-1}
     assert not result.stores[0].present(0, len(result.stores[0])).any()
-    by_default = preprocess(real/"videos"/"no_face.mp4", tmp_path/"ssh", progress=False).frames # it takes some letters of a title for faces
-    assert by_default.groupby("frame").status.apply(lambda status: (status == "no_face").all()).mean() > .5
-    assert (by_default.status == "ok").sum() <= .2*n_frames
+    by_default = preprocess(real/"videos"/"no_face.mp4", tmp_path/"ssh", progress=False).frames # letters of a title move
+    assert set(by_default.status) == {"no_face"} and len(by_default) == n_frames
 
 
 def test_clip_with_one_face(real, tmp_path):

@@ -95,7 +95,7 @@ class TrackLimits:
     search_every: int = 5   # search while a face is lost or there is none
     full_every: int = 4     # of the searches one is at full size; the others may be reduced, see `Detector`
     smallest: float = 20.   # px, side of the square of a face with which one begins; it may get smaller while followed
-    sure: float = .9        # least `face_prob` of a find with which a face begins; of uncalibrated detectors, any
+    sure: float = .95       # least `face_prob` of a find with which a face begins; of uncalibrated detectors, any
     strikes: int = 3        # checks in a row without confirmation that end a face
     grace: int = 30         # a face that was lost for longer comes back as a new one
     cut: float|None = None  # change of the whole picture that ends all faces, such as CUT; None: see `FaceTracker`

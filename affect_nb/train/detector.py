@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -59,6 +60,7 @@ class DetectorRecipe(BaseModel):
     box: float = 1.
     overlap: bool = False
     precision: str = 'auto'     # 'auto', 'float32' or 'bfloat16'
+    keep: Literal['best', 'last'] = 'best' # epoch, by the average precision of what is held out
     seed: int = 0
 
     def replace(self, **changes)->'DetectorRecipe':
@@ -190,7 +192,7 @@ def fit_detector(
     device=None,       # None: the best there is
     num_workers:int|None=None, # processes that read ahead; None: see `choose_workers`
     start:str|os.PathLike|None=None, # weights of such a network; None: drawn from the recipe's seed
-)->Learner:            # with the best epoch's weights
+)->Learner:            # with the weights of the epoch that is kept
     "Train a detector; the same call after a kill goes on after the last finished epoch."
     out, card = Path(out), card or {}
     out.mkdir(parents=True, exist_ok=True)
@@ -200,7 +202,8 @@ def fit_detector(
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out))
     if start is not None: facts['start'] = _digest(learn.model)
-    learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision'),
+    each = dict(comp=lambda *_: True) if recipe.keep == 'last' else {}
+    learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision', **each),
                    ResumeCallback(out/'state', recipe.seed, facts)])
     try:
         with bars_or_lines(learn): learn.fit_one_cycle(recipe.epochs, recipe.lr)
