@@ -7,7 +7,6 @@ __all__ = ['PUBLISHED', 'FIRST_GUESS', 'DetectorRecipe', 'found_faces', 'Detecti
            'detector_learner', 'fit_detector']
 
 # %% ../../nbs/50_train/38_detector.ipynb #9506a82b
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from .callbacks import ResumeCallback, RunPrecision, SaveCheckpointCallback
 from .detector_loss import SSHLoss
 from .learner import affect_adam, bars_or_lines
 from .precision import choose_precision
+from .records import tensors_hash
 
 # %% ../../nbs/50_train/38_detector.ipynb #9ae1e72a
 class DetectorRecipe(BaseModel):
@@ -178,10 +178,6 @@ def detector_learner(
     return learn
 
 # %% ../../nbs/50_train/38_detector.ipynb #eba73a7b
-def _digest(network:SSH)->str: # of its weights
-    weights = b''.join(tensor.cpu().numpy().tobytes() for tensor in network.state_dict().values())
-    return hashlib.sha256(weights).hexdigest()
-
 def fit_detector(
     recipe:DetectorRecipe,
     pictures:Sequence, # to learn from
@@ -201,7 +197,7 @@ def fit_detector(
                  precision=learn.precision.name, threads=torch.get_num_threads())
     card = {**card, 'notes': {**card.get('notes', {}), **notes}}
     facts = dict(recipe=recipe.model_dump(mode='json'), pictures=len(pictures), held_out=len(held_out))
-    if start is not None: facts['start'] = _digest(learn.model)
+    if start is not None: facts['start'] = tensors_hash(f"{str(start).removesuffix('.safetensors')}.safetensors")
     each = dict(comp=lambda *_: True) if recipe.keep == 'last' else {}
     learn.add_cbs([SaveCheckpointCallback(out/'best', card, 'average_precision', **each),
                    ResumeCallback(out/'state', recipe.seed, facts)])
