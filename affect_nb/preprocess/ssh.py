@@ -205,9 +205,15 @@ BGR_MEAN = (102.9801, 115.9465, 122.7717) # of the published network
 def network_input(
     pictures:np.ndarray|Tensor, # (N, H, W, 3) uint8 RGB
     reads:str,                  # 'bgr' or 'rgb', as of `SSH`
+    multiple:int=1,             # px, of which the sides become multiples, by zeros at the right and lower edge
 )->Tensor:                      # (N, 3, H, W) float32, channels innermost in memory
-    "Pictures as a network reads them."
+    "Pictures as a network reads them, written once: a picture in floats is larger than any map of a small network."
     if isinstance(pictures, np.ndarray): pictures = torch.tensor(pictures) # a copy: pictures may be read-only
-    pixels = pictures.permute(0, 3, 1, 2).float()
-    if reads == 'rgb': return (pixels - 127.5)/127.5
-    return pixels.flip(1) - torch.tensor(BGR_MEAN).view(1, 3, 1, 1)
+    number, height, width, channels = pictures.shape
+    sides = height + -height % multiple, width + -width % multiple
+    whole = torch.zeros(number, *sides, channels, device=pictures.device)
+    pixels = whole[:, :height, :width]
+    pixels.copy_(pictures if reads == 'rgb' else pictures.flip(-1))
+    if reads == 'rgb': pixels.sub_(127.5).div_(127.5)
+    else: pixels.sub_(torch.tensor(BGR_MEAN, device=pictures.device))
+    return whole.permute(0, 3, 1, 2)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['encode_boxes', 'decode_boxes', 'suppressed', 'whole_faces', 'folded', 'load_ssh', 'OneLook', 'raw_faces',
-           'SSHDetector']
+           'well_filled', 'SSHDetector']
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #df8644cd
 import os
@@ -25,7 +25,7 @@ from ..files.atomic import read_json
 from ..files.home import shipped_weights
 from .detect import (WIDER_SQUARE, Detections, Detector, box_areas, box_overlap, load_once, register_detector,
                                          shared_areas, three_channels)
-from .ssh import SSH, anchors_of, network_input
+from .ssh import SSH, STRIDES, anchors_of, network_input
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #72f529d9
 def encode_boxes(
@@ -104,6 +104,8 @@ def load_ssh(
     return network.eval()
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #ba71cae4
+_STRIDE = STRIDES[-1] # px; sides of a look are multiples of it
+
 class _Look(torch.nn.Module):
     "A picture (1, H, W, 3) uint8 and the squares of each module to three margins and three sets of boxes."
     def __init__(self, network:SSH):
@@ -111,9 +113,7 @@ class _Look(torch.nn.Module):
         self.network = network
 
     def forward(self, picture:Tensor, *squares:Tensor)->tuple:
-        x = network_input(picture, self.network.reads)
-        x = torch.nn.functional.pad(x, (0, -x.shape[3] % 32, 0, -x.shape[2] % 32))
-        found = self.network(x.contiguous(memory_format=torch.channels_last))
+        found = self.network(network_input(picture, self.network.reads, _STRIDE))
         margins = [logits[0, :, 1] - logits[0, :, 0] for logits, _ in found]
         return (*margins, *(decode_boxes(numbers[0], own) for (_, numbers), own in zip(found, squares)))
 
@@ -167,6 +167,22 @@ def raw_faces(
                       for of_modules in (boxes, margins))
     return boxes.clip(0, [width, height, width, height]), expit(margins)
 
+# %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #dd785f6b
+_AS_GOOD = .08 # of a scale: another one that is so near shows faces as well
+
+def well_filled(
+    size:tuple,  # height and width of a picture, px
+    scale:float, # wanted
+)->float:        # the same, or one so near which leaves less padding and costs no more
+    "The scale at which a picture best fills squares of 32 px."
+    def pixels(scale:float)->tuple[float, float]: # of the picture, and of what is looked at
+        sides = np.maximum(np.round(np.array(size)*scale), 1)
+        return sides.prod(), (np.ceil(sides/_STRIDE)*_STRIDE).prod()
+    near = [squares*_STRIDE/side for side in size for squares in (side*scale//_STRIDE, side*scale//_STRIDE + 1)]
+    as_good = [each for each in near if abs(each/scale - 1) <= _AS_GOOD and pixels(each)[1] <= pixels(scale)[1]]
+    return max([scale, *as_good], key=lambda each: pixels(each)[0]/pixels(each)[1])
+
+
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #048e6b07
 _FROM_REDUCED = 60 # px as seen: what is smaller in a reduced picture is seen better in the full one
 _TALLEST, _SLENDER = 400, 1.4 # px of a face that is not too large in the full picture; its height in its widths
@@ -206,6 +222,9 @@ class SSHDetector(Detector):
         "Leave a core to the other work: it would wait where the network takes all of them, and threads that wait spin."
         threads = torch.get_num_threads() # also sets this thread up, which would undo an earlier limit
         threadpool_limits(max(1, threads - 1), user_api='openmp')
+
+    def _scaled(self, image:np.ndarray, scale:float, threshold:float)->Detections:
+        return super()._scaled(image, well_filled(image.shape[:2], scale) if scale < 1 else scale, threshold)
 
     def _find(self, image:np.ndarray, threshold:float)->Detections:
         image, boxes, scores = three_channels(image), [], []
