@@ -81,7 +81,6 @@ def resized(
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=how)
 
-
 # %% ../../nbs/20_preprocess/20_detect.ipynb #48008263
 class Detector:
     "Base of all detectors: image or grey image in, `Detections` in its pixels out."

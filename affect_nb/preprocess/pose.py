@@ -66,12 +66,14 @@ def head_pose(
     """Where heads are turned: yaw above 0 to the right of the picture, pitch above 0 down, roll above 0 clockwise.
 
     By `cv2.solvePnP` (SQPnP: Terzakis and Lourakis 2020) on the mean head of drawn people."""
-    landmarks = np.asarray(landmarks, np.float64)
+    return _angles_of(_head_turns(np.asarray(landmarks, np.float64), size))
+
+def _head_turns(landmarks:np.ndarray, size:tuple|None)->np.ndarray: # (..., 3, 3)
     if landmarks.shape[-2:] != (68, 2):
         raise ValueError(f"landmarks of shape {landmarks.shape}: allowed is (..., 68, 2)")
     faces = landmarks[..., HEAD_POINTS, :].reshape(-1, len(HEAD_POINTS), 2)
     turns = [_head_turn(face, size) for face in faces]
-    return _angles_of(np.array(turns).reshape(*landmarks.shape[:-2], 3, 3))
+    return np.array(turns).reshape(*landmarks.shape[:-2], 3, 3)
 
 def _head_turn(points:np.ndarray, size:tuple|None)->np.ndarray:
     "(3, 3) rotation of one head; NaN where its points (31, 2) determine none."
@@ -91,9 +93,9 @@ def _head_turn(points:np.ndarray, size:tuple|None)->np.ndarray:
 # %% ../../nbs/20_preprocess/52_pose.ipynb #a8996e88
 _CENTRED = MEAN_HEAD - MEAN_HEAD.mean(0)
 
-def _sizes(turns:np.ndarray, points:np.ndarray)->np.ndarray: # of (..., 3, 3) and (..., 31, 2) px: (...,) px
+def _sizes(turns:np.ndarray, landmarks:np.ndarray)->np.ndarray: # of (..., 3, 3) and (..., 68, 2) px: (...,) px
     "How large the head must be for its points to lie where they do."
-    flat = _CENTRED @ np.swapaxes(turns[..., :2, :], -1, -2)
+    flat, points = _CENTRED @ np.swapaxes(turns[..., :2, :], -1, -2), landmarks[..., HEAD_POINTS, :]
     return (flat*points).sum((-2, -1))/np.square(flat).sum((-2, -1))
 
 def face_size(
@@ -103,8 +105,7 @@ def face_size(
     "Distance between the outer corners of the eyes, as if the face looked at the camera."
     landmarks = np.asarray(landmarks, np.float64)
     angles = head_pose(landmarks) if angles is None else angles
-    points = np.where(np.isfinite(landmarks), landmarks, np.nan)[..., HEAD_POINTS, :]
-    size = _sizes(head_rotation(angles), points - points.mean(-2, keepdims=True))
+    size = _sizes(head_rotation(angles), np.where(np.isfinite(landmarks), landmarks, np.nan))
     return size if np.ndim(size) else float(size)
 
 # %% ../../nbs/20_preprocess/52_pose.ipynb #38be1fa5
@@ -152,9 +153,9 @@ def face_quality(
     "Pose and quality of one face, as the frame table has them."
     gray, angles, size = _in_gray(crop), np.full(3, np.nan), np.nan
     if landmarks is not None:
-        points = np.asarray(landmarks, np.float64)[HEAD_POINTS]
-        turn = _head_turn(points, None)
-        angles, size = _angles_of(turn), float(_sizes(turn, points))
+        landmarks = np.asarray(landmarks, np.float64)
+        turn = _head_turns(landmarks, None)
+        angles, size = _angles_of(turn), float(_sizes(turn, landmarks))
     return dict(zip(QUALITY_COLUMNS, (*angles.tolist(), size, sharpness(gray), light(gray))))
 
 # %% ../../nbs/20_preprocess/52_pose.ipynb #da545918

@@ -7,6 +7,7 @@ __all__ = ['encode_boxes', 'decode_boxes', 'suppressed', 'whole_faces', 'folded'
            'well_filled', 'SSHDetector']
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #df8644cd
+import math
 import os
 import warnings
 from contextlib import nullcontext
@@ -140,7 +141,7 @@ class OneLook:
         image:np.ndarray, # (H, W, 3) uint8 RGB
     )->tuple[list, list]: # of each module: (n,) logits of scores, (n, 4) boxes x1 y1 x2 y2 px, beyond the picture too
         height, width = image.shape[:2]
-        squares = anchors_of(self.network, height + -height % 32, width + -width % 32)
+        squares = anchors_of(self.network, height + -height % _STRIDE, width + -width % _STRIDE)
         picture = torch.tensor(image[None]) # a copy: it may be read-only
         with torch.inference_mode(), self.mode(): numbers = [each.numpy() for each in self.run(picture, *squares)]
         return numbers[:3], numbers[3:]
@@ -175,13 +176,12 @@ def well_filled(
     scale:float, # wanted
 )->float:        # the same, or one so near which leaves less padding and costs no more
     "The scale at which a picture best fills squares of 32 px."
-    def pixels(scale:float)->tuple[float, float]: # of the picture, and of what is looked at
-        sides = np.maximum(np.round(np.array(size)*scale), 1)
-        return sides.prod(), (np.ceil(sides/_STRIDE)*_STRIDE).prod()
+    def pixels(scale:float)->tuple[int, int]: # of the picture, and of what is looked at
+        sides = [max(round(side*scale), 1) for side in size]
+        return math.prod(sides), math.prod(side + -side % _STRIDE for side in sides)
     near = [squares*_STRIDE/side for side in size for squares in (side*scale//_STRIDE, side*scale//_STRIDE + 1)]
     as_good = [each for each in near if abs(each/scale - 1) <= _AS_GOOD and pixels(each)[1] <= pixels(scale)[1]]
     return max([scale, *as_good], key=lambda each: pixels(each)[0]/pixels(each)[1])
-
 
 # %% ../../nbs/20_preprocess/32_ssh_detector.ipynb #048e6b07
 _FROM_REDUCED = 60 # px as seen: what is smaller in a reduced picture is seen better in the full one
